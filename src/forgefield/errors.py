@@ -1,0 +1,71 @@
+"""Exceptions of the package: every message names the value, what is allowed and the fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ForgefieldError",
+    "LabelError",
+    "PotentialFileError",
+    "StructureError",
+    "TrainingError",
+    "UnknownSpeciesError",
+    "did_you_mean",
+]
+
+
+class ForgefieldError(Exception):
+    """Base class of every error a user can cause; the command line prints it and exits with 2."""
+
+
+class ConfigError(ForgefieldError, ValueError):
+    """A setting is unknown, of the wrong type or outside its domain."""
+
+
+class DataError(ForgefieldError, ValueError):
+    """A data file cannot be read or holds something unusable."""
+
+
+class LabelError(DataError):
+    """Labels are missing, contradict what the file claims, or cannot be right."""
+
+
+class StructureError(ForgefieldError, ValueError):
+    """A structure is unphysical: overlapping atoms, no volume, NaN positions."""
+
+
+class UnknownSpeciesError(ForgefieldError, ValueError):
+    """An element the potential was not trained for."""
+
+
+class PotentialFileError(ForgefieldError, ValueError):
+    """A potential file is damaged, of an unknown version or fails its self-test."""
+
+
+class CheckpointError(ForgefieldError, ValueError):
+    """A checkpoint is damaged or belongs to another run."""
+
+
+class TrainingError(ForgefieldError, RuntimeError):
+    """Training cannot go on: the loss diverged or nothing is left to train on."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a hint that lists the choices and, where one is close, the nearest name.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    choices : iterable of str
+        What is allowed.
+    """
+    allowed = sorted(choices)
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"choose from {', '.join(allowed)}{hint}"
