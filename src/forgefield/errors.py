@@ -12,6 +12,7 @@ __all__ = [
     "ForgefieldError",
     "LabelError",
     "PotentialFileError",
+    "PredictionError",
     "StructureError",
     "TrainingError",
     "UnknownSpeciesError",
@@ -45,6 +46,10 @@ class UnknownSpeciesError(ForgefieldError, ValueError):
 
 class PotentialFileError(ForgefieldError, ValueError):
     """A potential file is damaged, of an unknown version or fails its self-test."""
+
+
+class PredictionError(ForgefieldError, ValueError):
+    """A potential returned something of the wrong shape or not finite."""
 
 
 class CheckpointError(ForgefieldError, ValueError):
