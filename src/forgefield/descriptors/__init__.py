@@ -1,0 +1,53 @@
+"""Descriptors and their registry: a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from forgefield.config import parse
+from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.nep import NEP, NEPSettings
+from forgefield.descriptors.so3 import SO3, SO3Settings
+from forgefield.errors import ConfigError, did_you_mean
+
+__all__ = [
+    "DESCRIPTORS",
+    "NEP",
+    "SO3",
+    "Descriptor",
+    "DescriptorSettings",
+    "NEPSettings",
+    "SO3Settings",
+    "make_descriptor",
+    "parse_settings",
+]
+
+DESCRIPTORS: dict[str, type[Descriptor]] = {
+    "nep": NEP,
+    "so3": SO3,
+}
+
+
+def parse_settings(values: Mapping[str, Any] | DescriptorSettings) -> DescriptorSettings:
+    """Return the typed settings of a descriptor from a mapping with its `kind`.
+
+    Raises
+    ------
+    ConfigError
+        The kind is missing or unknown, or a parameter is not allowed.
+    """
+    if isinstance(values, DescriptorSettings):
+        return values
+    kind = values.get("kind")
+    if kind not in DESCRIPTORS:
+        raise ConfigError(f"`descriptor.kind` is {kind!r}: {did_you_mean(str(kind), DESCRIPTORS)}")
+    return parse(DESCRIPTORS[kind].Settings, values, where="descriptor")
+
+
+def make_descriptor(
+    settings: Mapping[str, Any] | DescriptorSettings, species: Sequence[str | int]
+) -> Descriptor:
+    """Build a descriptor from its settings."""
+    typed = parse_settings(settings)
+    return DESCRIPTORS[typed.kind](species, typed)

@@ -1,0 +1,130 @@
+"""What a descriptor is: expansions of the neighbourhood plus invariants of their coefficients."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from forgefield.config import Schema, parse
+from forgefield.errors import ConfigError
+from forgefield.expansions import SphericalExpansion
+from forgefield.expansions import torch_backend as backend
+from forgefield.graph import build_graph
+
+__all__ = ["Descriptor", "DescriptorSettings", "species_numbers"]
+
+
+class DescriptorSettings(Schema):
+    """Base of every descriptor's parameters; `kind` is its name in the registry."""
+
+    kind: str
+
+
+def species_numbers(species: Sequence[str | int]) -> tuple[int, ...]:
+    """Return ascending atomic numbers of element symbols or numbers, without repeats."""
+    numbers = set()
+    for s in species:
+        number = atomic_numbers.get(s, 0) if isinstance(s, str) else int(s)
+        if not 1 <= number < len(chemical_symbols):
+            raise ConfigError(f"`species` holds {s!r}, which is not a chemical element")
+        numbers.add(number)
+    if not numbers:
+        raise ConfigError("`species` is empty; name at least one element, e.g. ['Si']")
+    return tuple(sorted(numbers))
+
+
+class Descriptor(nn.Module):
+    """Invariant features of atomic neighbourhoods.
+
+    A subclass sets `expansions` and implements `invariants` and `feature_names`; forces, stress and training follow.
+
+    Parameters
+    ----------
+    species : sequence of str or int
+        Elements, as symbols or atomic numbers; kept ascending.
+    settings : DescriptorSettings, optional
+        Parameters; alternatively give them by name.
+
+    Attributes
+    ----------
+    species : tuple of int
+        Atomic numbers, ascending.
+    settings : DescriptorSettings
+    expansions : tuple of SphericalExpansion
+        Stage one. Their coefficients are what `invariants` receives.
+    """
+
+    Settings: ClassVar[type[DescriptorSettings]]
+    expansions: tuple[SphericalExpansion, ...]
+
+    def __init__(
+        self,
+        species: Sequence[str | int],
+        settings: DescriptorSettings | None = None,
+        **parameters: Any,
+    ) -> None:
+        super().__init__()
+        self.species = species_numbers(species)
+        self.settings = (
+            settings if settings is not None else parse(self.Settings, parameters, where="descriptor")
+        )
+
+    @property
+    def n_species(self) -> int:
+        """Number of elements."""
+        return len(self.species)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        """Cutoff [Å] of each expansion."""
+        return tuple(e.cutoff for e in self.expansions)
+
+    @property
+    def n_features(self) -> int:
+        """Features per atom."""
+        return len(self.feature_names)
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> list[str]:
+        """Name of every feature, in order."""
+
+    @abstractmethod
+    def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:
+        """Return the features of a block of atoms of one species.
+
+        Parameters
+        ----------
+        a : one (n_atoms, n_channels, n_radial, n_harmonics) tensor per expansion
+        species : int
+            Index of the element of these atoms.
+
+        Returns
+        -------
+        (n_atoms, n_features) tensor
+        """
+
+    def compute(self, atoms: Atoms) -> NDArray[np.float64]:
+        """Return the features of every atom, (n_atoms, n_features), in float64."""
+        graph = build_graph(atoms, self.species, self.cutoffs)
+        dtype = next((p.dtype for p in self.parameters()), torch.float64)
+        with torch.no_grad():
+            a = []
+            for expansion, pairs in zip(self.expansions, graph.pairs, strict=True):
+                neighbour_species = torch.from_numpy(graph.species[pairs.neighbours])
+                vectors = torch.from_numpy(pairs.vectors).to(dtype)
+                a.append(backend.expand(expansion, vectors, neighbour_species))
+            features = np.empty((graph.n_atoms, self.n_features))
+            for index in np.unique(graph.species):
+                rows = np.flatnonzero(graph.species == index)
+                block = [x[torch.from_numpy(rows)] for x in a]
+                features[rows] = self.invariants(block, int(index)).double().numpy()
+        return features

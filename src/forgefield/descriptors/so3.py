@@ -1,0 +1,97 @@
+"""Smooth SO(3) power spectrum: a Gaussian density expanded in an orthonormal radial basis and harmonics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from ase.data import chemical_symbols
+from pydantic import Field
+from torch import Tensor
+
+from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.expansions.spherical import SphericalExpansion, identity_channels
+from forgefield.formulas.invariants import power_spectrum
+from forgefield.formulas.radial import chebyshev_series, so3_radial_coefficients
+
+__all__ = ["SO3", "SO3Radial", "SO3Settings"]
+
+
+class SO3Settings(DescriptorSettings):
+    """Parameters of the SO(3) power spectrum."""
+
+    kind: Literal["so3"] = "so3"
+    cutoff: float = Field(5.0, gt=0, le=20, description="neighbours beyond do not count [Å]")
+    n_max: int = Field(3, ge=1, le=12, description="radial functions n = 1 ... n_max")
+    l_max: int = Field(3, ge=0, le=12, description="angular momenta l = 0 ... l_max")
+    alpha: float = Field(2.0, gt=0, le=50, description="exponent of the Gaussian density [1/Å^2]")
+    species_weighting: Literal["resolved", "atomic_number"] = Field(
+        "resolved", description="one density per element, or one density weighted by Z (PyXtal_FF)"
+    )
+
+
+@dataclass(frozen=True)
+class SO3Radial:
+    """Radial functions of the power spectrum: different for every l."""
+
+    cutoff: float
+    n_radial: int
+    l_max: int
+    alpha: float
+    per_l: bool = True
+
+    @cached_property
+    def coefficients(self) -> Any:
+        """Chebyshev coefficients of the overlap integrals times the cutoff function."""
+        return so3_radial_coefficients(self.cutoff, self.n_radial, self.l_max, self.alpha)
+
+    def __call__(self, r: Any) -> list[Any]:
+        """Return the functions at r, l-major."""
+        return chebyshev_series(r, self.cutoff, self.coefficients)
+
+
+class SO3(Descriptor):
+    """``P_(c1 n1)(c2 n2) l = sum_m c_(c1 n1) l m c_(c2 n2) l m`` of the Gaussian neighbour density.
+
+    Notes
+    -----
+    Pairs (c1 n1) <= (c2 n2) of species channel and radial function, l-major. The density is multiplied by the
+    cosine cutoff so that it vanishes smoothly. Real harmonics give the same sums over m as complex ones.
+    Accuracy: the radial integrals are Chebyshev series with relative error <= 1e-12.
+    Source: Yanxon et al. (PyXtal_FF), eqs. 15-18.
+    """
+
+    Settings: ClassVar[type[DescriptorSettings]] = SO3Settings
+    settings: SO3Settings
+
+    def __init__(
+        self, species: Sequence[str | int], settings: DescriptorSettings | None = None, **parameters: Any
+    ) -> None:
+        super().__init__(species, settings, **parameters)
+        p = self.settings
+        resolved = p.species_weighting == "resolved"
+        channels = identity_channels(self.n_species) if resolved else tuple((float(z),) for z in self.species)
+        radial = SO3Radial(p.cutoff, p.n_max, p.l_max, p.alpha)
+        self.expansions = (SphericalExpansion(radial, p.cutoff, 0, p.l_max, channels),)
+        n = len(channels[0]) * p.n_max
+        self.register_buffer("pair_index", torch.triu_indices(n, n), persistent=False)
+
+    pair_index: Tensor
+
+    @property
+    def feature_names(self) -> list[str]:
+        """``Si1 Si2 l3``: element and radial index of both factors, then l."""
+        p = self.settings
+        elements = [chemical_symbols[z] for z in self.species] if p.species_weighting == "resolved" else ["Z"]
+        labels = [f"{e}{n}" for e in elements for n in range(1, p.n_max + 1)]
+        pairs = [f"{labels[i]} {labels[j]}" for i, j in self.pair_index.T.tolist()]
+        return [f"{pair} l{l}" for l in range(p.l_max + 1) for pair in pairs]
+
+    def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:  # noqa: ARG002 - same for every centre
+        """Return the features; see `Descriptor.invariants`."""
+        c = a[0].flatten(1, 2).permute(2, 0, 1)  # (m, n_atoms, channel and n)
+        left, right = c[..., self.pair_index[0]], c[..., self.pair_index[1]]
+        return torch.cat(power_spectrum(left.unbind(0), right.unbind(0), self.settings.l_max), dim=1)

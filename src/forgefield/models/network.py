@@ -1,0 +1,65 @@
+"""Feed-forward network per element."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from forgefield.formulas.activations import ACTIVATIONS
+from forgefield.models.base import Model, ModelSettings
+
+__all__ = ["Network", "NetworkSettings"]
+
+
+class NetworkSettings(ModelSettings):
+    """Layers of the network."""
+
+    kind: Literal["network"] = "network"
+    hidden: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        (30,), min_length=1, max_length=8, description="neurons of each hidden layer"
+    )
+    activation: Literal["tanh", "silu", "softplus"] = Field("tanh", description="activation function")
+
+
+class Network(Model):
+    """``E_i = N_I(q_i)``: one network for each element, any number of hidden layers, linear output.
+
+    Source: Huang et al. (GNEP), eq. D1.1 (one hidden layer); Yanxon et al. (PyXtal_FF), eq. 24 (any depth).
+    """
+
+    Settings: ClassVar[type[ModelSettings]] = NetworkSettings
+    settings: NetworkSettings
+
+    def __init__(self, n_features: int, n_species: int, settings: ModelSettings | None = None) -> None:
+        super().__init__(n_features, n_species, settings or NetworkSettings())
+        sizes = [n_features, *self.settings.hidden, 1]
+        pairs = list(itertools.pairwise(sizes))
+        self.weights = nn.ParameterList(torch.empty(n_species, i, o) for i, o in pairs)
+        self.biases = nn.ParameterList(torch.empty(n_species, o) for _, o in pairs)
+        self.reset_parameters()
+
+    def forward(self, features: Tensor, species: int) -> Tensor:
+        """Return the atomic energies; see `Model.forward`."""
+        activation = ACTIVATIONS[self.settings.activation]
+        x = features
+        last = len(self.weights) - 1
+        for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.addmm(bias[species], x, weight[species])
+            if n < last:
+                x = activation(x)
+        return x[:, 0]
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights: normal with variance 1 / fan-in, spread biases, a quiet output layer."""
+        with torch.no_grad():
+            last = len(self.weights) - 1
+            for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+                if n == last:
+                    bias.zero_()
+                else:
+                    bias.normal_(0.0, 0.5, generator=generator)

@@ -1,0 +1,348 @@
+"""The potential: reference energies + descriptor + scaler + model.
+
+This is the one place where edge gradients ``g_ij = dE_i/dr_ij`` become forces, stress, atomic virials and heat flux.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from forgefield.descriptors import Descriptor
+from forgefield.errors import ConfigError
+from forgefield.expansions import torch_backend as backend
+from forgefield.graph import Graph, batch, build_graph
+from forgefield.keys import VOIGT, matrix_to_voigt
+from forgefield.models.base import Model
+from forgefield.models.scaler import FeatureScaler
+from forgefield.models.tensors import TensorGraph, to_tensors
+
+__all__ = ["Evaluation", "Potential", "Prediction", "VirialKind"]
+
+VirialKind = Literal["I", "II", "III"]
+FloatArray = NDArray[np.float64]
+
+ROWS_PER_CHUNK = 60_000
+"""Padded pairs evaluated at a time in prediction: bounds the memory of large systems."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a potential says of one structure; units and signs as in `keys.py`.
+
+    Attributes
+    ----------
+    energy : float [eV]
+    energies : (n_atoms,) [eV]
+    forces : (n_atoms, 3) [eV/Å]
+    stress : (6,) [eV/Å^3] or None
+        None where the structure is not periodic in three directions.
+    virials : (n_atoms, 3, 3) [eV]
+        Atomic virials of the kind asked for (I unless said otherwise); positive trace when compressed.
+    """
+
+    energy: float
+    energies: FloatArray
+    forces: FloatArray
+    stress: FloatArray | None
+    virials: FloatArray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Tensors of a batch, differentiable with respect to the parameters when training.
+
+    Attributes
+    ----------
+    energies : (n_atoms,)
+        Atomic energies without reference energies [eV].
+    energy : (n_structures,) float64
+        Their sums.
+    forces : (n_atoms, 3)
+    strain_gradient : (n_structures, 6)
+        ``dE/dstrain`` in eV: stress times volume, Voigt order of `keys.VOIGT`.
+    """
+
+    energies: Tensor
+    energy: Tensor
+    forces: Tensor
+    strain_gradient: Tensor
+
+
+@dataclass
+class Provenance:
+    """Where a potential comes from; stored in its file.
+
+    Attributes
+    ----------
+    metrics : dict
+        Errors on the test (or validation) set, as `evaluation.metrics` writes them.
+    data_hash : str
+        Hash of the training data.
+    notes : dict
+        Anything else: seed, versions, date.
+    """
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    data_hash: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Potential(nn.Module):
+    """Energies, forces, stress and virials of structures.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+    model : Model
+    references : mapping of atomic number to energy [eV], optional
+        Energy of each element that is subtracted before training; zero where absent.
+    energy_scale : float [eV]
+        Unit of the model's output.
+    """
+
+    references: Tensor
+    energy_scale: Tensor
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        model: Model,
+        references: Mapping[int, float] | None = None,
+        energy_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.descriptor = descriptor
+        self.model = model
+        self.scaler = FeatureScaler(descriptor.n_features)
+        values = [float((references or {}).get(z, 0.0)) for z in descriptor.species]
+        self.register_buffer("references", torch.tensor(values, dtype=torch.float64))
+        self.register_buffer("energy_scale", torch.tensor(float(energy_scale), dtype=torch.float64))
+        self.provenance = Provenance()
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers known, ascending."""
+        return self.descriptor.species
+
+    @property
+    def elements(self) -> list[str]:
+        """Element symbols known, by ascending atomic number."""
+        return [chemical_symbols[z] for z in self.species]
+
+    @property
+    def cutoff(self) -> float:
+        """Largest cutoff [Å]."""
+        return max(self.descriptor.cutoffs)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters, in which expansions and networks are evaluated."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.model.parameters()).device
+
+    @property
+    def n_parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+    def to_dtype(self, dtype: torch.dtype) -> Potential:
+        """Convert parameters and scaling; reference energies stay float64."""
+        for module in (self.descriptor, self.model, self.scaler):
+            module.to(dtype)
+        return self
+
+    # ---- tensors ---------------------------------------------------------------------------------------------
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """Return the graph of a structure with this potential's elements and cutoffs."""
+        return build_graph(atoms, self.species, self.descriptor.cutoffs)
+
+    def tensors(self, graph: Graph) -> TensorGraph:
+        """Return a graph on this potential's device and in its number type."""
+        return to_tensors(graph, self.dtype, self.device)
+
+    def features(self, a: Sequence[Tensor], graph: TensorGraph) -> Iterator[tuple[int, Tensor]]:
+        """Yield (species, features) of each block of atoms of one element."""
+        single = len(graph.blocks) == 1
+        for species, rows in graph.blocks:
+            yield species, self.descriptor.invariants(list(a) if single else [x[rows] for x in a], species)
+
+    def model_energies(self, a: Sequence[Tensor], graph: TensorGraph) -> Tensor:
+        """Return the atomic energies (n_atoms,) [eV] without references, from expansion coefficients."""
+        blocks = [self.model(self.scaler(q), species) for species, q in self.features(a, graph)]
+        energies = blocks[0] if len(blocks) == 1 else torch.cat(blocks)[graph.restore]
+        return energies * self.energy_scale.to(energies.dtype)
+
+    def evaluate(self, graph: TensorGraph, *, training: bool = False) -> Evaluation:
+        """Return energies, forces and strain gradients of a batch.
+
+        Parameters
+        ----------
+        graph : TensorGraph
+        training : bool
+            Keep what a gradient with respect to the parameters needs.
+        """
+        energies, gradients = self.edge_gradients(graph, training=training)
+        forces = torch.zeros_like(gradients[0][:, 0])
+        strain = torch.zeros((graph.n_structures, 9), dtype=forces.dtype, device=forces.device)
+        for g, pairs in zip(gradients, graph.pairs, strict=True):
+            forces = forces + g.sum(dim=1)
+            forces = forces.index_add(0, pairs.neighbours.flatten(), g.flatten(0, 1), alpha=-1)
+            atomic = torch.bmm(pairs.vectors.transpose(1, 2), g).flatten(1)
+            strain = strain.index_add(0, graph.structure, atomic)
+        total = torch.zeros(graph.n_structures, dtype=torch.float64, device=energies.device)
+        total = total.index_add(0, graph.structure, energies.double())
+        components = [0.5 * (strain[:, 3 * a + b] + strain[:, 3 * b + a]) for a, b in VOIGT]
+        return Evaluation(energies, total, forces, torch.stack(components, dim=1))
+
+    def edge_gradients(self, graph: TensorGraph, *, training: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return atomic energies (n_atoms,) and ``g_ij`` (n_atoms, width, 3) of each list of pairs."""
+        with torch.no_grad():
+            bases = [
+                backend.geometry(e, p.vectors, p.species)
+                for e, p in zip(self.descriptor.expansions, graph.pairs, strict=True)
+            ]
+            a = [backend.forward(e, b) for e, b in zip(self.descriptor.expansions, bases, strict=True)]
+        with torch.enable_grad():
+            for x in a:
+                x.requires_grad_()
+            energies = self.model_energies(a, graph)
+            a_bars = torch.autograd.grad(energies.sum(), a, create_graph=training)
+        gradients = [
+            backend.pull_back(e, p.vectors, p.species, a_bar, b)
+            for e, p, a_bar, b in zip(self.descriptor.expansions, graph.pairs, a_bars, bases, strict=True)
+        ]
+        return (energies if training else energies.detach()), gradients
+
+    # ---- structures ------------------------------------------------------------------------------------------
+
+    def predict(
+        self, atoms: Atoms, properties: Collection[str] | None = None, *, virials: VirialKind = "I"
+    ) -> Prediction:
+        """Return energy, forces, stress and virials of a structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+        properties : collection of str, optional
+            Accepted for symmetry with calculators; everything is computed together anyway, except that asking for
+            ``stress`` of a structure without a volume is an error.
+        virials : {'I', 'II', 'III'}
+            Definition of the atomic virial (paper 5, eqs. 12-14); only I gives the right heat flux.
+
+        Raises
+        ------
+        UnknownSpeciesError, StructureError
+            Elements the potential does not know; overlapping atoms, no atoms, flat cell.
+        """
+        result = self.predict_graph(self.graph(atoms), virials=virials)
+        if properties is not None and "stress" in properties and result.stress is None:
+            raise ConfigError(
+                f"`stress` needs a cell periodic in three directions, got pbc={atoms.pbc.tolist()}; "
+                "ask for energy and forces only, or set pbc=True with a cell"
+            )
+        return result
+
+    def predict_graph(self, graph: Graph, *, virials: VirialKind = "I") -> Prediction:
+        """Return the prediction for the graph of one structure; large ones are evaluated in pieces."""
+        if virials not in ("I", "II", "III"):
+            raise ConfigError(f"`virials` must be 'I', 'II' or 'III', got {virials!r}")
+        n = graph.n_atoms
+        energies, forces = np.empty(n), np.zeros((n, 3))
+        centre, neighbour = np.zeros((n, 3, 3)), np.zeros((n, 3, 3))
+        step = max(1, ROWS_PER_CHUNK // max(p.width for p in graph.pairs))
+        for lo in range(0, n, step):
+            rows = slice(lo, min(lo + step, n))
+            e, gradients = self.edge_gradients(to_tensors(graph, self.dtype, self.device, rows))
+            energies[rows] = e.double().cpu().numpy()
+            for g, pairs in zip(gradients, graph.pairs, strict=True):
+                edge = g.double().cpu().numpy()
+                outer = pairs.vectors[rows, :, :, None] * edge[:, :, None, :]
+                forces[rows] += edge.sum(axis=1)
+                centre[rows] -= outer.sum(axis=1)
+                index = pairs.neighbours[rows].ravel()
+                if virials != "II":
+                    neighbour -= _scatter(index, outer.reshape(-1, 9), n).reshape(n, 3, 3)
+                forces -= _scatter(index, edge.reshape(-1, 3), n)
+        atomic = {"I": neighbour, "II": centre, "III": 0.5 * (neighbour + centre)}[virials]
+        energies += self.references.cpu().numpy()[graph.species]
+        volume = float(graph.volumes[0])
+        stress = None if np.isnan(volume) else -matrix_to_voigt(centre.sum(axis=0)) / volume
+        return Prediction(float(energies.sum()), energies, forces, stress, atomic)
+
+    def predict_many(self, frames: Sequence[Atoms], *, batch_size: int = 16) -> list[Prediction]:
+        """Return the predictions for many structures, batched (virials of kind II sum to the same total)."""
+        results = []
+        for start in range(0, len(frames), batch_size):
+            graphs = [self.graph(atoms) for atoms in frames[start : start + batch_size]]
+            joined = batch(graphs)
+            out = self.evaluate(self.tensors(joined))
+            results += self._split(out, joined)
+        return results
+
+    def _split(self, out: Evaluation, graph: Graph) -> list[Prediction]:
+        energies = out.energies.double().cpu().numpy() + self.references.cpu().numpy()[graph.species]
+        forces = out.forces.double().cpu().numpy()
+        strain = out.strain_gradient.double().cpu().numpy()
+        ends = np.cumsum(graph.n_atoms_per_structure)
+        results = []
+        for k, (end, n) in enumerate(zip(ends, graph.n_atoms_per_structure, strict=True)):
+            rows = slice(end - n, end)
+            volume = graph.volumes[k]
+            stress = None if np.isnan(volume) else strain[k] / volume
+            results.append(
+                Prediction(
+                    float(energies[rows].sum()), energies[rows], forces[rows], stress, np.empty((0, 3, 3))
+                )
+            )
+        return results
+
+    def heat_flux(self, atoms: Atoms, *, virials: VirialKind = "I", convective: bool = True) -> FloatArray:
+        """Return the heat flux vector (3,) in eV Å^-2 per ASE time unit.
+
+        ``J = (1/V) (sum_i (t_i + E_i) v_i + sum_i W_i v_i)`` with kinetic energies t and atomic virials W;
+        the first sum is the convective part.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            With velocities, periodic in three directions.
+        virials : {'I', 'II', 'III'}
+        convective : bool
+            Include the first sum.
+
+        Notes
+        -----
+        Source: Shimamura et al. (paper 5), eqs. 11-14.
+        """
+        if not atoms.pbc.all():
+            raise ConfigError(
+                "the heat flux needs a cell periodic in three directions; set pbc=True and a cell"
+            )
+        result = self.predict(atoms, virials=virials)
+        velocities = atoms.get_velocities()
+        flux = np.einsum("iab,ib->a", result.virials, velocities)
+        if convective:
+            kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
+            flux = flux + ((kinetic + result.energies)[:, None] * velocities).sum(axis=0)
+        return np.asarray(flux / abs(atoms.get_volume()), dtype=np.float64)
+
+
+def _scatter(index: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:
+    """Sum rows of `values` (n_pairs, c) that share an index, into (n, c)."""
+    return np.stack(
+        [np.bincount(index, weights=values[:, c], minlength=n) for c in range(values.shape[1])], axis=1
+    )
