@@ -7,6 +7,8 @@ eV/Å^3 with the sign of ASE (dE/dstrain / V, positive in tension).
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import re
@@ -48,16 +50,17 @@ class Settings:
         Modified kinetic energy functional of pw.x (constant effective cutoff); off if qcutz is 0.
     """
 
-    ecutwfc: float = 24.0
-    k_spacing: float = 0.25
-    degauss: float = 0.02
-    smearing: str = "mv"
-    conv_thr: float = 1.0e-10
+    ecutwfc: float = 26.0
+    k_spacing: float = 0.30
+    degauss: float = 0.01
+    smearing: str = "fermi-dirac"
+    conv_thr: float = 1.0e-9
     qcutz: float = 0.0
     ecfixed: float = 0.0
     q2sigma: float = 0.0
     mixing_beta: float = 0.7
     shifted: bool = True
+    magnetization: int = 0
     symmetry: bool = False
     pseudo_file: str = "Si.pbe-rrkj.UPF"
 
@@ -72,7 +75,7 @@ def pseudo_dir() -> Path:
 
 
 def k_grid(atoms: Atoms, k_spacing: float) -> tuple[int, int, int]:
-    """Return the smallest Gamma-centred grid whose spacing is <= ``k_spacing`` [1/Å].
+    """Return the smallest grid whose spacing is <= ``k_spacing`` [1/Å].
 
     A direction that is not periodic gets one point.
     """
@@ -104,9 +107,14 @@ def pw_input(
         "/",
         "&SYSTEM",
         f"  ibrav = 0, nat = {n_atoms}, ntyp = 1, nosym = {nosym},",
-        f"  ecutwfc = {settings.ecutwfc}, occupations = 'smearing',",
-        f"  smearing = '{settings.smearing}', degauss = {settings.degauss},",
+        f"  ecutwfc = {settings.ecutwfc},",
     ]
+    if settings.magnetization:
+        lines.append(f"  nspin = 2, occupations = 'fixed', tot_magnetization = {settings.magnetization},")
+    else:
+        lines.append(
+            f"  occupations = 'smearing', smearing = '{settings.smearing}', degauss = {settings.degauss},"
+        )
     if settings.qcutz > 0.0:
         lines.append(
             f"  qcutz = {settings.qcutz}, ecfixed = {settings.ecfixed}, q2sigma = {settings.q2sigma},"
@@ -149,7 +157,9 @@ def parse_output(text: str, atoms: Atoms) -> dict[str, object]:
     energy = re.findall(rf"^!\s+total energy\s+=\s+{number} Ry", text, re.MULTILINE)
     smearing = re.findall(rf"smearing contrib. \(-TS\)\s+=\s+{number} Ry", text)
     force_block = text.split("Forces acting on atoms (cartesian axes, Ry/au):")
-    force_rows = re.findall(rf"atom\s+\d+ type\s+1\s+force =\s+{number}\s+{number}\s+{number}", force_block[-1])
+    force_rows = re.findall(
+        rf"atom\s+\d+ type\s+1\s+force =\s+{number}\s+{number}\s+{number}", force_block[-1]
+    )
     stress_block = re.search(r"total\s+stress .*\n((?:.*\n){3})", text)
     if not energy or len(force_block) < 2 or len(force_rows) < len(atoms) or stress_block is None:
         raise RunError("the output of pw.x lacks the energy, the forces or the stress")
@@ -206,3 +216,20 @@ def run_pw(
     if finished.returncode != 0:
         raise RunError(f"pw.x returned {finished.returncode} in {folder}; last lines: {text[-400:]}")
     return parse_output(text, atoms)
+
+
+def cached_run(
+    atoms: Atoms,
+    cache: Path,
+    settings: Settings = SETTINGS,
+    *,
+    grid: tuple[int, int, int] | None = None,
+) -> dict[str, object]:
+    """Like `run_pw`, but answer from ``cache`` where the same input was computed before."""
+    key = hashlib.sha256(pw_input(atoms, settings, grid=grid).encode()).hexdigest()[:16]
+    target = cache / f"{key}.json"
+    if not target.exists():
+        labels = run_pw(atoms, cache / key, settings, grid=grid)
+        target.write_text(json.dumps(labels))
+    labels = json.loads(target.read_text())
+    return dict(labels, forces=np.array(labels["forces"]), stress=np.array(labels["stress"]))
