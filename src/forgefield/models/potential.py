@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -163,6 +164,23 @@ class Potential(nn.Module):
         for module in (self.descriptor, self.model, self.scaler):
             module.to(dtype)
         return self
+
+    # ---- files -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write this potential to one file; see `models.file.save`."""
+        from forgefield.models import file
+
+        return file.save(self, path)
+
+    @staticmethod
+    def load(
+        path: str | Path, *, verify: bool = True, dtype: Literal["float32", "float64"] | None = None
+    ) -> Potential:
+        """Read a potential from its file; see `models.file.load`."""
+        from forgefield.models import file
+
+        return file.load(path, verify=verify, dtype=dtype)
 
     # ---- tensors ---------------------------------------------------------------------------------------------
 
