@@ -1,0 +1,212 @@
+"""Training, validation and test sets: seeded, stratified, and without twins on both sides.
+
+Published splits are kept. Where none exists, structures are drawn at random in each group, or whole groups or
+clusters of near-duplicates are, since a random split of a relaxation path measures the training error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from forgefield.config import Schema
+from forgefield.data.fingerprint import twin_clusters
+from forgefield.data.frames import group_of
+from forgefield.data.references import is_isolated_atom
+from forgefield.errors import DataError
+
+__all__ = ["Split", "SplitSettings", "split"]
+
+IntArray = NDArray[np.intp]
+_ROLES = ("train", "valid", "test")
+
+
+class SplitSettings(Schema):
+    """How structures are divided.
+
+    Parameters
+    ----------
+    valid, test : float, 0 <= value < 1
+        Fractions of the structures that are not assigned already.
+    seed : int, >= 0
+        Same seed, same data: same split.
+    by : "structure", "cluster" or "group"
+        What is kept on one side: single structures (stratified by group), clusters of near-duplicates
+        (``info["cluster"]`` where the data have it, else found with `twin_distance`), or whole groups.
+    twin_distance : float or None [Å], > 0
+        Structures closer than this (every atom and cell vector, atoms may be renumbered) stay together.
+    official : bool
+        Keep ``info["split"]`` where the data have it.
+    """
+
+    valid: float = Field(default=0.1, ge=0.0, lt=1.0, description="fraction for validation")
+    test: float = Field(default=0.0, ge=0.0, lt=1.0, description="fraction for testing")
+    seed: int = Field(default=0, ge=0, description="seed of the draw")
+    by: Literal["structure", "cluster", "group"] = Field(
+        default="structure", description="what stays together"
+    )
+    twin_distance: float | None = Field(default=None, gt=0.0, description="near-duplicates stay together [Å]")
+    official: bool = Field(default=True, description="keep the split the data come with")
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitSettings:
+        if self.valid + self.test >= 1.0:
+            raise ValueError(
+                f"valid + test must be < 1 to leave training data, got {self.valid + self.test:g}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the structures of each set, ascending.
+
+    Parameters
+    ----------
+    train, valid, test : (n,) int
+        Disjoint; together every structure once.
+    note : str
+        How they came about, for a report.
+    """
+
+    train: IntArray
+    valid: IntArray
+    test: IntArray
+    note: str = ""
+
+    def role(self, index: int) -> str:
+        """Return "train", "valid" or "test" for a structure."""
+        return next(name for name in _ROLES if index in getattr(self, name))
+
+
+def split(frames: Sequence[Atoms], settings: SplitSettings | None = None) -> Split:
+    """Divide structures into training, validation and test sets.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        ``info["split"]`` is honoured; isolated atoms always train.
+    settings : SplitSettings or None
+        None: 10 % validation, seed 0.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    DataError
+        A set that was asked for would be empty, or nothing would be left to train on.
+    """
+    settings = settings or SplitSettings()
+    n = len(frames)
+    if n == 0:
+        raise DataError("there are no structures to split; check the data files and filters")
+    roles = np.array(
+        [str(a.info.get("split", "")) if settings.official else "" for a in frames], dtype=object
+    )
+    official = sorted(set(roles) - {""})
+    roles[[k for k, a in enumerate(frames) if roles[k] == "" and is_isolated_atom(a)]] = "train"
+    units, what = _units(frames, settings)
+    strata = np.array(["" if settings.by == "group" else group_of(a) for a in frames], dtype=object)
+    rng = np.random.default_rng(settings.seed)
+    for role in ("test", "valid"):
+        fraction = getattr(settings, role)
+        if fraction == 0.0 or role in official:
+            continue
+        pool = roles == ""
+        if role == "valid" and not pool.any():
+            pool = (roles == "train") & np.array([not is_isolated_atom(a) for a in frames])
+        elif role == "test" and official and not pool.any():
+            continue
+        chosen = _draw(units, strata, np.flatnonzero(pool), fraction, rng)
+        roles[chosen] = role
+        if not (roles == role).any():
+            raise DataError(
+                f"the {role} set would be empty: {int(pool.sum())} structures in {len(set(units[pool]))} {what} "
+                f"and split.{role}={fraction:g}; raise split.{role}, add data, give {role} files, or set "
+                f"split.{role}=0 to go without"
+            )
+    roles[roles == ""] = "train"
+    sets = {role: np.flatnonzero(roles == role) for role in _ROLES}
+    if not len(sets["train"]):
+        raise DataError(
+            f"no structure is left for training: {_sizes(sets)}; lower split.valid and split.test"
+        )
+    note = f"{'kept the split of the data; ' if official else ''}drawn by {settings.by}, seed {settings.seed}"
+    return Split(**sets, note=f"{_sizes(sets)}; {note}")
+
+
+def _sizes(sets: dict[str, IntArray]) -> str:
+    return ", ".join(f"{role} {len(index)}" for role, index in sets.items())
+
+
+def _units(frames: Sequence[Atoms], settings: SplitSettings) -> tuple[NDArray[np.int64], str]:
+    """Return a number per structure, equal for structures that must stay together, and what that is."""
+    if settings.by == "group":
+        keys: list[object] = [group_of(a) for a in frames]
+        what = "groups"
+    elif settings.by == "cluster":
+        what = "clusters"
+        if all("cluster" in a.info for a in frames):
+            keys = [str(a.info["cluster"]) for a in frames]
+        else:
+            keys = list(twin_clusters(frames, settings.twin_distance or 0.05))
+    else:
+        keys, what = list(range(len(frames))), "structures"
+    names = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    units = np.array([names[key] for key in keys], dtype=np.int64)
+    if settings.twin_distance is not None and settings.by != "cluster":
+        units = _joined(units, twin_clusters(frames, settings.twin_distance))
+    return units, what
+
+
+def _joined(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the finest partition that both partitions refine."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = int(first.max()) + 1
+    size = n + int(second.max()) + 1
+    graph = coo_array((np.ones(len(first)), (first, second + n)), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    return np.asarray(labels[first], dtype=np.int64)
+
+
+def _draw(
+    units: NDArray[np.int64],
+    strata: NDArray[np.object_],
+    pool: IntArray,
+    fraction: float,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Draw whole units from each stratum until about `fraction` of it is taken.
+
+    What rounding leaves over in one stratum is carried to the next, so that the total is right as well.
+    """
+    members: dict[int, list[int]] = {}
+    for k in pool:
+        members.setdefault(int(units[k]), []).append(int(k))
+    by_stratum: dict[str, list[int]] = {}
+    for unit, inside in members.items():
+        by_stratum.setdefault(str(strata[inside[0]]), []).append(unit)
+    chosen: list[int] = []
+    carried = 0.0
+    order = sorted(by_stratum, key=lambda name: (-sum(len(members[u]) for u in by_stratum[name]), name))
+    for name in order:
+        shuffled = [by_stratum[name][k] for k in rng.permutation(len(by_stratum[name]))]
+        quota = fraction * sum(len(members[u]) for u in shuffled) + carried
+        taken = 0
+        for unit in shuffled[: len(shuffled) - 1 if len(order) > 1 or len(shuffled) > 1 else 0]:
+            size = len(members[unit])
+            if abs(taken + size - quota) < abs(taken - quota):
+                chosen.extend(members[unit])
+                taken += size
+        carried = quota - taken
+    return np.array(sorted(chosen), dtype=np.intp)
