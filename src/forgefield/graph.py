@@ -17,9 +17,17 @@ from ase.geometry import complete_cell
 from numpy.typing import NDArray
 from vesin import NeighborList
 
-from forgefield.errors import StructureError, UnknownSpeciesError
+from forgefield.errors import ConfigError, StructureError, UnknownSpeciesError
 
-__all__ = ["Graph", "Pairs", "batch", "build_graph", "neighbour_pairs", "species_index"]
+__all__ = [
+    "Graph",
+    "Pairs",
+    "SkinnedNeighbours",
+    "batch",
+    "build_graph",
+    "neighbour_pairs",
+    "species_index",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -129,19 +137,28 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[IntArray, IntArray, In
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise StructureError("positions or cell are not finite (NaN or infinity); check the input structure")
     _check_cell(cell, pbc)
-    cell = np.ascontiguousarray(complete_cell(cell))
+    cell = _completed(cell, pbc)
     calculator = NeighborList(cutoff=float(cutoff), full_list=True, sorted=True, n_threads=1)
     i, j, shifts, vectors = calculator.compute(
         points=positions, box=cell, periodic=list(map(bool, pbc)), quantities="ijSD"
     )
-    distances = np.sqrt((vectors * vectors).sum(axis=1))
-    if len(distances) and distances.min() < CLOSEST_PAIR:
-        worst = int(distances.argmin())
+    _check_distances(i, j, vectors)
+    return i.astype(np.int64), j.astype(np.int64), shifts.astype(np.int64), np.ascontiguousarray(vectors)
+
+
+def _check_distances(i: IntArray, j: IntArray, vectors: FloatArray) -> None:
+    distances2 = (vectors * vectors).sum(axis=1)
+    if len(distances2) and not distances2.min() >= CLOSEST_PAIR**2:
+        worst = int(distances2.argmin())
         raise StructureError(
-            f"atoms {int(i[worst])} and {int(j[worst])} are {distances[worst]:.4f} Å apart (allowed: "
+            f"atoms {int(i[worst])} and {int(j[worst])} are {distances2[worst] ** 0.5:.4f} Å apart (allowed: "
             f">= {CLOSEST_PAIR} Å); remove the duplicate atom"
         )
-    return i.astype(np.int64), j.astype(np.int64), shifts.astype(np.int64), np.ascontiguousarray(vectors)
+
+
+def _completed(cell: FloatArray, pbc: NDArray[np.bool_]) -> FloatArray:
+    """Return the cell with unit vectors across its periodic directions in place of those that do not count."""
+    return np.ascontiguousarray(complete_cell(np.where(pbc[:, None], cell, 0.0)), dtype=np.float64)
 
 
 def _check_cell(cell: FloatArray, pbc: NDArray[np.bool_]) -> None:
@@ -168,24 +185,128 @@ def build_graph(atoms: Atoms, species: Sequence[int], cutoffs: Sequence[float]) 
     cutoffs : sequence of float [Å]
         One list of pairs is made for each.
     """
-    n_atoms = len(atoms)
-    if n_atoms == 0:
-        raise StructureError("the structure has no atoms; nothing to predict")
-    index = species_index(atoms.numbers, species)
+    index = _index(atoms, species)
     i, j, _, vectors = neighbour_pairs(atoms, max(cutoffs))
+    return _one_structure(atoms, index, (i, j, vectors), cutoffs)
+
+
+def _index(atoms: Atoms, species: Sequence[int]) -> IntArray:
+    if len(atoms) == 0:
+        raise StructureError("the structure has no atoms; nothing to predict")
+    return species_index(atoms.numbers, species)
+
+
+def _one_structure(
+    atoms: Atoms, index: IntArray, pairs: tuple[IntArray, IntArray, FloatArray], cutoffs: Sequence[float]
+) -> Graph:
+    """Return the graph of a structure from its pairs (i, j, r_ij), sorted by i; those beyond a cutoff drop out."""
+    i, j, vectors = pairs
+    n_atoms = len(atoms)
     distances2 = (vectors * vectors).sum(axis=1)
-    pairs = []
+    rows = []
     for cutoff in cutoffs:
-        keep = slice(None) if cutoff == max(cutoffs) else distances2 < cutoff * cutoff
-        pairs.append(_in_rows(i[keep], j[keep], vectors[keep], n_atoms, cutoff))
+        keep = distances2 < cutoff * cutoff
+        rows.append(_in_rows(i[keep], j[keep], vectors[keep], n_atoms, cutoff))
     volume = abs(float(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else np.nan
     return Graph(
         species=index,
         structure=np.zeros(n_atoms, dtype=np.int64),
         n_atoms_per_structure=np.array([n_atoms]),
         volumes=np.array([volume]),
-        pairs=tuple(pairs),
+        pairs=tuple(rows),
     )
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The list of pairs within cutoff + skin, and the structure it was made for."""
+
+    numbers: IntArray
+    pbc: NDArray[np.bool_]
+    cell: FloatArray
+    positions: FloatArray
+    index: IntArray
+    i: IntArray
+    j: IntArray
+    shifts: FloatArray | None
+
+
+class SkinnedNeighbours:
+    """Graphs of a moving structure from one neighbour list, made anew only when it might miss a pair.
+
+    The list holds all pairs within cutoff + skin. With F the change of the cell and u what the atoms moved beyond
+    it, a pair that is not listed is still farther apart than ``s_min(F) (cutoff + skin) - 2 max |u|``, s_min being
+    the smallest singular value; while that is at least the cutoff nothing can be missing. For a fixed cell this is
+    the usual rule: no atom moved by more than half the skin.
+
+    Parameters
+    ----------
+    species : sequence of int
+        Atomic numbers the potential knows, in its order.
+    cutoffs : sequence of float [Å]
+    skin : float [Å], >= 0
+        With 0 the list is made anew at every step.
+
+    Attributes
+    ----------
+    n_builds : int
+        How often the list has been made.
+    """
+
+    def __init__(self, species: Sequence[int], cutoffs: Sequence[float], skin: float = 1.0) -> None:
+        if not (np.isfinite(skin) and skin >= 0):
+            raise ConfigError(f"`skin` must be >= 0 Å, got {skin!r}; 1.0 suits most simulations")
+        self.species = tuple(species)
+        self.cutoffs = tuple(cutoffs)
+        self.skin = float(skin)
+        self.n_builds = 0
+        self._snapshot: _Snapshot | None = None
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """Return the graph of the structure, equal to that of `build_graph` up to the order within rows."""
+        if self.skin == 0.0:
+            self.n_builds += 1
+            return build_graph(atoms, self.species, self.cutoffs)
+        if self._snapshot is None or not self._covers(self._snapshot, atoms):
+            self._snapshot = self._build(atoms)
+        now = self._snapshot
+        vectors = atoms.positions[now.j] - atoms.positions[now.i]
+        if now.shifts is not None:
+            vectors += now.shifts @ atoms.cell.array
+        _check_distances(now.i, now.j, vectors)
+        return _one_structure(atoms, now.index, (now.i, now.j, vectors), self.cutoffs)
+
+    def _covers(self, then: _Snapshot, atoms: Atoms) -> bool:
+        if not (np.array_equal(then.numbers, atoms.numbers) and np.array_equal(then.pbc, atoms.pbc)):
+            return False
+        expected, smallest = then.positions, 1.0
+        if not np.array_equal(then.cell, atoms.cell.array):
+            if not np.isfinite(atoms.cell.array).all():
+                return False
+            deformation = np.linalg.solve(
+                _completed(then.cell, then.pbc), _completed(atoms.cell.array, then.pbc)
+            )
+            expected = then.positions @ deformation
+            smallest = float(np.linalg.svd(deformation, compute_uv=False)[-1])
+        moved2 = float(((atoms.positions - expected) ** 2).sum(axis=1).max())
+        cutoff = max(self.cutoffs)
+        # The comparison is False for NaN positions, which the new list then reports.
+        return bool(smallest * (cutoff + self.skin) - 2.0 * moved2**0.5 >= cutoff)
+
+    def _build(self, atoms: Atoms) -> _Snapshot:
+        index = _index(atoms, self.species)
+        i, j, shifts, _ = neighbour_pairs(atoms, max(self.cutoffs) + self.skin)
+        self.n_builds += 1
+        return _Snapshot(
+            numbers=atoms.numbers.copy(),
+            pbc=atoms.pbc.copy(),
+            cell=atoms.cell.array.copy(),
+            positions=atoms.positions.copy(),
+            index=index,
+            i=i,
+            j=j,
+            shifts=shifts.astype(np.float64) if shifts.any() else None,
+        )
 
 
 def _in_rows(i: IntArray, j: IntArray, vectors: FloatArray, n_atoms: int, cutoff: float) -> Pairs:

@@ -9,7 +9,7 @@ property           shape           unit       sign and order
 ``stress``         (6,)            eV/Å^3     ``dE/dstrain / |V|``, positive in tension; Voigt order below
 ``virial``         (6,)            eV         ``-stress * |V|``, positive when compressed (GPUMD)
 ``virials``        (n_atoms, 3, 3) eV         per atom; they sum to ``-stress * |V|``
-``stresses``       (n_atoms, 6)    eV/Å^3     ``-virials / (|V| / n_atoms)`` symmetrised (ASE)
+``stresses``       (n_atoms, 6)    eV/Å^3     ``-virials / |V|`` symmetrised; they sum to ``stress``
 =================  ==============  =========  ==========================================================
 """
 

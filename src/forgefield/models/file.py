@@ -75,10 +75,14 @@ def save(potential: Potential, path: str | Path) -> Path:
     return write_bytes(path, to_bytes(potential))
 
 
-def to_bytes(potential: Potential) -> bytes:
-    """Return the content of the file of a potential; equal potentials give equal bytes."""
+def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
+    """Return the content of the file of a potential; equal potentials give equal bytes.
+
+    Without `self_test` it is made faster, may hold numbers that are not finite, and must be read with
+    ``verify=False``: for handing a potential to another process.
+    """
     state = {STATE_PREFIX + k: v.detach().cpu().contiguous() for k, v in potential.state_dict().items()}
-    tensors = {**state, **self_test_tensors(potential)}
+    tensors = {**state, **(self_test_tensors(potential) if self_test else {})}
     header = {
         "format": FORMAT,
         "version": VERSION,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from forgefield.keys import VOIGT, matrix_to_voigt
 from forgefield.models.base import Model
 from forgefield.models.scaler import FeatureScaler
 from forgefield.models.tensors import TensorGraph, to_tensors
+
+if TYPE_CHECKING:
+    from forgefield.deployment.ase import ForgefieldCalculator
 
 __all__ = ["Evaluation", "Potential", "Prediction", "VirialKind"]
 
@@ -181,6 +184,17 @@ class Potential(nn.Module):
         from forgefield.models import file
 
         return file.load(path, verify=verify, dtype=dtype)
+
+    def calculator(
+        self,
+        dtype: Literal["float32", "float64"] | None = None,
+        threads: int | None = None,
+        skin: float = 1.0,
+    ) -> ForgefieldCalculator:
+        """Return an ASE calculator; see `deployment.ase.ForgefieldCalculator`."""
+        from forgefield.deployment.ase import ForgefieldCalculator
+
+        return ForgefieldCalculator(self, dtype=dtype, threads=threads, skin=skin)
 
     # ---- tensors ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Potentials at work: calculators, molecular dynamics, and other programs' formats."""

@@ -1,0 +1,173 @@
+"""A potential as an ASE calculator."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from forgefield.errors import ConfigError
+from forgefield.graph import SkinnedNeighbours
+from forgefield.keys import matrix_to_voigt
+from forgefield.models import file
+from forgefield.models.file import DTYPES, DtypeName
+from forgefield.models.potential import Potential
+
+__all__ = ["ForgefieldCalculator"]
+
+
+class ForgefieldCalculator(Calculator):  # type: ignore[misc]
+    """Energies, forces and stress of a potential for ASE.
+
+    The neighbour list reaches `skin` beyond the cutoff and is made anew only when atoms or cell moved so far that
+    it might miss a pair; results do not depend on `skin`. Copies and pickles carry the potential with them.
+
+    ==============  ==========  ==============================================================
+    result          unit        meaning
+    ==============  ==========  ==============================================================
+    ``energy``      eV          total, reference energies included; ``free_energy`` is the same
+    ``energies``    eV          (n_atoms,), sum to ``energy``
+    ``forces``      eV/Å        (n_atoms, 3)
+    ``stress``      eV/Å^3      (6,) xx yy zz yz xz xy, positive in tension
+    ``stresses``    eV/Å^3      (n_atoms, 6), sum to ``stress``: atomic virials of kind I
+    ==============  ==========  ==============================================================
+
+    The stresses exist where the cell is periodic in three directions.
+
+    Parameters
+    ----------
+    potential : Potential, str or Path
+        A potential or its file.
+    dtype : {'float32', 'float64'}, optional
+        Number type to evaluate in; default: the potential's own. The potential itself is not changed.
+    threads : int, optional
+        CPU threads during a calculation; default: what torch is set to.
+    skin : float [Å], >= 0
+        Reach of the neighbour list beyond the cutoff; 0 makes the list at every step.
+    """
+
+    name = "forgefield"
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "stresses",
+    ]
+    default_parameters: ClassVar[dict[str, Any]] = {}
+    nolabel = True
+
+    def __init__(
+        self,
+        potential: Potential | str | Path,
+        *,
+        dtype: DtypeName | None = None,
+        threads: int | None = None,
+        skin: float = 1.0,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ConfigError(f"`threads` must be >= 1, got {threads!r}")
+        super().__init__()
+        self.potential = _in_dtype(potential, dtype)
+        self.threads = threads
+        self.parameters.update(
+            dtype=str(self.potential.dtype).removeprefix("torch."), threads=threads, skin=float(skin)
+        )
+        self._neighbours = self._fresh_neighbours()
+
+    @property
+    def n_neighbour_builds(self) -> int:
+        """How often the neighbour list has been made."""
+        return self._neighbours.n_builds
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Compute every property; see `ase.calculators.calculator.Calculator.calculate`.
+
+        Raises
+        ------
+        UnknownSpeciesError, StructureError
+            The potential does not know an element; positions are not finite or atoms coincide.
+        PropertyNotImplementedError
+            Stress of a structure that is not periodic in three directions.
+        """
+        super().calculate(atoms, properties, system_changes)
+        with _threads(self.threads):
+            result = self.potential.predict_graph(self._neighbours.graph(self.atoms))
+        self.results = {
+            "energy": result.energy,
+            "free_energy": result.energy,
+            "energies": result.energies,
+            "forces": result.forces,
+        }
+        if result.stress is not None:
+            volume = abs(float(np.linalg.det(self.atoms.cell.array)))
+            self.results["stress"] = result.stress
+            self.results["stresses"] = -matrix_to_voigt(result.virials) / volume
+        elif {"stress", "stresses"} & set(properties):
+            raise PropertyNotImplementedError(
+                f"stress needs a cell periodic in three directions, got pbc={self.atoms.pbc.tolist()}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {k: v for k, v in self.__dict__.items() if k not in ("potential", "_neighbours")}
+        state["_potential_file"] = file.to_bytes(self.potential, self_test=False)
+        state["_potential_device"] = str(self.potential.device)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        content, device = state.pop("_potential_file"), state.pop("_potential_device")
+        self.__dict__.update(state)
+        self.potential = file.from_bytes(content, verify=False).to(device)
+        self._neighbours = self._fresh_neighbours()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy everything but the potential, which a calculator never changes."""
+        duplicate = self.__class__.__new__(self.__class__)
+        memo[id(self)] = duplicate
+        own = {k: v for k, v in self.__dict__.items() if k not in ("potential", "_neighbours")}
+        duplicate.__dict__.update(copy.deepcopy(own, memo))
+        duplicate.potential = self.potential
+        duplicate._neighbours = duplicate._fresh_neighbours()  # noqa: SLF001 - our own kind
+        return duplicate
+
+    def _fresh_neighbours(self) -> SkinnedNeighbours:
+        return SkinnedNeighbours(
+            self.potential.species, self.potential.descriptor.cutoffs, self.parameters["skin"]
+        )
+
+
+def _in_dtype(potential: Potential | str | Path, dtype: DtypeName | None) -> Potential:
+    if isinstance(potential, str | Path):
+        return file.load(potential, dtype=dtype)
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+    if dtype is None or DTYPES[dtype] == potential.dtype:
+        return potential
+    return copy.deepcopy(potential).to_dtype(DTYPES[dtype])
+
+
+@contextlib.contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    """Let torch use `n` threads for a while."""
+    before = torch.get_num_threads()
+    if n is None or n == before:
+        yield
+        return
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
