@@ -69,6 +69,9 @@ def _explain(schema: type[BaseModel], item: Mapping[str, Any], where: str) -> st
         return f"unknown setting `{key}`: {did_you_mean(str(location[-1]), choices)}"
     if item["type"] == "missing":
         return f"`{key}` is required and was not given"
+    cause = item.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return str(cause)  # a component explained itself already
     message = item["msg"].removeprefix("Value error, ")
     return f"`{key}`: {message}, got {item.get('input')!r}"
 

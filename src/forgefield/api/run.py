@@ -1,0 +1,159 @@
+"""The folder of a training run: what is in it, and how it is written."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+import forgefield
+from forgefield.config import dump_yaml
+from forgefield.data import Dataset
+from forgefield.evaluation import Evaluation, write_predictions
+from forgefield.evaluation.report import ReportData, write_report
+from forgefield.files import make_folder, write_csv, write_json, write_text
+from forgefield.models.file import save
+from forgefield.models.potential import Potential
+from forgefield.training.gradient import Row
+from forgefield.training.settings import RunSettings
+
+__all__ = ["LOG_COLUMNS", "Run", "RunFolder", "versions"]
+
+LOG_COLUMNS = (
+    ["epoch", "step", "learning_rate", "loss_train", "loss_valid"]
+    + [f"{p}_rmse_{s}" for s in ("train", "valid") for p in ("energy", "forces", "stress")]
+    + [f"{p}_mae_valid" for p in ("energy", "forces", "stress")]
+    + [f"weight_{p}" for p in ("energy", "forces", "stress")]
+    + ["seconds"]
+)
+"""Columns of log.csv; errors in meV/atom, meV/Å and GPa."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run returned.
+
+    Attributes
+    ----------
+    potential : Potential
+        The best one, by validation errors.
+    metrics : dict
+        Errors per split and group, as in metrics.json.
+    folder : Path
+        Where everything was written.
+    evaluation : evaluation.Evaluation
+        Structures, predictions and metrics.
+    history : list of rows of log.csv
+    """
+
+    potential: Potential
+    metrics: dict[str, Any]
+    folder: Path
+    evaluation: Evaluation
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names and writers of the files of a run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path) -> RunFolder:
+        """Make the folder and prove that it can be written."""
+        folder = cls(make_folder(path))
+        write_text(folder.path / "config.yaml", "")
+        return folder
+
+    @property
+    def potential(self) -> Path:
+        """The potential."""
+        return self.path / "potential.ff"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State to resume from."""
+        return self.path / "checkpoint.ff"
+
+    def write_config(self, settings: RunSettings) -> None:
+        """Write the resolved settings."""
+        write_text(self.path / "config.yaml", dump_yaml(settings))
+
+    def write_log(self, history: Sequence[Row]) -> None:
+        """Write one row per epoch."""
+        write_csv(self.path / "log.csv", history, LOG_COLUMNS)
+
+    def write_results(
+        self,
+        settings: RunSettings,
+        dataset: Dataset,
+        potential: Potential,
+        evaluation: Evaluation,
+        history: Sequence[Row],
+        *,
+        properties: dict[str, Any] | None = None,
+    ) -> None:
+        """Write potential, metrics, predictions and report."""
+        save(potential, self.potential)
+        write_json(self.path / "metrics.json", evaluation.metrics.to_dict())
+        write_predictions(self.path / "predictions.extxyz", evaluation.frames, evaluation.predictions)
+        write_report(
+            self.path / "report.html",
+            ReportData(
+                title=settings.title or f"{'-'.join(potential.elements)} potential",
+                metrics=evaluation.metrics,
+                frames=evaluation.frames,
+                predictions=evaluation.predictions,
+                log=list(history),
+                audit=dataset.audit.to_dict(),
+                findings=[f.to_dict() for f in dataset.findings],
+                config_text=dump_yaml(settings),
+                versions=versions(),
+                notes=dataset_notes(dataset, potential),
+                properties=properties,
+            ),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that produced a result."""
+    found = {
+        "forgefield": forgefield.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    for package in ("torch", "numpy", "ase", "vesin"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def dataset_notes(dataset: Dataset, potential: Potential) -> list[str]:
+    """Return the sentences about data and reference energies shown in the report."""
+    references = ", ".join(
+        f"{e} {r:.6f} eV" for e, r in zip(potential.elements, potential.references.tolist(), strict=True)
+    )
+    return [
+        f"Training data hash: {dataset.content_hash}",
+        f"Split: {dataset.split.note}",
+        f"Reference energies subtracted: {references}",
+    ]
+
+
+def splits_of(dataset: Dataset) -> list[Atoms]:
+    """Return all structures, each marked with its set in ``info['split']``."""
+    marked = []
+    for name in ("train", "valid", "test"):
+        for i in getattr(dataset.split, name):
+            atoms = dataset.frames[int(i)]
+            atoms.info["split"] = name
+            marked.append(atoms)
+    return marked

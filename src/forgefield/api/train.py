@@ -1,0 +1,235 @@
+"""Training from a configuration to a folder with a potential and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from forgefield import data as ff_data
+from forgefield.api.estimate import MemoryEstimate, estimate_memory
+from forgefield.api.run import Run, RunFolder, splits_of, versions
+from forgefield.config import load_yaml, parse
+from forgefield.descriptors import make_descriptor
+from forgefield.errors import CheckpointError, TrainingError
+from forgefield.evaluation import evaluate
+from forgefield.models import make_model
+from forgefield.models.file import save
+from forgefield.models.potential import Potential
+from forgefield.training.batches import LabelledSet, elements_of
+from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
+from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
+from forgefield.training.initialise import initialise
+from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.loss import Loss
+from forgefield.training.settings import RunSettings
+from forgefield.training.weights import LossWeights
+
+__all__ = ["Listener", "Prepared", "Silent", "train"]
+
+
+class Listener(Protocol):
+    """Told what happens; the command line draws it."""
+
+    def on_data(self, dataset: ff_data.Dataset) -> None:
+        """Hear that data are read, audited and split."""
+
+    def on_start(self, settings: RunSettings, potential: Potential, memory: MemoryEstimate) -> None:
+        """Hear what is about to be fitted, before the first step."""
+
+    def on_epoch(self, row: Row) -> None:
+        """Hear the row of log.csv after every epoch."""
+
+    def on_fit(self, done: int, total: int) -> None:
+        """Hear the progress of a least-squares fit, after every structure."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def on_data(self, dataset: ff_data.Dataset) -> None:
+        """Ignore."""
+
+    def on_start(self, settings: RunSettings, potential: Potential, memory: MemoryEstimate) -> None:
+        """Ignore."""
+
+    def on_epoch(self, row: Row) -> None:
+        """Ignore."""
+
+    def on_fit(self, done: int, total: int) -> None:
+        """Ignore."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data and an initialised potential, ready to be fitted."""
+
+    dataset: ff_data.Dataset
+    potential: Potential
+    train: LabelledSet
+    valid: LabelledSet
+
+
+def train(
+    config: RunSettings | Mapping[str, Any] | str | Path,
+    *,
+    output: str | Path = "run",
+    resume: bool = False,
+    listener: Listener | None = None,
+    properties: Callable[[Potential], dict[str, Any]] | None = None,
+) -> Run:
+    """Train a potential and write it with its evidence into a folder.
+
+    Parameters
+    ----------
+    config : RunSettings, mapping, or path of a YAML file
+    output : path
+        Folder for potential.ff, metrics.json, log.csv, config.yaml, checkpoint.ff, predictions.extxyz, report.html.
+    resume : bool
+        Continue from the folder's checkpoint; the result equals that of an uninterrupted run.
+    listener : Listener, optional
+        Told about data, start and every epoch.
+    properties : callable, optional
+        Computes a table of physical properties of the trained potential for the report.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ConfigError, DataError, LabelError
+        Before anything is written but the resolved configuration.
+    KeyboardInterrupt
+        After checkpoint and best potential so far are saved.
+    """
+    settings = resolve(config)
+    listener = listener or Silent()
+    folder = RunFolder.create(output)
+    folder.write_config(settings)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    prepared = prepare(settings, listener)
+    history = _fit(settings, prepared, folder, listener, resume=resume)
+    potential = prepared.potential
+    frames = splits_of(prepared.dataset)
+    evaluation = evaluate(potential, frames)
+    potential.provenance.metrics = evaluation.metrics.to_dict()
+    potential.provenance.data_hash = prepared.dataset.content_hash
+    potential.provenance.notes = {"seed": settings.seed, "versions": versions(), "title": settings.title}
+    table = properties(potential) if properties else None
+    folder.write_results(settings, prepared.dataset, potential, evaluation, history, properties=table)
+    return Run(potential, evaluation.metrics.to_dict(), folder.path, evaluation, history)
+
+
+def resolve(config: RunSettings | Mapping[str, Any] | str | Path) -> RunSettings:
+    """Return typed settings; paths in a YAML file are relative to that file."""
+    if isinstance(config, RunSettings):
+        return config
+    if isinstance(config, Mapping):
+        return parse(RunSettings, config)
+    values = load_yaml(config)
+    return parse(RunSettings, with_base(values, Path(config).resolve().parent))
+
+
+def with_base(values: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Make the data paths of a configuration absolute, as seen from the folder of its file."""
+    data = values.get("data")
+    if isinstance(data, dict):
+        data = dict(data)
+        for key in ("train", "valid", "test"):
+            paths = data.get(key)
+            if isinstance(paths, str):
+                paths = [paths]
+            if isinstance(paths, list):
+                data[key] = [str(p) if Path(str(p)).is_absolute() else str(base / str(p)) for p in paths]
+        values = {**values, "data": data}
+    return values
+
+
+def prepare(settings: RunSettings, listener: Listener) -> Prepared:
+    """Read the data and build the initialised potential."""
+    dataset = ff_data.load(settings.data, weights=settings.loss.weights())
+    listener.on_data(dataset)
+    dtype = torch.float32 if settings.dtype == "float32" else torch.float64
+    frames = {s: [dataset.frames[int(i)] for i in getattr(dataset.split, s)] for s in ("train", "valid")}
+    species = elements_of(dataset.frames)
+    descriptor = make_descriptor(settings.descriptor, species)
+    model = make_model(settings.model, descriptor.n_features, len(species))
+    potential = Potential(descriptor, model, dataset.references).to_dtype(dtype)
+    train_set, valid_set = LabelledSet(potential, frames["train"]), LabelledSet(potential, frames["valid"])
+    initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
+    return Prepared(dataset, potential, train_set, valid_set)
+
+
+def _fit(
+    settings: RunSettings, prepared: Prepared, folder: RunFolder, listener: Listener, *, resume: bool
+) -> list[Row]:
+    how, potential = settings.training, prepared.potential
+    if isinstance(how, LeastSquaresSettings):
+        listener.on_start(settings, potential, estimate_memory(potential.descriptor, prepared.train, 1, 8))
+        fit_linear(potential, prepared.train, settings.loss, how, listener.on_fit)
+        return []
+    return _descend(settings, how, prepared, folder, listener, resume=resume)
+
+
+def _descend(
+    settings: RunSettings,
+    how: GradientSettings,
+    prepared: Prepared,
+    folder: RunFolder,
+    listener: Listener,
+    *,
+    resume: bool,
+) -> list[Row]:
+    potential = prepared.potential
+    trainer = GradientTrainer(
+        potential,
+        prepared.train,
+        prepared.valid,
+        loss=Loss(settings.loss, prepared.train.scales()),
+        weights=LossWeights(settings.weights, settings.loss.weights()),
+        settings=how,
+        seed=settings.seed,
+    )
+    run = fingerprint(settings, prepared.dataset.content_hash)
+    if resume:
+        if not folder.checkpoint.exists():
+            raise CheckpointError(
+                f"nothing to resume in {folder.path}: checkpoint.ff is missing; run without --resume"
+            )
+        trainer.load_state(*read_checkpoint(folder.checkpoint, run))
+    n_bytes = 4 if settings.dtype == "float32" else 8
+    listener.on_start(
+        settings, potential, estimate_memory(potential.descriptor, prepared.train, how.batch_size, n_bytes)
+    )
+
+    def on_epoch(row: Row) -> None:
+        folder.write_log(trainer.progress.history)
+        listener.on_epoch(row)
+
+    def on_checkpoint() -> None:
+        write_checkpoint(folder.checkpoint, *trainer.boundary(), run)
+
+    try:
+        trainer.run(on_epoch=on_epoch, on_checkpoint=on_checkpoint)
+    except (KeyboardInterrupt, TrainingError):
+        on_checkpoint()
+        trainer.use_best()
+        if trainer.progress.epoch:
+            save(potential, folder.potential)
+        raise
+    trainer.use_best()
+    return trainer.progress.history
+
+
+def fingerprint(settings: RunSettings, data_hash: str) -> str:
+    """Return what must be equal for a checkpoint to be continued: settings and data."""
+    values = settings.model_dump(mode="json", exclude={"title", "threads"})
+    values["data"] = data_hash
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: loss, weights, schedules, gradient training, least squares, checkpoints."""

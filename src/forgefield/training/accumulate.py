@@ -1,0 +1,58 @@
+"""Running errors of an epoch in the units of the reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from forgefield.training.loss import Residuals
+from forgefield.units import EV_PER_A3_TO_GPA, MILLI
+
+__all__ = ["UNITS", "Errors"]
+
+UNITS = {"energy": MILLI, "forces": MILLI, "stress": EV_PER_A3_TO_GPA}
+"""Factors to meV/atom, meV/Å and GPa."""
+
+
+class Errors:
+    """Sums of squares and magnitudes of residuals, by property."""
+
+    def __init__(self) -> None:
+        self._squares = dict.fromkeys(UNITS, 0.0)
+        self._magnitudes = dict.fromkeys(UNITS, 0.0)
+        self._counts = dict.fromkeys(UNITS, 0)
+
+    def add(self, residuals: Residuals) -> None:
+        """Add the residuals of a batch."""
+        for name in UNITS:
+            x: Tensor = getattr(residuals, name).to(torch.float64)
+            self._squares[name] += float((x * x).sum())
+            self._magnitudes[name] += float(x.abs().sum())
+            self._counts[name] += x.numel()
+
+    def rmse(self) -> dict[str, float | None]:
+        """Return ``{property}_rmse``: root mean squares, None where nothing is labelled."""
+        return {
+            f"{k}_rmse": math.sqrt(self._squares[k] / n) * UNITS[k] if n else None
+            for k, n in self._counts.items()
+        }
+
+    def mae(self) -> dict[str, float | None]:
+        """Return ``{property}_mae``: mean magnitudes, None where nothing is labelled."""
+        return {
+            f"{k}_mae": self._magnitudes[k] / n * UNITS[k] if n else None for k, n in self._counts.items()
+        }
+
+    def score(self, properties: Collection[str]) -> float:
+        """Return the mean logarithm of MAE and RMSE over the properties: small is good, units do not matter."""
+        parts = []
+        for k in properties:
+            if self._counts[k]:
+                mean = self._magnitudes[k] / self._counts[k]
+                root = math.sqrt(self._squares[k] / self._counts[k])
+                parts.append(0.5 * math.log(max(mean, 1e-12)) + 0.5 * math.log(max(root, 1e-12)))
+        total = sum(parts) / len(parts) if parts else math.inf
+        return total if math.isfinite(total) else math.inf

@@ -1,0 +1,173 @@
+"""Labelled structures as tensors, and mini-batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from torch import Tensor
+
+from forgefield.graph import Graph, batch
+from forgefield.models.potential import Potential
+from forgefield.models.tensors import TensorGraph, to_tensors
+
+__all__ = ["LabelledBatch", "LabelledSet", "Labels"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of one structure; None where there is none.
+
+    Attributes
+    ----------
+    energy : float [eV]
+        Reference energies subtracted.
+    forces : (n_atoms, 3) [eV/Å]
+    strain_gradient : (6,) [eV]
+        Stress times volume.
+    weight : float
+        Weight of the structure in every term.
+    """
+
+    energy: float | None
+    forces: FloatArray | None
+    strain_gradient: FloatArray | None
+    weight: float
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """A mini-batch; labels are zero where the masks say there are none.
+
+    Attributes
+    ----------
+    graph : TensorGraph
+    energy : (n_structures,) float64; has_energy : bool mask
+    forces : (n_atoms, 3); has_forces : (n_atoms,) bool mask
+    strain_gradient : (n_structures, 6); has_stress : bool mask
+    weight : (n_structures,) float64
+    """
+
+    graph: TensorGraph
+    energy: Tensor
+    has_energy: Tensor
+    forces: Tensor
+    has_forces: Tensor
+    strain_gradient: Tensor
+    has_stress: Tensor
+    weight: Tensor
+
+
+class LabelledSet:
+    """Structures with labels, their graphs built once.
+
+    Parameters
+    ----------
+    potential : Potential
+        Gives elements, cutoffs and reference energies.
+    frames : sequence of ase.Atoms
+        With energy, forces and stress in ``atoms.calc.results`` where labelled.
+    """
+
+    def __init__(self, potential: Potential, frames: Sequence[Atoms]) -> None:
+        references = dict(zip(potential.species, potential.references.tolist(), strict=True))
+        self.graphs: list[Graph] = [potential.graph(atoms) for atoms in frames]
+        self.labels = [
+            _labels(atoms, graph, references) for atoms, graph in zip(frames, self.graphs, strict=True)
+        ]
+        self.names = [str(a.info.get("name", f"structure {n}")) for n, a in enumerate(frames)]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms in all structures."""
+        return sum(g.n_atoms for g in self.graphs)
+
+    @property
+    def n_pairs(self) -> int:
+        """Padded pairs in all structures, over all lists."""
+        return sum(p.neighbours.size for g in self.graphs for p in g.pairs)
+
+    def scales(self) -> dict[str, float]:
+        """Root mean square of the labels: energy per atom [eV], force components [eV/Å], stress [eV/Å^3].
+
+        The energy is taken about its mean, which the model's bias absorbs.
+        """
+        energies = np.array(
+            [x.energy / g.n_atoms for x, g in self._pairs() if x.energy is not None], dtype=np.float64
+        )
+        forces = [x.forces.ravel() for x, _ in self._pairs() if x.forces is not None]
+        stresses = [
+            x.strain_gradient / g.volumes[0] for x, g in self._pairs() if x.strain_gradient is not None
+        ]
+        result = {}
+        if len(energies):
+            result["energy"] = max(float(energies.std()), 1e-3)
+        if forces:
+            result["forces"] = max(float(np.sqrt(np.mean(np.concatenate(forces) ** 2))), 1e-2)
+        if stresses:
+            result["stress"] = max(float(np.sqrt(np.mean(np.square(stresses)))), 1e-4)
+        return result
+
+    def _pairs(self) -> Iterator[tuple[Labels, Graph]]:
+        return zip(self.labels, self.graphs, strict=True)
+
+    def batch(
+        self, index: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> LabelledBatch:
+        """Return the structures with these indices as one batch."""
+        graph = batch([self.graphs[i] for i in index])
+        labels = [self.labels[i] for i in index]
+        forces = np.concatenate(
+            [
+                np.zeros((self.graphs[i].n_atoms, 3)) if x.forces is None else x.forces
+                for i, x in zip(index, labels, strict=True)
+            ]
+        )
+        has_forces = np.repeat([x.forces is not None for x in labels], graph.n_atoms_per_structure)
+        strain = np.array([np.zeros(6) if x.strain_gradient is None else x.strain_gradient for x in labels])
+
+        def tensor(values: object, kind: torch.dtype) -> Tensor:
+            return torch.as_tensor(np.asarray(values)).to(device=device, dtype=kind)
+
+        return LabelledBatch(
+            graph=to_tensors(graph, dtype, device),
+            energy=tensor([x.energy or 0.0 for x in labels], torch.float64),
+            has_energy=tensor([x.energy is not None for x in labels], torch.bool),
+            forces=tensor(forces, dtype),
+            has_forces=tensor(has_forces, torch.bool),
+            strain_gradient=tensor(strain, dtype),
+            has_stress=tensor([x.strain_gradient is not None for x in labels], torch.bool),
+            weight=tensor([x.weight for x in labels], torch.float64),
+        )
+
+
+def _labels(atoms: Atoms, graph: Graph, references: dict[int, float]) -> Labels:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    energy = results.get("energy")
+    if energy is not None:
+        energy = float(energy) - sum(references[int(z)] for z in atoms.numbers)
+    forces = results.get("forces")
+    stress = results.get("stress")
+    volume = float(graph.volumes[0])
+    strain = None if stress is None or np.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
+    return Labels(
+        energy=energy,
+        forces=None if forces is None else np.asarray(forces, dtype=np.float64),
+        strain_gradient=strain,
+        weight=float(atoms.info.get("weight", 1.0)),
+    )
+
+
+def elements_of(frames: Sequence[Atoms]) -> list[str]:
+    """Return the element symbols present, by ascending atomic number."""
+    return [chemical_symbols[z] for z in sorted({int(z) for a in frames for z in a.numbers})]

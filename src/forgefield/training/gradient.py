@@ -1,0 +1,291 @@
+"""Training by gradients: mini-batches of structures, validation every epoch, the best potential kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from forgefield.config import Schema
+from forgefield.errors import TrainingError
+from forgefield.models.potential import Potential
+from forgefield.training.accumulate import Errors
+from forgefield.training.batches import LabelledSet
+from forgefield.training.loss import Loss
+from forgefield.training.schedules import ScheduleSettings, learning_rate
+from forgefield.training.weights import LossWeights
+
+__all__ = ["GradientSettings", "GradientTrainer", "Row"]
+
+Row = dict[str, float | int | None]
+
+
+class GradientSettings(Schema):
+    """Optimiser and its surroundings."""
+
+    kind: Literal["adam", "adamw"] = Field("adam", description="optimiser")
+    epochs: int = Field(300, ge=1, le=1_000_000, description="passes over the training structures")
+    batch_size: int = Field(4, ge=1, le=100_000, description="structures per step")
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam's moments")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
+    clip: float | None = Field(5.0, gt=0, description="largest gradient norm, in units of its running mean")
+    patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
+
+
+@dataclass
+class Progress:
+    """Everything beyond parameters and optimiser that a resumed run needs."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float = math.inf
+    best_epoch: int = 0
+    gradient_norm: float = 0.0
+    history: list[Row] = field(default_factory=list)
+
+
+class GradientTrainer:
+    """Runs epochs; owns the optimiser, the loss weights, the sampler and the history.
+
+    Parameters
+    ----------
+    potential : Potential
+        Initialised; changed in place.
+    train, valid : LabelledSet
+        `valid` may be empty: then the training errors select the best potential.
+    loss : Loss
+    weights : LossWeights
+    settings : GradientSettings
+    seed : int
+        Of the order of the structures.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        train: LabelledSet,
+        valid: LabelledSet,
+        *,
+        loss: Loss,
+        weights: LossWeights,
+        settings: GradientSettings,
+        seed: int,
+    ) -> None:
+        self.potential, self.train, self.valid = potential, train, valid
+        self.loss, self.weights, self.settings = loss, weights, settings
+        self.progress = Progress()
+        self.sampler = np.random.default_rng(seed)
+        self.best: dict[str, Tensor] = {}
+        self._boundary: tuple[dict[str, Tensor], str] | None = None
+        optimiser = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
+        self.optimiser: torch.optim.Optimizer = optimiser(
+            potential.parameters(),
+            lr=settings.schedule.start,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            foreach=True,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimisation steps in one pass."""
+        return math.ceil(len(self.train) / self.settings.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or patience ran out."""
+        patience, p = self.settings.patience, self.progress
+        waited = patience is not None and p.epoch - p.best_epoch >= patience
+        return p.epoch >= self.settings.epochs or waited
+
+    def run(self, *, on_epoch: Callable[[Row], None], on_checkpoint: Callable[[], None]) -> None:
+        """Train to the end; call back after every epoch, and for a checkpoint now and then.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not finite; the best potential so far is kept.
+        """
+        saved = time.monotonic()
+        self._mark()
+        while not self.finished:
+            row = self.epoch()
+            self._mark()
+            on_epoch(row)
+            if time.monotonic() - saved >= self.settings.checkpoint_seconds or self.finished:
+                on_checkpoint()
+                saved = time.monotonic()
+
+    def epoch(self) -> Row:
+        """Train one epoch and validate; an exception leaves the last complete epoch untouched by the history."""
+        start = time.monotonic()
+        current = self.weights.current()
+        errors, terms, rate = Errors(), _Means(), 0.0
+        for index in self._batches():
+            rate = self._step(index, current, errors, terms)
+        self.weights.end_of_epoch(terms.means())
+        valid = self.validate()
+        p = self.progress
+        p.epoch += 1
+        p.seconds += time.monotonic() - start
+        row = self._row(rate, current, terms, errors, valid)
+        p.history.append(row)
+        self._keep_best(valid if len(self.valid) else errors)
+        return row
+
+    def _batches(self) -> Iterator[list[int]]:
+        order = self.sampler.permutation(len(self.train))
+        size = self.settings.batch_size
+        for start in range(0, len(order), size):
+            yield order[start : start + size].tolist()
+
+    def _step(self, index: list[int], current: Mapping[str, float], errors: Errors, terms: _Means) -> float:
+        p, settings = self.progress, self.settings
+        rate = learning_rate(settings.schedule, p.step, self.steps_per_epoch, settings.epochs)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = self.train.batch(index, self.potential.dtype, self.potential.device)
+        parts = self.loss.terms(self.potential.evaluate(batch.graph, training=True), batch)
+        active = [current[name] * value for name, value in parts.values.items() if current.get(name)]
+        p.step += 1
+        if not active:
+            return rate
+        total: Tensor = torch.stack(active).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self._clip(float(total.detach()))
+        self.optimiser.step()
+        errors.add(parts.residuals)
+        terms.add(float(total.detach()), {k: float(v.detach()) for k, v in parts.values.items()})
+        return rate
+
+    def _clip(self, loss: float) -> None:
+        """Limit the gradient norm to `clip` times its running mean; stop if it is not finite."""
+        parameters = [q for q in self.potential.parameters() if q.grad is not None]
+        limit = math.inf
+        p = self.progress
+        if self.settings.clip is not None and p.gradient_norm > 0:
+            limit = self.settings.clip * p.gradient_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            raise TrainingError(
+                f"the loss became {loss} (gradient norm {norm}) in epoch {p.epoch + 1}; the best potential of epoch "
+                f"{p.best_epoch} is kept. Lower training.schedule.start (now {self.settings.schedule.start}), or look "
+                "for structures with extreme forces in the data audit"
+            )
+        p.gradient_norm = (
+            min(norm, limit) if p.gradient_norm == 0 else 0.98 * p.gradient_norm + 0.02 * min(norm, limit)
+        )
+
+    def validate(self) -> Errors:
+        """Return the errors on the validation structures."""
+        errors = Errors()
+        for start in range(0, len(self.valid), 16):
+            index = list(range(start, min(start + 16, len(self.valid))))
+            batch = self.valid.batch(index, self.potential.dtype, self.potential.device)
+            errors.add(self.loss.terms(self.potential.evaluate(batch.graph), batch).residuals)
+        return errors
+
+    def _keep_best(self, errors: Errors) -> None:
+        used = [k for k, w in self.weights.given.items() if w > 0]
+        score = errors.score(used)
+        if score < self.progress.best_score:
+            self.progress.best_score, self.progress.best_epoch = score, self.progress.epoch
+            self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
+
+    def _row(
+        self, rate: float, current: Mapping[str, float], terms: _Means, errors: Errors, valid: Errors
+    ) -> Row:
+        p = self.progress
+        row: Row = {
+            "epoch": p.epoch,
+            "step": p.step,
+            "learning_rate": rate,
+            "loss_train": terms.total(),
+        }
+        row.update({f"{k}_train": v for k, v in errors.rmse().items()})
+        row.update({f"{k}_valid": v for k, v in valid.rmse().items()})
+        row.update({f"{k}_valid": v for k, v in valid.mae().items()})
+        row.update({f"weight_{k}": v for k, v in current.items()})
+        row["seconds"] = round(p.seconds, 3)
+        return row
+
+    def use_best(self) -> None:
+        """Put the best parameters into the potential."""
+        if self.best:
+            self.potential.load_state_dict(self.best)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return tensors and plain values that continue this run exactly."""
+        tensors = {f"potential.{k}": v for k, v in self.potential.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        optimiser = self.optimiser.state_dict()["state"]
+        for i, entries in optimiser.items():
+            tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in entries.items()}
+        values = {
+            "progress": vars(self.progress),
+            "weights": self.weights.state(),
+            "sampler": self.sampler.bit_generator.state,
+        }
+        return {k: v.detach().clone().contiguous() for k, v in tensors.items()}, values
+
+    def _mark(self) -> None:
+        """Remember the state between two epochs: a checkpoint taken inside one could not be resumed exactly."""
+        tensors, values = self.state()
+        self._boundary = tensors, json.dumps(values)
+
+    def boundary(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the state at the end of the last complete epoch."""
+        if self._boundary is None:
+            self._mark()
+        tensors, values = self._boundary or ({}, "{}")
+        return tensors, json.loads(values)
+
+    def load_state(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.potential.load_state_dict(_part(tensors, "potential."))
+        self.best = _part(tensors, "best.")
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, "optimiser.").items():
+            index, _, name = key.partition(".")
+            entries.setdefault(int(index), {})[name] = value
+        state = self.optimiser.state_dict()
+        state["state"] = entries
+        self.optimiser.load_state_dict(state)
+        self.progress = Progress(**values["progress"])
+        self.weights.load(values["weights"])
+        self.sampler.bit_generator.state = values["sampler"]
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v.clone() for k, v in tensors.items() if k.startswith(prefix)}
+
+
+class _Means:
+    """Running means of the loss and its unweighted terms over the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, total: float, terms: Mapping[str, float]) -> None:
+        for name, value in {"": total, **terms}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def total(self) -> float | None:
+        return self.sums[""] / self.counts[""] if self.counts else None
+
+    def means(self) -> dict[str, float]:
+        return {k: v / self.counts[k] for k, v in self.sums.items() if k}

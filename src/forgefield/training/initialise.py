@@ -1,0 +1,52 @@
+"""Start values that depend on the data: feature scaling, energy unit, output bias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forgefield.expansions import torch_backend as backend
+from forgefield.models.potential import Potential
+from forgefield.models.scaler import ScalingKind
+from forgefield.training.batches import LabelledSet
+
+__all__ = ["feature_blocks", "initialise"]
+
+SAMPLE_STRUCTURES = 200
+"""Structures on which feature scaling is measured; more change nothing."""
+
+
+def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) -> Iterator[tuple[int, Tensor]]:
+    """Yield (species, unscaled features) of the atoms of some structures."""
+    for i in index:
+        graph = data.batch([i], potential.dtype, potential.device).graph
+        with torch.no_grad():
+            a = [
+                backend.expand(e, p.vectors, p.species)
+                for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=True)
+            ]
+            yield from potential.features(a, graph)
+
+
+def initialise(
+    potential: Potential, data: LabelledSet, scaling: ScalingKind, generator: torch.Generator
+) -> None:
+    """Draw the parameters, measure the feature scaling and set the unit of the energy.
+
+    The unit is the root mean square force times 1 Å: the depth of the energy surface the model has to span, known
+    without looking at absolute energies.
+    """
+    reset = getattr(potential.descriptor, "reset_parameters", None)
+    if reset is not None:
+        reset(generator)
+    potential.model.reset_parameters(generator)
+    count = min(len(data), SAMPLE_STRUCTURES)
+    index = np.unique(np.linspace(0, len(data) - 1, count).astype(int)).tolist()
+    features = torch.cat([q for _, q in feature_blocks(potential, data, index)])
+    potential.scaler.fit(features, scaling)
+    scales = data.scales()
+    unit = scales.get("forces", scales.get("energy", 1.0))
+    potential.energy_scale.fill_(float(np.clip(unit, 0.01, 100.0)))

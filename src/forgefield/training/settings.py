@@ -1,0 +1,79 @@
+"""The schema of one training run: what `train.yaml` may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from forgefield import descriptors, models
+from forgefield.config import Schema, parse
+from forgefield.data import DataSettings
+from forgefield.descriptors import DescriptorSettings, NEPSettings
+from forgefield.errors import ConfigError, did_you_mean
+from forgefield.models import ModelSettings, NetworkSettings
+from forgefield.models.scaler import ScalingKind
+from forgefield.training.gradient import GradientSettings
+from forgefield.training.least_squares import LeastSquaresSettings
+from forgefield.training.loss import LossSettings
+from forgefield.training.weights import WeightSettings
+
+__all__ = ["TRAINERS", "RunSettings"]
+
+TRAINERS: dict[str, type[GradientSettings | LeastSquaresSettings]] = {
+    "adam": GradientSettings,
+    "adamw": GradientSettings,
+    "least_squares": LeastSquaresSettings,
+}
+
+
+def _parse_training(values: Any) -> GradientSettings | LeastSquaresSettings:
+    if isinstance(values, GradientSettings | LeastSquaresSettings):
+        return values
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"`training` must be a mapping of settings, got {values!r}")
+    kind = values.get("kind", "adam")
+    if kind not in TRAINERS:
+        raise ConfigError(f"`training.kind` is {kind!r}: {did_you_mean(str(kind), TRAINERS)}")
+    return parse(TRAINERS[kind], values, where="training")
+
+
+class RunSettings(Schema):
+    """Everything that determines a training run; saved with it, resolved, as config.yaml."""
+
+    title: str = Field("", max_length=200, description="name of the run, shown in the report")
+    data: DataSettings = Field(description="structures, labels, split, reference energies")
+    descriptor: Annotated[SerializeAsAny[DescriptorSettings], BeforeValidator(descriptors.parse_settings)] = (
+        Field(default_factory=NEPSettings, description="stage one and two of the potential")
+    )
+    model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(models.parse_settings)] = Field(
+        default_factory=NetworkSettings, description="regression on the features"
+    )
+    scaling: ScalingKind = Field("standard", description="scaling of the features")
+    loss: LossSettings = Field(
+        default_factory=LossSettings, description="weights and normalisation of E, F, S"
+    )
+    weights: WeightSettings = Field(
+        default_factory=WeightSettings, description="change of the weights in training"
+    )
+    training: Annotated[
+        SerializeAsAny[GradientSettings] | SerializeAsAny[LeastSquaresSettings],
+        BeforeValidator(_parse_training),
+    ] = Field(default_factory=GradientSettings, description="optimiser")
+    seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
+    dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; none: all cores")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if isinstance(self.training, LeastSquaresSettings) and self.model.kind != "linear":
+            raise ConfigError(
+                f"`training.kind: least_squares` fits linear models, but `model.kind` is {self.model.kind!r}; "
+                "set model.kind: linear, or training.kind: adam"
+            )
+        if not any(self.loss.weights().values()):
+            raise ConfigError(
+                "all weights of `loss` are zero; nothing would be trained. Give energy, forces or stress"
+            )
+        return self
