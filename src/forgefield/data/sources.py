@@ -118,7 +118,8 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     with _opened(path) as file:
         try:
-            yield from io.TextIOWrapper(file, encoding="utf-8")
+            with io.TextIOWrapper(file, encoding="utf-8") as text:
+                yield from text
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not text ({error.reason}); it may be binary or damaged") from None
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forgefield.data.readers import extxyz
+from forgefield.data.readers import (
+    ase_db,
+    deepmd,
+    espresso,
+    extxyz,
+    fitsnap,
+    mlearn,
+    n2p2,
+    outcar,
+    pyxtal,
+    vasprun,
+)
 from forgefield.data.readers.base import Format
 from forgefield.data.sources import Candidate, candidate
 from forgefield.errors import DataError, did_you_mean
 
 __all__ = ["FORMATS", "Format", "find_format", "recognise"]
 
-FORMATS: dict[str, Format] = {reader.FORMAT.name: reader.FORMAT for reader in (extxyz,)}
+FORMATS: dict[str, Format] = {
+    reader.FORMAT.name: reader.FORMAT
+    for reader in (ase_db, deepmd, outcar, vasprun, espresso, mlearn, fitsnap, pyxtal, n2p2, extxyz)
+}
 """Every format by name, in the order in which files are offered to them."""
 
 
