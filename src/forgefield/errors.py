@@ -13,6 +13,7 @@ __all__ = [
     "LabelError",
     "PotentialFileError",
     "PredictionError",
+    "SimulationError",
     "StructureError",
     "TrainingError",
     "UnknownSpeciesError",
@@ -50,6 +51,10 @@ class PotentialFileError(ForgefieldError, ValueError):
 
 class PredictionError(ForgefieldError, ValueError):
     """A potential returned something of the wrong shape or not finite."""
+
+
+class SimulationError(ForgefieldError, RuntimeError):
+    """A simulation broke down: atoms overlap, the temperature runs away or numbers are not finite."""
 
 
 class CheckpointError(ForgefieldError, ValueError):

@@ -1,0 +1,207 @@
+"""What a simulation writes down, and how it notices that it broke."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
+from ase.data import covalent_radii
+from ase.io.trajectory import Trajectory
+
+from forgefield.errors import ForgefieldError
+from forgefield.graph import neighbour_pairs
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = ["COLUMNS", "Recorder", "broken", "degrees_of_freedom"]
+
+COLUMNS = (
+    "step",
+    "time_fs",
+    "temperature_K",
+    "potential_eV",
+    "kinetic_eV",
+    "total_eV",
+    "conserved_eV",
+    "pressure_GPa",
+    "volume_A3",
+)
+"""Columns of the log; empty where a quantity does not exist."""
+
+
+def degrees_of_freedom(atoms: Atoms) -> int:
+    """Return how many degrees of freedom hold heat: those not constrained, less the resting centre of mass."""
+    count = int(atoms.get_number_of_degrees_of_freedom())
+    return count if atoms.constraints or len(atoms) == 1 else count - 3
+
+
+def temperature(atoms: Atoms) -> float:
+    """Return the instantaneous temperature [K]."""
+    return float(2.0 * atoms.get_kinetic_energy() / (max(degrees_of_freedom(atoms), 1) * units.kB))
+
+
+def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) -> str:
+    """Return what is wrong with the state, naming atoms; empty when nothing is.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    limit : float [K]
+        Highest temperature allowed.
+    closest_fraction : float, optional
+        Also look for two atoms nearer than this part of the sum of their covalent radii.
+    """
+    finite = np.isfinite(atoms.positions).all(axis=1) & np.isfinite(atoms.get_momenta()).all(axis=1)
+    if not finite.all():
+        return f"positions or velocities of {_names(atoms, np.flatnonzero(~finite))} are not finite"
+    now = temperature(atoms)
+    if not now <= limit:
+        kinetic = (atoms.get_momenta() ** 2).sum(axis=1) / atoms.get_masses()
+        fastest = np.argsort(-kinetic)[:3]
+        return f"the temperature is {now:.0f} K (limit: {limit:.0f} K), fastest {_names(atoms, fastest)}"
+    if closest_fraction:
+        return _overlap(atoms, closest_fraction)
+    return ""
+
+
+def _overlap(atoms: Atoms, fraction: float) -> str:
+    radii = covalent_radii[atoms.numbers]
+    i, j, _, vectors = neighbour_pairs(atoms, 2.0 * fraction * float(radii.max()))
+    if len(i) == 0:
+        return ""
+    distances = np.sqrt((vectors * vectors).sum(axis=1))
+    ratio = distances / (radii[i] + radii[j])
+    worst = int(ratio.argmin())
+    if ratio[worst] >= fraction:
+        return ""
+    pair = np.array([i[worst], j[worst]])
+    allowed = fraction * float(radii[pair].sum())
+    return f"{_names(atoms, pair)} are {distances[worst]:.2f} Å apart (allowed: >= {allowed:.2f} Å)"
+
+
+def _names(atoms: Atoms, indices: np.ndarray) -> str:
+    shown = ", ".join(f"{atoms.symbols[int(k)]} {int(k)}" for k in indices[:3])
+    return f"atoms {shown}" + (f" and {len(indices) - 3} more" if len(indices) > 3 else "")
+
+
+class Recorder:
+    """Writes log and trajectory row by row, so that everything so far survives any end.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    interval : int
+        Steps between rows; for the record only.
+    trajectory, log : path, optional
+
+    Attributes
+    ----------
+    rows : list of dict
+        The log, in memory.
+    n_frames : int
+        Frames written to the trajectory.
+    """
+
+    def __init__(
+        self, atoms: Atoms, interval: int, trajectory: str | Path | None, log: str | Path | None
+    ) -> None:
+        self.atoms = atoms
+        self.interval = interval
+        self.trajectory = None if trajectory is None else Path(trajectory)
+        self.log = None if log is None else Path(log)
+        self.rows: list[dict[str, Any]] = []
+        self.n_frames = 0
+        self._log_file: IO[str] | None = None
+        self._frames: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            if self.log is not None:
+                self._log_file = self.log.open("w", encoding="utf-8", newline="")
+                csv.writer(self._log_file, lineterminator="\n").writerow(COLUMNS)
+            if self.trajectory is not None:
+                if self.trajectory.suffix == ".traj":
+                    self._frames = Trajectory(str(self.trajectory), "w")
+                else:
+                    self.trajectory.write_text("", encoding="utf-8")
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise ForgefieldError(
+                f"cannot write {error.filename}: {error.strerror or error}; choose another folder"
+            ) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._log_file is not None:
+            self._log_file.close()
+        if self._frames is not None:
+            self._frames.close()
+
+    def row(self, step: int, time: float, conserved: Callable[[], float] | None) -> None:
+        """Write the state: one row of the log and one frame."""
+        atoms = self.atoms
+        potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
+        stress = self._stress()
+        row: dict[str, Any] = {
+            "step": step,
+            "time_fs": time,
+            "temperature_K": temperature(atoms),
+            "potential_eV": potential,
+            "kinetic_eV": kinetic,
+            "total_eV": potential + kinetic,
+            "conserved_eV": "" if conserved is None else float(conserved()),
+            "pressure_GPa": "",
+            "volume_A3": "",
+        }
+        if stress is not None:
+            volume = float(atoms.get_volume())
+            virial_part = -float(stress[:3].mean())
+            row["pressure_GPa"] = (virial_part + 2.0 * kinetic / (3.0 * volume)) * EV_PER_A3_TO_GPA
+            row["volume_A3"] = volume
+        self.rows.append(row)
+        if self._log_file is not None:
+            csv.DictWriter(self._log_file, COLUMNS, lineterminator="\n").writerow(row)
+            self._log_file.flush()
+        if self.trajectory is not None:
+            frame = self._copy({"step": step, "time_fs": time})
+            results = {"energy": potential, "forces": atoms.get_forces(apply_constraint=False)}
+            if stress is not None:
+                results["stress"] = stress
+            frame.calc = SinglePointCalculator(frame, **results)
+            self._write(frame)
+
+    def last_frame(self) -> None:
+        """Append the state as it is, without results, where it is finite."""
+        if self.trajectory is not None and np.isfinite(self.atoms.positions).all():
+            self._write(self._copy({"broken": True}))
+
+    def _stress(self) -> np.ndarray | None:
+        if not self.atoms.pbc.all():
+            return None
+        try:
+            return np.asarray(self.atoms.get_stress(apply_constraint=False), dtype=np.float64)
+        except PropertyNotImplementedError:
+            return None
+
+    def _copy(self, info: dict[str, Any]) -> Atoms:
+        frame = self.atoms.copy()
+        frame.set_constraint([c for c in frame.constraints if not isinstance(c, FixCom)])
+        frame.info.update(info)
+        return frame
+
+    def _write(self, frame: Atoms) -> None:
+        if self._frames is not None:
+            self._frames.write(frame)
+        else:
+            ase.io.write(self.trajectory, frame, format="extxyz", append=True)
+        self.n_frames += 1
