@@ -134,5 +134,5 @@ class NEP(Descriptor):
         else:
             radial = a[0].flatten(1)
         s = coefficients.permute(2, 0, 1) @ self.c_angular[species]
-        angular = nep_invariants(s.unbind(0), p.l_max, four_body=p.four_body, five_body=p.five_body)
+        angular = nep_invariants(s, p.l_max, four_body=p.four_body, five_body=p.five_body)
         return torch.cat([radial @ self.c_radial[species], *angular], dim=1)

@@ -94,4 +94,4 @@ class SO3(Descriptor):
         """Return the features; see `Descriptor.invariants`."""
         c = a[0].flatten(1, 2).permute(2, 0, 1)  # (m, n_atoms, channel and n)
         left, right = c[..., self.pair_index[0]], c[..., self.pair_index[1]]
-        return torch.cat(power_spectrum(left.unbind(0), right.unbind(0), self.settings.l_max), dim=1)
+        return torch.cat(power_spectrum(left, right, self.settings.l_max), dim=1)

@@ -1,23 +1,27 @@
-"""Rotation invariants of expansion coefficients; a channel is a list over (l, m) in the order of `harmonics`."""
+"""Rotation invariants of expansion coefficients.
+
+A channel is a list, or an array along its first axis, over (l, m) in the order of `harmonics`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
+
+from forgefield.formulas.namespace import inner
 
 __all__ = ["nep_invariants", "power_spectrum"]
 
 
-def power_spectrum(left: Sequence[Any], right: Sequence[Any], l_max: int) -> list[Any]:
+def power_spectrum(left: Any, right: Any, l_max: int) -> list[Any]:
     """Return ``sum_m left_lm right_lm`` for l = 0 ... l_max; both lists start at l = 0.
 
     Source: Yanxon et al. (PyXtal_FF), eq. 18, for real harmonics.
     """
-    return [sum(left[i] * right[i] for i in range(l * l, (l + 1) * (l + 1))) for l in range(l_max + 1)]
+    return [inner(left[l * l : (l + 1) ** 2], right[l * l : (l + 1) ** 2]) for l in range(l_max + 1)]
 
 
-def nep_invariants(s: Sequence[Any], l_max: int, *, four_body: bool, five_body: bool) -> list[Any]:
+def nep_invariants(s: Any, l_max: int, *, four_body: bool, five_body: bool) -> list[Any]:
     """Return NEP's angular features of one radial channel.
 
     Parameters
@@ -36,7 +40,7 @@ def nep_invariants(s: Sequence[Any], l_max: int, *, four_body: bool, five_body: 
     Source: Huang et al. (GNEP), eqs. 7-8; Fan et al., J. Chem. Phys. 157 (2022) 114801, eqs. 12-15 for the 4- and
     5-body terms, here in orthonormal harmonics.
     """
-    q = [sum(v * v for v in s[l * l - 1 : l * l + 2 * l]) for l in range(1, l_max + 1)]
+    q = [inner(s[l * l - 1 : l * l + 2 * l], s[l * l - 1 : l * l + 2 * l]) for l in range(1, l_max + 1)]
     if four_body:
         a, c1, s1, c2, s2 = s[3:8]
         q.append(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Functions", "combine", "functions_of"]
+__all__ = ["Functions", "combine", "functions_of", "inner"]
 
 
 class Functions(Protocol):
@@ -92,3 +92,13 @@ def combine(coefficients: NDArray[np.float64], values: Sequence[Any]) -> list[An
             )
         )
     return [sum(float(c) * v for c, v in zip(row, values, strict=True)) for row in coefficients]
+
+
+def inner(left: Any, right: Any) -> Any:
+    """Return ``sum_m left[m] right[m]`` over the first axis of arrays or the items of lists.
+
+    Arrays are multiplied and summed in one piece; anything else term by term.
+    """
+    if hasattr(left, "shape") and hasattr(right, "shape"):
+        return (left * right).sum(0)
+    return sum(a * b for a, b in zip(left, right, strict=True))
