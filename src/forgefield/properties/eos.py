@@ -157,14 +157,14 @@ def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOf
     x = (v / reference) ** (-2.0 / 3.0)
     polynomial = np.polynomial.Polynomial.fit(x, e, 3).convert()
     first, second, third = (polynomial.deriv(n) for n in (1, 2, 3))
-    roots = [float(r.real) for r in first.roots() if abs(r.imag) < 1e-9 * max(abs(r), 1.0)]
+    roots = [float(r.real) for r in first.roots() if abs(r.imag) < 1e-9]
     minima = [r for r in roots if x.min() <= r <= x.max() and second(r) > 0]
     if not minima:
         raise DataError(
             f"the energies have no minimum between {v.min():.3f} and {v.max():.3f} Å^3/atom (lowest at "
             f"{v[e.argmin()]:.3f}); start nearer to equilibrium or widen `strains`"
         )
-    x0 = min(minima, key=polynomial)
+    x0 = minima[0]  # a cubic has one minimum
     v0 = reference * x0**-1.5
     # With u = V / reference and x = u^(-2/3): d2E/du2 and d3E/du3 where dE/dx = 0.
     curvature = 4.0 / 9.0 * x0**5 * second(x0)
