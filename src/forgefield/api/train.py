@@ -161,7 +161,10 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     species = elements_of(dataset.frames)
     descriptor = make_descriptor(settings.descriptor, species)
     model = make_model(settings.model, descriptor.n_features, len(species))
-    potential = Potential(descriptor, model, dataset.references).to_dtype(dtype)
+    exact = settings.free_atom == "exact" or (
+        settings.free_atom == "auto" and dataset.reference_fit.method in ("isolated_atoms", "given")
+    )
+    potential = Potential(descriptor, model, dataset.references, exact_free_atom=exact).to_dtype(dtype)
     train_set, valid_set = LabelledSet(potential, frames["train"]), LabelledSet(potential, frames["valid"])
     initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
     return Prepared(dataset, potential, train_set, valid_set)

@@ -6,9 +6,8 @@ This is the one place where edge gradients ``g_ij = dE_i/dr_ij`` become forces, 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,81 +22,19 @@ from forgefield.expansions import torch_backend as backend
 from forgefield.graph import Graph, batch, build_graph
 from forgefield.keys import VOIGT, matrix_to_voigt
 from forgefield.models.base import Model
+from forgefield.models.results import Evaluation, Prediction, Provenance, VirialKind
 from forgefield.models.scaler import FeatureScaler
 from forgefield.models.tensors import TensorGraph, to_tensors
 
 if TYPE_CHECKING:
     from forgefield.deployment.ase import ForgefieldCalculator
 
-__all__ = ["Evaluation", "Potential", "Prediction", "VirialKind"]
+__all__ = ["Evaluation", "Potential", "Prediction", "Provenance", "VirialKind"]
 
-VirialKind = Literal["I", "II", "III"]
 FloatArray = NDArray[np.float64]
 
 ROWS_PER_CHUNK = 60_000
 """Padded pairs evaluated at a time in prediction: bounds the memory of large systems."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a potential says of one structure; units and signs as in `keys.py`.
-
-    Attributes
-    ----------
-    energy : float [eV]
-    energies : (n_atoms,) [eV]
-    forces : (n_atoms, 3) [eV/Å]
-    stress : (6,) [eV/Å^3] or None
-        None where the structure is not periodic in three directions.
-    virials : (n_atoms, 3, 3) [eV]
-        Atomic virials of the kind asked for (I unless said otherwise); positive trace when compressed.
-    """
-
-    energy: float
-    energies: FloatArray
-    forces: FloatArray
-    stress: FloatArray | None
-    virials: FloatArray
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Tensors of a batch, differentiable with respect to the parameters when training.
-
-    Attributes
-    ----------
-    energies : (n_atoms,)
-        Atomic energies without reference energies [eV].
-    energy : (n_structures,) float64
-        Their sums.
-    forces : (n_atoms, 3)
-    strain_gradient : (n_structures, 6)
-        ``dE/dstrain`` in eV: stress times volume, Voigt order of `keys.VOIGT`.
-    """
-
-    energies: Tensor
-    energy: Tensor
-    forces: Tensor
-    strain_gradient: Tensor
-
-
-@dataclass
-class Provenance:
-    """Where a potential comes from; stored in its file.
-
-    Attributes
-    ----------
-    metrics : dict
-        Errors on the test (or validation) set, as `evaluation.metrics` writes them.
-    data_hash : str
-        Hash of the training data.
-    notes : dict
-        Anything else: seed, versions, date.
-    """
-
-    metrics: dict[str, Any] = field(default_factory=dict)
-    data_hash: str = ""
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Potential(nn.Module):
@@ -111,10 +48,14 @@ class Potential(nn.Module):
         Energy of each element that is subtracted before training; zero where absent.
     energy_scale : float [eV]
         Unit of the model's output.
+    exact_free_atom : bool
+        Subtract what the model says of an atom without neighbours, so that a free atom has exactly its reference
+        energy. Right where the references are energies of isolated atoms; a fitted offset needs the freedom.
     """
 
     references: Tensor
     energy_scale: Tensor
+    exact_free_atom: Tensor
 
     def __init__(
         self,
@@ -122,6 +63,8 @@ class Potential(nn.Module):
         model: Model,
         references: Mapping[int, float] | None = None,
         energy_scale: float = 1.0,
+        *,
+        exact_free_atom: bool = False,
     ) -> None:
         super().__init__()
         self.descriptor = descriptor
@@ -130,6 +73,7 @@ class Potential(nn.Module):
         values = [float((references or {}).get(z, 0.0)) for z in descriptor.species]
         self.register_buffer("references", torch.tensor(values, dtype=torch.float64))
         self.register_buffer("energy_scale", torch.tensor(float(energy_scale), dtype=torch.float64))
+        self.register_buffer("exact_free_atom", torch.tensor(exact_free_atom))
         self.provenance = Provenance()
 
     @property
@@ -208,15 +152,43 @@ class Potential(nn.Module):
 
     def features(self, a: Sequence[Tensor], graph: TensorGraph) -> Iterator[tuple[int, Tensor]]:
         """Yield (species, features) of each block of atoms of one element."""
+        for species, block in self._blocks(a, graph):
+            yield species, self.descriptor.invariants(block, species)
+
+    def _blocks(self, a: Sequence[Tensor], graph: TensorGraph) -> Iterator[tuple[int, list[Tensor]]]:
         single = len(graph.blocks) == 1
         for species, rows in graph.blocks:
-            yield species, self.descriptor.invariants(list(a) if single else [x[rows] for x in a], species)
+            yield species, list(a) if single else [x[rows] for x in a]
 
     def model_energies(self, a: Sequence[Tensor], graph: TensorGraph) -> Tensor:
         """Return the atomic energies (n_atoms,) [eV] without references, from expansion coefficients."""
-        blocks = [self.model(self.scaler(q), species) for species, q in self.features(a, graph)]
-        energies = blocks[0] if len(blocks) == 1 else torch.cat(blocks)[graph.restore]
-        return energies * self.energy_scale.to(energies.dtype)
+        exact = bool(self.exact_free_atom)
+        blocks = []
+        for species, block in self._blocks(a, graph):
+            rows = [torch.cat([x, x.new_zeros((1, *x.shape[1:]))]) for x in block] if exact else block
+            energies = self.model(self.scaler(self.descriptor.invariants(rows, species)), species)
+            blocks.append(energies[:-1] - energies[-1] if exact else energies)
+        joined = blocks[0] if len(blocks) == 1 else torch.cat(blocks)[graph.restore]
+        return joined * self.energy_scale.to(joined.dtype)
+
+    def free_atom_energies(self) -> dict[int, float]:
+        """Return the energy [eV] of an atom without neighbours, by atomic number.
+
+        Equal to the reference energies where `exact_free_atom` is set.
+        """
+        result = {}
+        for index, number in enumerate(self.species):
+            offset = 0.0
+            if not bool(self.exact_free_atom):
+                zeros = [
+                    torch.zeros((1, *e.shape), dtype=self.dtype, device=self.device)
+                    for e in self.descriptor.expansions
+                ]
+                with torch.no_grad():
+                    features = self.scaler(self.descriptor.invariants(zeros, index))
+                    offset = float(self.model(features, index)[0]) * float(self.energy_scale)
+            result[number] = float(self.references[index]) + offset
+        return result
 
     def evaluate(self, graph: TensorGraph, *, training: bool = False) -> Evaluation:
         """Return energies, forces and strain gradients of a batch.

@@ -64,7 +64,11 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
 
     Parameters are ordered: weights (species-major), then the bias of each species.
     """
-    descriptor, scale = potential.descriptor, float(potential.energy_scale)
+    descriptor, scale, exact = (
+        potential.descriptor,
+        float(potential.energy_scale),
+        bool(potential.exact_free_atom),
+    )
     n_features, n_species = descriptor.n_features, descriptor.n_species
     bases = [
         backend.geometry(e, p.vectors, p.species)
@@ -78,8 +82,10 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
     for species, q in potential.features(a, graph):
         scaled = potential.scaler(q)
         start = species * n_features
-        energy[start : start + n_features] = scale * scaled.detach().double().sum(dim=0).numpy()
-        energy[n_species * n_features + species] = scale * len(scaled)
+        energy[start : start + n_features] = (
+            scale * (scaled - _free_atom(potential, species)).detach().double().sum(dim=0).numpy()
+        )
+        energy[n_species * n_features + species] = 0.0 if exact else scale * len(scaled)
         for f in range(n_features):
             a_bars = torch.autograd.grad(scaled[:, f].sum(), a, retain_graph=True, materialize_grads=True)
             for e, p, b, bar in zip(descriptor.expansions, graph.pairs, bases, a_bars, strict=True):
@@ -88,6 +94,13 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
                 outer = torch.einsum("iwa,iwb->ab", p.vectors.double(), g.double()).numpy()
                 strain[:, start + f] += [scale * 0.5 * (outer[x, y] + outer[y, x]) for x, y in VOIGT]
     return DesignRows(energy, forces, strain)
+
+
+def _free_atom(potential: Potential, species: int) -> Tensor:
+    """Return the scaled features that count as zero: those of a free atom where its energy is exact."""
+    zeros = [torch.zeros((1, *e.shape), dtype=potential.dtype) for e in potential.descriptor.expansions]
+    features = potential.scaler(potential.descriptor.invariants(zeros, species)).detach()
+    return features if bool(potential.exact_free_atom) else torch.zeros_like(features)
 
 
 def _forces(gradients: Tensor, neighbours: Tensor) -> Tensor:

@@ -51,6 +51,11 @@ class RunSettings(Schema):
         default_factory=NetworkSettings, description="regression on the features"
     )
     scaling: ScalingKind = Field("standard", description="scaling of the features")
+    free_atom: Literal["auto", "exact", "free"] = Field(
+        "auto",
+        description="energy of an atom without neighbours: exactly its reference energy, or whatever the fit gives; "
+        "auto: exact where the references are isolated atoms or given",
+    )
     loss: LossSettings = Field(
         default_factory=LossSettings, description="weights and normalisation of E, F, S"
     )

@@ -1,0 +1,155 @@
+"""Gradient training: learns, resumes bit for bit, keeps the best, stops when it diverges."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ase import Atoms
+from test_loss import small_potential  # type: ignore[import-not-found]
+
+from forgefield.errors import CheckpointError, TrainingError
+from forgefield.training.batches import LabelledSet
+from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
+from forgefield.training.gradient import GradientSettings, GradientTrainer
+from forgefield.training.loss import Loss, LossSettings
+from forgefield.training.schedules import ScheduleSettings, learning_rate
+from forgefield.training.weights import LossWeights, WeightSettings
+
+
+def make_trainer(frames: list[Atoms], epochs: int = 6, **settings: object) -> GradientTrainer:
+    potential, _ = small_potential(frames)
+    train, valid = LabelledSet(potential, frames[:6]), LabelledSet(potential, frames[6:])
+    loss = LossSettings()
+    return GradientTrainer(
+        potential,
+        train,
+        valid,
+        loss=Loss(loss, train.scales()),
+        weights=LossWeights(WeightSettings(), loss.weights()),
+        settings=GradientSettings(epochs=epochs, batch_size=2, **settings),
+        seed=1,
+    )
+
+
+def run(trainer: GradientTrainer) -> None:
+    trainer.run(on_epoch=lambda row: None, on_checkpoint=lambda: None)
+
+
+def test_learns(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, epochs=60)
+    run(trainer)
+    first, last = trainer.progress.history[0], trainer.progress.history[-1]
+    assert last["forces_rmse_train"] < 0.2 * first["forces_rmse_train"]
+    assert last["energy_rmse_train"] < 0.2 * first["energy_rmse_train"]
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_resumed_equals_uninterrupted(stop: int, frames: list[Atoms], tmp_path: object) -> None:
+    whole = make_trainer(frames)
+    run(whole)
+    part = make_trainer(frames)
+    for _ in range(stop):
+        part.epoch()
+    write_checkpoint(tmp_path / "c.ff", *part.state(), "run")
+    part.epoch()  # work after the checkpoint is lost by an interruption
+    rest = make_trainer(frames)
+    rest.load_state(*read_checkpoint(tmp_path / "c.ff", "run"))
+    run(rest)
+    for (name, a), b in zip(
+        whole.potential.state_dict().items(), rest.potential.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    assert whole.best.keys() == rest.best.keys()
+    assert all(torch.equal(whole.best[k], rest.best[k]) for k in whole.best)
+    for a, b in zip(whole.progress.history, rest.progress.history, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
+
+
+def test_boundary_is_the_last_complete_epoch(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames)
+    trainer.run(on_epoch=lambda row: None, on_checkpoint=lambda: None)
+    tensors, values = trainer.boundary()
+    assert values["progress"]["epoch"] == 6
+    trainer._step([0, 1], {"energy": 1.0}, *_collectors())
+    assert not torch.equal(trainer.potential.model.weights[0], tensors["potential.model.weights.0"])
+
+
+def _collectors() -> tuple[object, object]:
+    from forgefield.training.accumulate import Errors
+    from forgefield.training.gradient import _Means
+
+    return Errors(), _Means()
+
+
+def test_best_is_chosen_by_validation(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, epochs=12)
+    scores = []
+    while not trainer.finished:
+        trainer.epoch()
+        scores.append(trainer.validate().score(["energy", "forces", "stress"]))
+    assert trainer.progress.best_epoch == 1 + scores.index(min(scores))
+    trainer.use_best()
+    assert trainer.validate().score(["energy", "forces", "stress"]) == pytest.approx(min(scores), abs=1e-12)
+
+
+def test_divergence_stops_with_advice(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames)
+    trainer.epoch()
+    with torch.no_grad():
+        trainer.potential.model.weights[0].fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"training\.schedule\.start"):
+        trainer.epoch()
+
+
+def test_patience_stops_early(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, epochs=400, patience=3, schedule={"start": 1e-9, "stop": 1e-10})
+    trainer.progress.best_score = -1e9
+    run(trainer)
+    assert trainer.progress.epoch == 3
+
+
+def test_schedule_is_equation_17() -> None:
+    s = ScheduleSettings(start=0.1, stop=0.001, warmup_epochs=2, cycles=1)
+    values = [learning_rate(s, step, 10, 10) for step in range(100)]
+    assert values[0] == pytest.approx(0.001)
+    assert values[10] == pytest.approx(0.001 + 0.5 * 0.099)
+    assert values[20] == pytest.approx(0.1)
+    assert values[60] == pytest.approx(0.001 + 0.099 * 0.5 * (1 + math.cos(math.pi * 40 / 80)))
+    assert values[99] < 0.0011
+
+
+def test_restarts_lower_the_top() -> None:
+    s = ScheduleSettings(start=0.1, stop=0.001, warmup_epochs=0, cycles=2, decay=0.5)
+    values = [learning_rate(s, step, 10, 10) for step in range(100)]
+    assert values[0] == pytest.approx(0.1)
+    assert values[50] == pytest.approx(0.05)
+    assert values[49] < 0.0012
+
+
+def test_balanced_weights_divide_by_the_running_mean() -> None:
+    weights = LossWeights(
+        WeightSettings(kind="balanced", memory=0.5), {"energy": 2.0, "forces": 1.0, "stress": 0.0}
+    )
+    assert weights.current()["energy"] == 2.0
+    weights.end_of_epoch({"energy": 4.0, "forces": 0.1})
+    weights.end_of_epoch({"energy": 2.0, "forces": 0.1})
+    assert weights.current() == pytest.approx({"energy": 2.0 / 3.0, "forces": 10.0, "stress": 0.0})
+    other = LossWeights(WeightSettings(kind="balanced", memory=0.5), weights.given)
+    other.load(weights.state())
+    assert other.current() == weights.current()
+
+
+def test_damaged_or_foreign_checkpoints_are_refused(frames: list[Atoms], tmp_path: object) -> None:
+    path = tmp_path / "c.ff"
+    write_checkpoint(path, *make_trainer(frames).state(), "run A")
+    with pytest.raises(CheckpointError, match="another configuration"):
+        read_checkpoint(path, "run B")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_checkpoint(path, "run A")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        read_checkpoint(tmp_path / "absent", "run A")
