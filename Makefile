@@ -1,0 +1,64 @@
+# The targets a contributor needs. Everything runs in .venv, which is made when it is missing or out of date.
+#   make demo         train on the bundled silicon data, compare with DFT, write demo/report.html
+#   make demo-short   the same in half a minute, for CI
+#   make test         all tests that need no GPU         make test-fast   without the slow ones
+#   make lint         style, types, layering, sizes      make format      repair the style
+#   make docs         regenerate docs/config.md
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+SOURCES := src tests tools docs examples benchmarks
+
+.PHONY: demo demo-short test test-fast lint format docs clean help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   /  /p' Makefile
+
+# torch first, from wheels without CUDA: a computer without a GPU should not download gigabytes for one.
+$(VENV)/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "forgefield needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) "torch==$(TORCH)+cpu" 2>/dev/null || \
+	  $(PIP) --extra-index-url $(CPU_INDEX) "torch==$(TORCH)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.base
+	$(BIN)/python examples/demo/demo.py
+
+demo-short: $(VENV)/.base
+	DEMO_SHORT=1 $(BIN)/python examples/demo/demo.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not gpu"
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not gpu and not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_sizes.py
+	$(BIN)/python docs/generate_config.py --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate_config.py
+
+clean:
+	rm -rf demo run build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -1,0 +1,61 @@
+"""Errors of a potential on labelled structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ase import Atoms
+
+from forgefield import evaluation
+from forgefield.data import read
+from forgefield.evaluation import MetricsTable
+from forgefield.models import file
+from forgefield.models.potential import Potential
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    potential: Potential | str | Path,
+    frames: Sequence[Atoms] | str | Path | Sequence[str | Path],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> MetricsTable:
+    """Compare a potential with labelled structures.
+
+    Parameters
+    ----------
+    potential : Potential or path
+    frames : sequence of ase.Atoms, or path(s) of data files
+        Labels in ``atoms.calc.results``; what is missing is counted, not compared.
+    progress : callable(done, total), optional
+
+    Returns
+    -------
+    MetricsTable
+        MAE, RMSE, largest error, bias and R2 of energy [meV/atom], forces [meV/Å] and stress [GPa], in all, per
+        split and per group; ``.entry(split=..., group=...)``, ``.rows()`` for a data frame, ``.to_dict()`` for JSON.
+
+    Raises
+    ------
+    DataError, LabelError
+        Nothing to read, or not one label.
+    UnknownSpeciesError, StructureError
+        A structure the potential cannot be applied to.
+    """
+    if isinstance(potential, str | Path):
+        potential = file.load(potential)
+    structures = _frames(frames)
+    return evaluation.evaluate(potential, structures, progress=progress).metrics
+
+
+def _frames(frames: Sequence[Atoms] | str | Path | Sequence[str | Path]) -> list[Atoms]:
+    if isinstance(frames, str | Path):
+        return read(frames)
+    if isinstance(frames, Atoms):
+        return [frames]
+    paths = [item for item in frames if isinstance(item, str | Path)]
+    if paths:
+        return read(paths)
+    return [item for item in frames if isinstance(item, Atoms)]

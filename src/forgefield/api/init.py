@@ -1,0 +1,158 @@
+"""A configuration suggested by the data, written with a comment on every line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from pydantic import BaseModel
+
+from forgefield.api.describe import allowed_values, flow_yaml
+from forgefield.api.survey import FARTHEST, Survey, survey
+from forgefield.data import read
+from forgefield.errors import LabelError
+from forgefield.training.settings import RunSettings
+
+__all__ = ["commented_yaml", "suggest", "suggest_cutoff"]
+
+# ---- the values suggested, all in one place --------------------------------------------------------------------
+CUTOFF = 5.0
+"""Cutoff [Å] unless the number of neighbours says otherwise."""
+FEWEST_NEIGHBOURS, MOST_NEIGHBOURS = 20.0, 60.0
+"""Mean number of neighbours that the cutoff should give."""
+SMALLEST_CUTOFF, LARGEST_CUTOFF = 3.0, 7.0
+"""Limits [Å] of a suggested cutoff, whatever the neighbours."""
+N_MAX = 8
+BASIS_SIZE = 8
+L_MAX = 4
+FOUR_BODY = True
+FIVE_BODY = True
+HIDDEN = (50,)
+BATCH_SIZE = 4
+LEARNING_RATE = 0.01
+ATOM_VISITS = 8e6
+"""Atoms times epochs that training takes: it decides the number of epochs..."""
+FEWEST_EPOCHS, MOST_EPOCHS = 50, 2000
+"""... within these limits."""
+VALID_FRACTION = 0.1
+"""Part of the structures for validation where the data bring no split of their own."""
+TEST_FRACTION = 0.1
+"""Part for testing where the data bring no split, from this many structures on:"""
+FEWEST_FOR_TEST = 50
+# ----------------------------------------------------------------------------------------------------------------
+
+
+def suggest(
+    data: Sequence[Atoms] | str | Path | Sequence[str | Path], *, paths: Sequence[str | Path] | None = None
+) -> RunSettings:
+    """Return settings that suit the data.
+
+    Parameters
+    ----------
+    data : sequence of ase.Atoms, or path(s) of data files
+    paths : sequence of paths, optional
+        What the settings name as training data, where structures are given; default: ``data.xyz``.
+
+    Raises
+    ------
+    DataError, LabelError
+        The data cannot be read or hold no label.
+    """
+    if isinstance(data, str | Path):
+        data = [data]
+    names = [item for item in data if isinstance(item, str | Path)]
+    frames = read(names) if names else [item for item in data if isinstance(item, Atoms)]
+    listed = [str(path) for path in (names or paths or ["data.xyz"])]
+    return RunSettings.parse(_values(frames, survey(frames), listed))
+
+
+def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[str, Any]:
+    if not any(found.n_with.values()):
+        raise LabelError(
+            f"none of the {found.n_structures} structures has an energy, force or stress label, so there is nothing "
+            "to train on; check how the files name their labels"
+        )
+    split, n_train = _split(frames)
+    cutoff = suggest_cutoff(found)
+    atoms_per_epoch = max(n_train, 1) * found.n_atoms / found.n_structures
+    epochs = min(max(round(ATOM_VISITS / atoms_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
+    return {
+        "title": f"{'-'.join(found.atoms_of)} potential",
+        "data": {"train": paths, "split": split},
+        "descriptor": {
+            "kind": "nep",
+            "cutoff_radial": cutoff,
+            "cutoff_angular": cutoff,
+            "n_max_radial": N_MAX,
+            "n_max_angular": N_MAX,
+            "basis_size_radial": BASIS_SIZE,
+            "basis_size_angular": BASIS_SIZE,
+            "l_max": L_MAX,
+            "four_body": FOUR_BODY,
+            "five_body": FIVE_BODY,
+        },
+        "model": {"kind": "network", "hidden": list(HIDDEN)},
+        "loss": {name: 1.0 if found.n_with[name] else 0.0 for name in ("energy", "forces", "stress")},
+        "training": {
+            "kind": "adam",
+            "epochs": epochs,
+            "batch_size": BATCH_SIZE,
+            "schedule": {"start": LEARNING_RATE},
+        },
+    }
+
+
+def suggest_cutoff(found: Survey) -> float:
+    """Return the cutoff [Å] nearest to `CUTOFF` that gives a sensible number of neighbours."""
+    grid = [round(0.1 * k, 1) for k in range(round(10 * SMALLEST_CUTOFF), round(10 * LARGEST_CUTOFF) + 1)]
+    grid = [c for c in grid if c <= FARTHEST]
+    here = found.neighbours(CUTOFF)
+    if here > MOST_NEIGHBOURS:
+        return max((c for c in grid if found.neighbours(c) <= MOST_NEIGHBOURS), default=SMALLEST_CUTOFF)
+    if here < FEWEST_NEIGHBOURS:
+        return min((c for c in grid if found.neighbours(c) >= FEWEST_NEIGHBOURS), default=LARGEST_CUTOFF)
+    return CUTOFF
+
+
+def _split(frames: Sequence[Atoms]) -> tuple[dict[str, Any], int]:
+    """Return split settings and the number of training structures: a split of the data's own is kept."""
+    roles = [a.info.get("split") for a in frames]
+    n = len(frames)
+    has_test, has_valid = "test" in roles, "valid" in roles
+    valid = 0.0 if has_valid else VALID_FRACTION
+    test = TEST_FRACTION if not has_test and not has_valid and n >= FEWEST_FOR_TEST else 0.0
+    if n == 1:
+        valid = test = 0.0
+    free = n - roles.count("test") - roles.count("valid")
+    return {"valid": valid, "test": test}, math.floor(free * (1.0 - valid - test))
+
+
+def commented_yaml(settings: RunSettings) -> str:
+    """Return the settings as YAML with the meaning, unit and allowed values of each in a comment.
+
+    The text parses back to the same settings.
+    """
+    lines = [
+        "# Configuration of a training run. Start it with: forgefield train THIS_FILE -o run",
+        "# Every setting is listed with its meaning and what it may hold; lines may be left out.",
+        "",
+    ]
+    return "\n".join([*lines, *_lines(settings, 0)]) + "\n"
+
+
+def _lines(settings: BaseModel, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            if depth == 0:
+                yield ""
+            yield f"{indent}{name}:" + (f"  # {field.description}" if field.description else "")
+            yield from _lines(value, depth + 1)
+            continue
+        comment = "; ".join(part for part in (field.description, allowed_values(field)) if part)
+        plain = settings.model_dump(mode="json", include={name})[name]
+        yield f"{f'{indent}{name}: {flow_yaml(plain)}':<40}  # {comment}"

@@ -1,0 +1,163 @@
+"""``forgefield evaluate``, ``info`` and ``md``: commands that use a potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from forgefield.cli.guard import guarded, print_json, stdout
+
+__all__ = ["evaluate", "info", "md"]
+
+
+@guarded
+def evaluate(
+    potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
+    data: list[Path] = typer.Argument(..., help="Labelled structures: files, folders, patterns."),
+    json: Path | None = typer.Option(
+        None, "--json", metavar="FILE", help="Write the errors as JSON; - prints them and nothing else."
+    ),
+    split: str | None = typer.Option(None, "--split", help="Only structures of this set, e.g. test."),
+    groups: bool = typer.Option(True, "--groups/--no-groups", help="Show every group."),
+) -> None:
+    """Compare a potential with labelled structures: MAE, RMSE, largest error."""
+    from forgefield import api
+    from forgefield.data import read
+    from forgefield.errors import DataError
+    from forgefield.files import write_json
+    from forgefield.models.file import load
+
+    loaded = load(potential)
+    frames = read([str(path) for path in data])
+    if split is not None:
+        found = sorted({str(a.info.get("split", "none")) for a in frames})
+        frames = [a for a in frames if a.info.get("split") == split]
+        if not frames:
+            raise DataError(f"no structure belongs to the set {split!r}; sets found: {', '.join(found)}")
+    metrics = api.evaluate(loaded, frames)
+    if json is not None and str(json) == "-":
+        print_json(metrics.to_dict())
+        return
+    if json is not None:
+        write_json(json, metrics.to_dict())
+    stdout().print(metrics.table(groups=groups))
+
+
+@guarded
+def info(
+    potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
+    json: bool = typer.Option(False, "--json", help="Print everything the file says of itself as JSON."),
+    verify: bool = typer.Option(True, "--verify/--no-verify", help="Recompute the stored self-test."),
+) -> None:
+    """Show what a potential is, where it comes from and how good it is."""
+    from forgefield.models.file import describe, load
+
+    about = describe(potential)
+    if verify:
+        load(potential)
+    about["verified"] = verify
+    if json:
+        print_json(about)
+        return
+    from forgefield.cli.show import facts_table
+
+    console = stdout()
+    console.print(facts_table("", _facts(about)))
+    metrics = about["provenance"]["metrics"]
+    if metrics:
+        from forgefield.evaluation import MetricsTable
+
+        console.print(MetricsTable.from_dict(metrics).table(groups=False))
+
+
+def _facts(about: dict[str, Any]) -> dict[str, str]:
+    def settings(values: dict[str, Any]) -> str:
+        rest = ", ".join(f"{k} {v}" for k, v in values.items() if k != "kind")
+        return f"{values['kind']} ({rest})" if rest else str(values["kind"])
+
+    provenance = about["provenance"]
+    notes = provenance["notes"]
+    facts = {
+        "title": notes.get("title") or "-",
+        "elements": ", ".join(about["species"]),
+        "descriptor": settings(about["descriptor"]),
+        "model": settings(about["model"]),
+        "cutoffs": ", ".join(f"{c:g} Å" for c in about["cutoffs"]),
+        "features, parameters": f"{about['n_features']}, {about['n_parameters']}",
+        "number type": about["dtype"],
+        "reference energies": ", ".join(f"{e} {r:.6f} eV" for e, r in about["references"].items()),
+        "training data": provenance["data_hash"] or "-",
+        "written by": f"forgefield {about['package_version']}, format {about['version']}",
+        "size": f"{about['bytes'] / 1000:.0f} kB",
+    }
+    if about["verified"]:
+        facts["self-test"] = "passed"
+    return facts
+
+
+@guarded
+def md(
+    potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
+    structure: Path = typer.Argument(..., help="Starting structure, any format ASE reads; the last frame."),
+    *,
+    ensemble: str = typer.Option("nvt", help="nve, nvt or npt."),
+    temperature: float = typer.Option(300.0, "-T", "--temperature", help="[K]"),
+    pressure: float = typer.Option(0.0, "-p", "--pressure", help="npt: [GPa]"),
+    steps: int = typer.Option(1000, "-n", "--steps", help="Time steps."),
+    timestep: float = typer.Option(1.0, "--timestep", help="[fs]"),
+    repeat: tuple[int, int, int] = typer.Option((1, 1, 1), "--repeat", help="Repeat the cell."),
+    log_interval: int = typer.Option(10, "--log-interval", help="Steps between rows and frames."),
+    trajectory: Path | None = typer.Option(None, "-o", "--trajectory", help="*.traj or extended XYZ."),
+    log: Path | None = typer.Option(None, "--log", help="CSV with one row every log interval."),
+    seed: int = typer.Option(0, help="Of velocities and thermostat."),
+    dtype: str = typer.Option("float32", help="float32 or float64."),
+    threads: int | None = typer.Option(None, help="CPU threads; default: all cores."),
+    json: bool = typer.Option(False, "--json", help="Print the summary as JSON and nothing else."),
+) -> None:
+    """Run molecular dynamics, to see whether a potential holds; stops when it breaks down."""
+    from dataclasses import asdict
+
+    from forgefield.cli.structures import read_structure
+    from forgefield.deployment.ase import ForgefieldCalculator
+    from forgefield.deployment.md import MDSettings, run_md
+
+    settings = MDSettings.parse(
+        {
+            "ensemble": ensemble,
+            "temperature": temperature,
+            "pressure": pressure,
+            "steps": steps,
+            "timestep": timestep,
+            "log_interval": log_interval,
+            "seed": seed,
+        }
+    )
+    calculator = ForgefieldCalculator(potential, dtype=dtype, threads=threads)  # type: ignore[arg-type]
+    atoms = read_structure(structure, repeat)
+    summary = run_md(atoms, calculator, settings, trajectory=trajectory, log=log)
+    if json:
+        print_json(asdict(summary))
+        return
+    from forgefield.cli.show import facts_table
+
+    stdout().print(facts_table("", _summary_facts(asdict(summary))))
+
+
+def _summary_facts(summary: dict[str, Any]) -> dict[str, str]:
+    def number(key: str, unit: str) -> str:
+        value = summary[key]
+        return "-" if value is None else f"{value:.5g} {unit}"
+
+    facts = {
+        "atoms, steps": f"{summary['n_atoms']}, {summary['n_steps']}",
+        "time": number("time", "ps"),
+        "temperature": f"{summary['temperature']:.1f} ± {summary['temperature_std']:.1f} K",
+        "pressure": number("pressure", "GPa"),
+        "volume": number("volume", "Å^3"),
+        "energy drift": number("energy_drift", "eV/atom/ps"),
+        "speed": number("atom_steps_per_second", "atom steps/s"),
+    }
+    facts |= {key: str(summary[key]) for key in ("trajectory", "log") if summary[key] is not None}
+    return facts

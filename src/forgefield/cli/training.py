@@ -1,0 +1,74 @@
+"""``forgefield train``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forgefield.cli.guard import INTERRUPTED, fail, guarded, print_json, stdout
+
+if TYPE_CHECKING:
+    from forgefield.training.settings import RunSettings
+
+__all__ = ["train"]
+
+
+@guarded
+def train(
+    config: Path = typer.Argument(..., help="Configuration; write one with `forgefield init`."),
+    output: Path = typer.Option(Path("run"), "-o", "--output", help="Folder for the results."),
+    resume: bool = typer.Option(False, "--resume", help="Continue from the checkpoint in that folder."),
+    overrides: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. --set training.epochs=100."
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the errors as JSON and nothing else."),
+) -> None:
+    """Train a potential and write it with its evidence into a folder."""
+    from forgefield import api
+    from forgefield.api.train import Silent
+
+    settings = read_settings(config, overrides)
+    console = stdout()
+    try:
+        if json:
+            run = api.train(settings, output=output, resume=resume, listener=Silent())
+        else:
+            from forgefield.cli.progress import make_listener
+
+            listener = make_listener(console)
+            try:
+                run = api.train(settings, output=output, resume=resume, listener=listener)
+            finally:
+                listener.close()
+    except KeyboardInterrupt:
+        fail(_interrupted(config, output, overrides), INTERRUPTED)
+    if json:
+        print_json({"folder": str(run.folder), "metrics": run.metrics})
+        return
+    console.print(run.evaluation.metrics.table(groups=False))
+    console.print(
+        f"Potential: {run.folder / 'potential.ff'}\nReport:    {run.folder / 'report.html'}", markup=False
+    )
+
+
+def read_settings(config: Path, overrides: list[str]) -> RunSettings:
+    """Return the settings of a file with ``--set`` applied; paths count from the folder of the file."""
+    from forgefield.api.train import with_base
+    from forgefield.config import apply_overrides, load_yaml, parse
+    from forgefield.training.settings import RunSettings
+
+    values: dict[str, Any] = apply_overrides(load_yaml(config), overrides)
+    return parse(RunSettings, with_base(values, config.resolve().parent))
+
+
+def _interrupted(config: Path, output: Path, overrides: list[str]) -> str:
+    if not (output / "checkpoint.ff").exists():
+        return "Interrupted before the first epoch was complete; nothing to resume."
+    command = ["forgefield", "train", str(config), "-o", str(output), "--resume"]
+    for text in overrides:
+        command += ["--set", text]
+    saved = "Checkpoint and best potential are" if (output / "potential.ff").exists() else "The checkpoint is"
+    return f"Interrupted. {saved} saved in {output}; continue with:\n  {shlex.join(command)}"
