@@ -8,6 +8,7 @@ from collections.abc import Iterable
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "ConformanceError",
     "DataError",
     "ForgefieldError",
     "LabelError",
@@ -55,6 +56,10 @@ class PredictionError(ForgefieldError, ValueError):
 
 class SimulationError(ForgefieldError, RuntimeError):
     """A simulation broke down: atoms overlap, the temperature runs away or numbers are not finite."""
+
+
+class ConformanceError(ForgefieldError, AssertionError):
+    """A potential violates the physics or numerics every potential must obey."""
 
 
 class CheckpointError(ForgefieldError, ValueError):
