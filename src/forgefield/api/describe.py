@@ -72,12 +72,16 @@ def _schemas(annotation: Any) -> Iterator[type[BaseModel]]:
 def allowed_values(field: FieldInfo) -> str:
     """Return type, choices and range of a field, such as ``number > 0, <= 20``."""
     limits = [
-        f"{sign} {getattr(item, attribute):g}"
+        f"{sign} {_number(getattr(item, attribute))}"
         for item in field.metadata
         for kind, attribute, sign in _LIMITS
         if isinstance(item, kind)
     ]
     return ", ".join([" ".join([_type_name(field.annotation), *limits[:1]]), *limits[1:]])
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def _type_name(annotation: Any) -> str:
@@ -87,7 +91,8 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(str(p) for p in parts)
     if origin in (Union, types.UnionType):
-        return " | ".join(dict.fromkeys(_type_name(p) for p in parts))
+        ordered = sorted(parts, key=lambda p: p is not type(None))  # limits are written after the last one
+        return " | ".join(dict.fromkeys(_type_name(p) for p in ordered))
     if hasattr(annotation, "__metadata__"):
         return _type_name(parts[0])
     if origin in (list, tuple, set, frozenset) or annotation in (list, tuple):

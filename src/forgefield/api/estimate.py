@@ -1,13 +1,21 @@
-"""Memory a run will need, before it starts."""
+"""Neighbours and memory a run will need, before it starts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from ase import Atoms
+
 from forgefield.descriptors import Descriptor
+from forgefield.errors import ConfigError
 from forgefield.training.batches import LabelledSet
 
-__all__ = ["MemoryEstimate", "estimate_memory"]
+__all__ = ["MOST_NEIGHBOURS", "MemoryEstimate", "check_cutoff", "estimate_memory"]
+
+MOST_NEIGHBOURS = 1000.0
+"""Mean number of neighbours above which a cutoff is taken for a mistake."""
 
 BYTES_PER_PAIR = 8 + 3 * 8
 """A stored pair: index of the neighbour and three float64 components."""
@@ -15,10 +23,18 @@ BYTES_PER_PAIR = 8 + 3 * 8
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes of the stored neighbour lists and of the largest mini-batch at work."""
+    """Bytes of the stored neighbour lists and of the largest mini-batch at work.
+
+    Attributes
+    ----------
+    graphs, batch : int [bytes]
+    neighbours : float
+        Mean number of neighbours of an atom within the largest cutoff.
+    """
 
     graphs: int
     batch: int
+    neighbours: float
 
     @property
     def total(self) -> int:
@@ -51,4 +67,29 @@ def estimate_memory(
     )
     per_atom = sum(e.n_channels * e.radial.n_radial * e.n_harmonics for e in descriptor.expansions)
     work = 2 * per_pair * pairs + 24 * (per_atom + descriptor.n_features) * atoms
-    return MemoryEstimate(graphs=data.n_pairs * BYTES_PER_PAIR, batch=n_bytes * work)
+    found = sum(max(int(p.counts.sum()) for p in g.pairs) for g in data.graphs)
+    return MemoryEstimate(
+        graphs=data.n_pairs * BYTES_PER_PAIR, batch=n_bytes * work, neighbours=found / max(data.n_atoms, 1)
+    )
+
+
+def check_cutoff(descriptor: Descriptor, frames: Sequence[Atoms]) -> None:
+    """Refuse a cutoff that would bury the run under neighbours, before they are looked for.
+
+    Raises
+    ------
+    ConfigError
+        More than `MOST_NEIGHBOURS` neighbours per atom on average, estimated from the densities.
+    """
+    cutoff = max(descriptor.cutoffs)
+    ball = 4.0 / 3.0 * np.pi * cutoff**3
+    total = 0.0
+    for atoms in frames:
+        volume = abs(float(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else 0.0
+        total += len(atoms) * (len(atoms) / volume * ball if volume > 0 else min(len(atoms) - 1, ball))
+    mean = total / max(sum(len(a) for a in frames), 1)
+    if mean > MOST_NEIGHBOURS:
+        raise ConfigError(
+            f"a cutoff of {cutoff:g} Å gives about {mean:.0f} neighbours per atom, more than {MOST_NEIGHBOURS:.0f}; 20 "
+            "to 100 are usual, which is 4 to 7 Å in most solids: lower the cutoff of `descriptor`"
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic import BaseModel
 from forgefield.api.describe import allowed_values, flow_yaml
 from forgefield.api.survey import FARTHEST, Survey, survey
 from forgefield.data import read
+from forgefield.descriptors import DESCRIPTORS
 from forgefield.errors import LabelError
-from forgefield.training.settings import RunSettings
+from forgefield.models import MODELS
+from forgefield.training.settings import TRAINERS, RunSettings
 
 __all__ = ["commented_yaml", "suggest", "suggest_cutoff"]
 
@@ -43,6 +46,9 @@ TEST_FRACTION = 0.1
 """Part for testing where the data bring no split, from this many structures on:"""
 FEWEST_FOR_TEST = 50
 # ----------------------------------------------------------------------------------------------------------------
+
+COMMENT_COLUMN, LINE_LENGTH = 34, 118
+KINDS: dict[str, Iterable[str]] = {"descriptor": DESCRIPTORS, "model": MODELS, "training": TRAINERS}
 
 
 def suggest(
@@ -138,21 +144,33 @@ def commented_yaml(settings: RunSettings) -> str:
     lines = [
         "# Configuration of a training run. Start it with: forgefield train THIS_FILE -o run",
         "# Every setting is listed with its meaning and what it may hold; lines may be left out.",
-        "",
     ]
     return "\n".join([*lines, *_lines(settings, 0)]) + "\n"
 
 
-def _lines(settings: BaseModel, depth: int) -> Iterator[str]:
+def _lines(settings: BaseModel, depth: int, parent: str = "") -> Iterator[str]:
     indent = "  " * depth
+    after_section = depth == 0  # a blank line sets sections apart
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             if depth == 0:
                 yield ""
             yield f"{indent}{name}:" + (f"  # {field.description}" if field.description else "")
-            yield from _lines(value, depth + 1)
+            yield from _lines(value, depth + 1, name)
+            after_section = True
             continue
-        comment = "; ".join(part for part in (field.description, allowed_values(field)) if part)
+        if depth == 0 and after_section:
+            yield ""
+        after_section = False
+        kinds = KINDS.get(parent, {}) if name == "kind" else {}
+        allowed = " | ".join(kinds) if kinds else allowed_values(field)
+        comment = "; ".join(part for part in (field.description, allowed) if part)
         plain = settings.model_dump(mode="json", include={name})[name]
-        yield f"{f'{indent}{name}: {flow_yaml(plain)}':<40}  # {comment}"
+        line = f"{f'{indent}{name}: {flow_yaml(plain)}':<{COMMENT_COLUMN}}  # {comment}"
+        if len(line) <= LINE_LENGTH:
+            yield line
+            continue
+        for part in textwrap.wrap(comment, LINE_LENGTH - len(indent) - 2):
+            yield f"{indent}# {part}"
+        yield f"{indent}{name}: {flow_yaml(plain)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ FARTHEST = 8.0
 """Distances are collected up to here [Å]."""
 BIN = 0.1
 """Width of the distance histogram [Å]."""
-MAX_FRAMES = 200
-"""Structures looked at for distances; evenly spaced over the data."""
+MAX_ATOMS = 20_000
+"""Atoms looked at for distances, in structures evenly spaced over the data."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _distances(frames: Sequence[Atoms]) -> tuple[FloatArray, FloatArray, float |
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     total, rdf = np.zeros(len(shells)), np.zeros(len(shells))
     nearest, name, n_atoms, n_bulk = np.inf, "", 0, 0
-    step = max(1, -(-len(frames) // MAX_FRAMES))
+    step = max(1, math.ceil(sum(len(a) for a in frames) / MAX_ATOMS))
     for n in range(0, len(frames), step):
         atoms = frames[n]
         label = str(atoms.info.get("name", f"structure {n}"))

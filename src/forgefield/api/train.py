@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from forgefield import data as ff_data
-from forgefield.api.estimate import MemoryEstimate, estimate_memory
+from forgefield.api.estimate import MemoryEstimate, check_cutoff, estimate_memory
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
 from forgefield.descriptors import make_descriptor
@@ -160,6 +160,7 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     frames = {s: [dataset.frames[int(i)] for i in getattr(dataset.split, s)] for s in ("train", "valid")}
     species = elements_of(dataset.frames)
     descriptor = make_descriptor(settings.descriptor, species)
+    check_cutoff(descriptor, dataset.frames)
     model = make_model(settings.model, descriptor.n_features, len(species))
     exact = settings.free_atom == "exact" or (
         settings.free_atom == "auto" and dataset.reference_fit.method in ("isolated_atoms", "given")

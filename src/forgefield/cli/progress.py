@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from forgefield.api.estimate import MemoryEstimate
-from forgefield.cli.show import audit_table, print_findings
+from forgefield.cli.show import STYLES, print_findings
 from forgefield.data import Dataset
 from forgefield.models.potential import Potential
 from forgefield.training.gradient import GradientSettings, Row
@@ -18,6 +18,8 @@ from forgefield.training.settings import RunSettings
 
 __all__ = ["Listener", "LiveListener", "PlainListener", "make_listener"]
 
+MANY_NEIGHBOURS = 200.0
+"""Mean number of neighbours from which a warning is printed."""
 MILESTONES = 10
 """Rows kept on the screen over a whole run."""
 
@@ -45,7 +47,7 @@ class PlainListener:
 
     def on_data(self, dataset: Dataset) -> None:
         """Print the audit and the findings."""
-        self.console.print(audit_table(dataset.audit.to_dict()))
+        self.console.print(dataset.audit.table())
         print_findings(self.console, [f.to_dict() for f in dataset.findings])
         self.console.print(f"Split: {dataset.split.note}", markup=False)
 
@@ -57,6 +59,11 @@ class PlainListener:
             f"{potential.n_parameters} parameters, {settings.dtype}; memory about {memory}",
             markup=False,
         )
+        if memory.neighbours > MANY_NEIGHBOURS:
+            self.console.print(
+                f"[{STYLES['warning']}]warning[/]: {memory.neighbours:.0f} neighbours per atom; 20 to 100 are usual, and "
+                "time grows with their number: is the cutoff meant?"
+            )
         if isinstance(settings.training, GradientSettings):
             self.epochs = settings.training.epochs
 

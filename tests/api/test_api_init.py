@@ -1,0 +1,136 @@
+"""Suggested settings: read off the data, and their commented text parses back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from forgefield.api import init
+from forgefield.api.init import commented_yaml, suggest, suggest_cutoff
+from forgefield.api.survey import survey
+from forgefield.errors import DataError, LabelError, StructureError
+from forgefield.training.settings import RunSettings
+
+
+def with_labels(atoms, **labels):
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **labels)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"descriptor": {"kind": "so3"}, "model": {"kind": "linear"}, "training": {"kind": "least_squares"}},
+        {"title": 'colons: and "quotes" # and — hashes', "threads": 3, "dtype": "float64"},
+        {"training": {"kind": "adamw", "clip": None, "patience": 20, "schedule": {"stop": 1e-7}}},
+        {"data": {"train": ["a b.xyz", "c*.xyz"], "split": {"by": "group", "twin_distance": 0.05}}},
+    ],
+)
+def test_commented_text_parses_back_to_the_same_settings(changes):
+    settings = RunSettings.parse({"data": {"train": ["x.xyz"]}, **changes})
+    text = commented_yaml(settings)
+    assert RunSettings.parse(yaml.safe_load(text)) == settings
+    assert max(map(len, text.splitlines())) <= 118
+    for line in text.splitlines():
+        assert "#" in line or line.strip() == "" or line.strip().endswith(":") or ": " in line
+
+
+def test_comments_name_range_and_choices():
+    text = commented_yaml(RunSettings.parse({"data": {"train": ["x.xyz"]}}))
+    lines = {line.split(":")[0].strip(): line for line in text.splitlines()}
+    assert "[Å]" in lines["cutoff_radial"]
+    assert "> 0, <= 20" in lines["cutoff_radial"]
+    assert "nep | so3" in text
+    assert "linear | network" in text
+    assert "null | integer >= 1" in lines["patience"]
+
+
+def test_everything_labelled(alloy_frames):
+    settings = suggest(alloy_frames, paths=["alloy.xyz"])
+    assert settings.loss.weights() == {"energy": 1.0, "forces": 1.0, "stress": 1.0}
+    assert settings.title == "Cu-Au potential"
+    assert list(settings.data.train) == ["alloy.xyz"]
+    assert settings.training.epochs == init.MOST_EPOCHS
+    assert settings.descriptor.cutoff_radial == settings.descriptor.cutoff_angular
+
+
+def test_weights_are_zero_where_labels_are_missing(alloy_frames):
+    energies = [with_labels(a, energy=a.get_potential_energy()) for a in alloy_frames]
+    assert suggest(energies).loss.weights() == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
+    forces = [with_labels(a, forces=a.get_forces()) for a in alloy_frames]
+    assert suggest(forces).loss.weights() == {"energy": 0.0, "forces": 1.0, "stress": 0.0}
+    with pytest.raises(LabelError, match="none of the 24 structures"):
+        suggest([a.copy() for a in alloy_frames])
+
+
+def test_epochs_fall_with_the_amount_of_data(alloy_frames, monkeypatch):
+    n_train_atoms = 21 * 4  # nine tenths of 24 structures
+    monkeypatch.setattr(init, "ATOM_VISITS", 8400)
+    assert suggest(alloy_frames).training.epochs == 8400 / n_train_atoms
+    monkeypatch.setattr(init, "ATOM_VISITS", 840)
+    assert suggest(alloy_frames).training.epochs == init.FEWEST_EPOCHS
+
+
+def test_official_split_is_kept(alloy_frames):
+    frames = [a.copy() for a in alloy_frames]
+    for n, (old, new) in enumerate(zip(alloy_frames, frames, strict=True)):
+        new.calc = old.calc
+        new.info["split"] = "test" if n % 3 == 0 else "train"
+    settings = suggest(frames)
+    assert settings.data.split.test == 0.0
+    assert settings.data.split.valid == init.VALID_FRACTION
+    frames[1].info["split"] = "valid"
+    assert suggest(frames).data.split.valid == 0.0
+
+
+@pytest.mark.parametrize(
+    ("atoms", "expected"),
+    [
+        (bulk("Si", "diamond", a=5.43), 5.0),  # 28 neighbours within 5 Å
+        (bulk("Fe", "bcc", a=2.87).repeat(2), 5.0),  # 58
+        (Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.2]]), init.LARGEST_CUTOFF),
+    ],
+    ids=["Si", "Fe", "molecule"],
+)
+def test_cutoff_of_common_materials(atoms, expected):
+    assert suggest_cutoff(survey([with_labels(atoms, energy=0.0)])) == expected
+
+
+def test_cutoff_gives_a_sensible_number_of_neighbours():
+    dense = survey([bulk("C", "diamond", a=3.57)])
+    assert 20 <= dense.neighbours(suggest_cutoff(dense)) <= 60
+    assert suggest_cutoff(dense) < 5.0
+    sparse = survey([bulk("Na", "bcc", a=4.29)])
+    assert 20 <= sparse.neighbours(suggest_cutoff(sparse)) <= 60
+    assert suggest_cutoff(sparse) > 5.0
+
+
+def test_survey_counts_neighbours_exactly():
+    found = survey([bulk("Si", "diamond", a=5.43)])
+    assert found.nearest == pytest.approx(5.43 * np.sqrt(3) / 4)
+    assert found.neighbours(3.0) == pytest.approx(4)
+    assert found.neighbours(4.2) == pytest.approx(16)
+    assert found.neighbours(5.0) == pytest.approx(28)
+    assert found.first_peak == pytest.approx(2.35, abs=0.06)
+
+
+def test_survey_of_an_ideal_gas_has_a_flat_rdf():
+    rng = np.random.default_rng(0)
+    gas = [Atoms("He400", positions=rng.uniform(0, 20, (400, 3)), cell=[20] * 3, pbc=True) for _ in range(3)]
+    rdf = survey(gas).rdf
+    assert np.abs(rdf[30:].mean() - 1.0) < 0.02
+
+
+def test_survey_names_a_broken_structure():
+    good, bad = bulk("Cu"), Atoms("Cu2", positions=np.zeros((2, 3)), cell=[4] * 3, pbc=True)
+    bad.info["name"] = "data.xyz#17"
+    with pytest.raises(StructureError, match=r"data\.xyz#17"):
+        survey([good, bad])
+    with pytest.raises(DataError, match="no structures"):
+        survey([])
