@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from forgefield.expansions.spherical import SphericalExpansion, split_duals
 from forgefield.formulas.dual import Dual
@@ -100,7 +99,9 @@ def _contract(expansion: SphericalExpansion, g: Geometry, radial: Tensor, angula
         left = _weighted(g.weights, radial[k]).transpose(0, 1)  # (n_atoms, c k, width)
         right = angular[m].permute(1, 2, 0)  # (n_atoms, width, m)
         product = torch.bmm(left, right)
-        blocks.append(product.reshape(n_atoms, expansion.n_channels, expansion.radial.n_radial, -1))
+        blocks.append(
+            product.reshape(n_atoms, expansion.n_channels, expansion.radial.n_radial, right.shape[-1])
+        )
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
 
 
@@ -111,12 +112,10 @@ def forward(expansion: SphericalExpansion, g: Geometry) -> Tensor:
 
 def vjp(expansion: SphericalExpansion, g: Geometry, a_bar: Tensor) -> Tensor:
     """Return ``g_ij = sum A_bar dA_i/dr_ij``, (n_atoms, width, 3)."""
-    n_atoms = a_bar.shape[0]
-    n_radial = expansion.radial.n_radial
     along: Tensor | float = 0.0
     angular_bar = []
     for k, m in expansion.radial_blocks():
-        bar = a_bar[..., m].reshape(n_atoms, expansion.n_channels * n_radial, -1)
+        bar = a_bar[..., m].flatten(1, 2)  # (n_atoms, c k, m)
         weighted = _weighted(g.weights, g.radial[k]).transpose(0, 1)
         angular_bar.append(torch.bmm(bar.transpose(1, 2), weighted))  # (n_atoms, m, width)
         radial_bar = torch.bmm(bar, g.angular[m].transpose(0, 1))  # (n_atoms, c k, width)
@@ -181,15 +180,31 @@ class _PullBack(Function):
         return vjp(expansion, ctx.geometry, a_bar)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         vectors, a_bar, neighbour_species = ctx.saved_tensors
+        grad = grad_outputs[0]
         by_vectors = by_a_bar = None
-        if ctx.needs_input_grad[0]:
-            by_vectors = _second_derivative(ctx.expansion, vectors, neighbour_species, a_bar, grad)
-        if ctx.needs_input_grad[1]:
-            by_a_bar = jvp(ctx.expansion, ctx.geometry, grad)
+        with torch.no_grad():
+            if ctx.needs_input_grad[0]:
+                by_vectors = _second_derivative(ctx.expansion, vectors, neighbour_species, a_bar, grad)
+            if ctx.needs_input_grad[1]:
+                by_a_bar = jvp(ctx.expansion, ctx.geometry, grad)
+        if torch.is_grad_enabled():  # somebody asked for a graph of this derivative
+            by_vectors = _NotFurther.apply(by_vectors, vectors, a_bar, grad)  # type: ignore[no-untyped-call]
+            by_a_bar = _NotFurther.apply(by_a_bar, vectors, a_bar, grad)  # type: ignore[no-untyped-call]
         return by_vectors, by_a_bar, None, None, None
+
+
+class _NotFurther(Function):
+    """A value whose derivative is an error, on every path; `once_differentiable` leaves paths that are silent."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor | None, *inputs: Tensor) -> Tensor | None:  # noqa: ARG004
+        return None if value is None else value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # noqa: ARG004
+        raise RuntimeError("an expansion has first and second derivatives only; a third was asked for")
 
 
 def _second_derivative(
