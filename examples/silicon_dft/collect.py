@@ -43,14 +43,15 @@ def labelled(frame: Atoms, results: Path) -> Atoms | None:
 def assign_splits(groups: list[str], families: list[str], seed: int = SPLIT_SEED) -> list[str]:
     """Return the split of each structure.
 
-    In each group, families are shuffled and dealt one by one to the split that is furthest below
-    its share; families of several members count with their size.
+    In each group, families are shuffled and dealt one by one, the largest first, to the split that
+    is furthest below its share, in the group and (with half the weight) in the whole set.
     """
     generator = np.random.default_rng(seed)
     splits = np.empty(len(groups), dtype=object)
     total = dict.fromkeys(SHARES, 0.0)
     for group in sorted(set(groups)):
         members = [index for index, name in enumerate(groups) if name == group]
+        inside = dict.fromkeys(SHARES, 0.0)
         by_family: dict[str, list[int]] = {}
         for index in members:
             by_family.setdefault(families[index], []).append(index)
@@ -58,14 +59,22 @@ def assign_splits(groups: list[str], families: list[str], seed: int = SPLIT_SEED
         generator.shuffle(dealt)
         dealt.sort(key=len, reverse=True)
         for indices in dealt:
-            if group == "IsolatedAtom":
-                choice = "train"
-            else:
-                size = sum(total.values()) + len(indices)
-                choice = max(SHARES, key=lambda name: SHARES[name] * size - total[name])
-            total[choice] += len(indices)
+            size = len(indices)
+            choice = "train" if group == "IsolatedAtom" else _neediest(size, inside, total)
+            inside[choice] += size
+            total[choice] += size
             splits[indices] = choice
     return [str(name) for name in splits]
+
+
+def _neediest(size: int, inside: dict[str, float], total: dict[str, float]) -> str:
+    """Split furthest below its share once ``size`` more structures are dealt."""
+    in_group, in_all = sum(inside.values()) + size, sum(total.values()) + size
+
+    def missing(name: str) -> float:
+        return SHARES[name] * in_group - inside[name] + 0.5 * (SHARES[name] * in_all - total[name])
+
+    return max(SHARES, key=missing)
 
 
 def main() -> None:

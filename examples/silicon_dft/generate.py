@@ -16,7 +16,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from crystals import betasn, deform, diamond, slab
-from qe import SETTINGS, k_grid
+from qe import SETTINGS, SOLID_K_SPACING, SYMMETRIC_GROUPS, k_grid
 from trajectories import snapshots
 
 SEED = 20240917
@@ -129,8 +129,9 @@ def add_thermal(out: Collection, n_atoms: int, per_run: int, seed: int) -> None:
 
 def add_run(out: Collection, run: list[Atoms], group: str, tag: str) -> None:
     """Add the snapshots of one trajectory."""
+    spacing = SETTINGS.k_spacing if group == "liquid" else SOLID_K_SPACING
     for index, frame in enumerate(run):
-        out.add(frame, group, f"{tag}-{index}", k_grid(frame, SETTINGS.k_spacing))
+        out.add(frame, group, f"{tag}-{index}", k_grid(frame, spacing))
 
 
 def add_defects(out: Collection, seed: int) -> None:
@@ -179,8 +180,8 @@ def add_large(out: Collection, seed: int) -> None:
 def order(frames: list[Atoms]) -> list[Atoms]:
     """Sort so that an interrupted run leaves a usable set.
 
-    First the closely spaced strains that the stress test needs, then every group at the same
-    relative pace (shuffled within, seeded), last the most expensive cells.
+    First the closely spaced strains that the stress test needs, then the other perfect crystals,
+    then every group at the same relative pace (shuffled within, seeded), last the largest cells.
     """
     generator = np.random.default_rng(SEED)
     keys = np.empty(len(frames))
@@ -190,7 +191,9 @@ def order(frames: list[Atoms]) -> list[Atoms]:
         keys[members] = generator.permutation(len(members)) / len(members)
     for index, frame in enumerate(frames):
         if frame.info["family"].endswith(("-fine", "-origin")):
-            keys[index] = -1.0
+            keys[index] = -2.0
+        elif frame.info["config_type"] in SYMMETRIC_GROUPS or len(frame) == 1:
+            keys[index] -= 1.0
         elif len(frame) > 16 or LATE.search(frame.info["name"]):
             keys[index] += 1.0
     return [frames[index] for index in np.argsort(keys, kind="stable")]

@@ -59,6 +59,7 @@ class Settings:
     ecfixed: float = 0.0
     q2sigma: float = 0.0
     mixing_beta: float = 0.7
+    mixing_mode: str = "TF"
     shifted: bool = True
     magnetization: int = 0
     symmetry: bool = False
@@ -67,6 +68,10 @@ class Settings:
 
 SETTINGS = Settings()
 """Settings of the whole data set."""
+SOLID_K_SPACING = 0.40
+"""k spacing of the thermal diamond snapshots [1/Å]: these have a gap and converge faster."""
+SYMMETRIC_GROUPS = ("diamond_eos", "diamond_strain", "betasn_eos", "betasn_strain")
+"""Groups of homogeneously deformed crystals, computed with symmetry: same labels, fewer k points."""
 
 
 def pseudo_dir() -> Path:
@@ -123,6 +128,7 @@ def pw_input(
         "/",
         "&ELECTRONS",
         f"  conv_thr = {conv_thr}, mixing_beta = {settings.mixing_beta}, electron_maxstep = 200,",
+        f"  mixing_mode = '{settings.mixing_mode}', diago_david_ndim = 4,",
         "/",
         "ATOMIC_SPECIES",
         f"Si 28.0855 {settings.pseudo_file}",

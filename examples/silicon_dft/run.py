@@ -20,18 +20,20 @@ from pathlib import Path
 
 import ase.io
 from ase import Atoms
-from qe import SETTINGS, RunError, Settings, run_pw
+from qe import SETTINGS, SYMMETRIC_GROUPS, RunError, Settings, run_pw
 
 ATTEMPTS: tuple[dict[str, float], ...] = ({}, {"mixing_beta": 0.3}, {"mixing_beta": 0.15})
 """Changes tried in turn where the SCF cycle does not converge; none alters the converged answer."""
 
 
 def settings_for(atoms: Atoms) -> Settings:
-    """Return the common settings; the isolated atom is spin polarised and has no smearing."""
+    """Return the common settings and what differs: symmetry, mixing, and the spin of the atom alone."""
+    if atoms.info["config_type"] in SYMMETRIC_GROUPS:
+        return replace(SETTINGS, symmetry=True)
     if atoms.info["config_type"] == "IsolatedAtom":
-        return replace(SETTINGS, magnetization=2, mixing_beta=0.3)
+        return replace(SETTINGS, magnetization=2, mixing_beta=0.3, mixing_mode="plain", conv_thr=1.0e-6)
     if atoms.info["config_type"] == "surface":
-        return replace(SETTINGS, mixing_beta=0.3)
+        return replace(SETTINGS, mixing_mode="local-TF", mixing_beta=0.5)
     return SETTINGS
 
 
@@ -69,12 +71,14 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default="", help="only structures whose name contains this text")
+    parser.add_argument("--part", default="1/1", help="e.g. 2/3: every third structure from the second on")
     arguments = parser.parse_args()
+    part, n_parts = (int(number) for number in arguments.part.split("/"))
     frames = [
         frame
         for frame in ase.io.read(arguments.structures, index=":")
         if arguments.only in frame.info["name"]
-    ]
+    ][part - 1 :: n_parts]
     arguments.results.mkdir(parents=True, exist_ok=True)
     done = 0
     failures = []

@@ -16,6 +16,8 @@ from forgefield.errors import ConfigError
 
 GPA = 160.2176634
 MEGABYTE = 1 << 20
+BASIS_STRESS = 0.04 / GPA
+"""Stress error of the plane-wave basis at the cutoff of the data set [eV/Å^3]."""
 GROUPS = {
     "IsolatedAtom",
     "betasn_eos",
@@ -179,7 +181,10 @@ STENCILS = [
 
 @pytest.mark.parametrize(("prefix", "mode", "centre"), STENCILS)
 def test_stress_is_the_strain_derivative_of_the_energy(frames, prefix, mode, centre):
-    """dE/ds by central differences of strains 0.5 % apart equals V sigma : dF/ds F^-1 within 1 %."""
+    """dE/ds by central differences of strains 0.5 % apart equals V sigma : dF/ds F^-1 within 1 %.
+
+    Where the stress itself is small, the finite basis at fixed cutoff leaves up to 0.04 GPa.
+    """
     series = strain_series(frames, f"{prefix}-{mode}")
     low, middle, high = (series[round(centre + step, 3)] for step in (-0.005, 0.0, 0.005))
     slope = (high.get_potential_energy() - low.get_potential_energy()) / 0.01
@@ -187,7 +192,7 @@ def test_stress_is_the_strain_derivative_of_the_energy(frames, prefix, mode, cen
     rate = unit @ np.linalg.inv(np.eye(3) + centre * unit)
     expected = middle.get_volume() * np.sum(tensor(middle.get_stress()) * rate)
     assert abs(expected) > 0.1
-    assert slope == pytest.approx(expected, rel=0.01)
+    assert slope == pytest.approx(expected, rel=0.01, abs=middle.get_volume() * BASIS_STRESS)
 
 
 @pytest.mark.parametrize("phase", ["diamond", "betasn"])
