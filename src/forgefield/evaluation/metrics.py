@@ -18,7 +18,17 @@ from forgefield.evaluation.residuals import QUANTITIES, Residuals, collect
 from forgefield.evaluation.statistics import ForceVectors, Statistics, force_vectors, statistics
 from forgefield.keys import PROPERTIES
 
-__all__ = ["NO_LABELS", "SPLIT_ORDER", "MetricsEntry", "MetricsTable", "metrics", "metrics_of"]
+__all__ = [
+    "NO_LABELS",
+    "SPLIT_ORDER",
+    "MetricsEntry",
+    "MetricsTable",
+    "format_error",
+    "format_r2",
+    "metrics",
+    "metrics_of",
+    "split_rank",
+]
 
 SCHEMA_VERSION = 1
 
@@ -241,7 +251,7 @@ def _add_row(table: Table, split: str, group: str, entry: MetricsEntry) -> None:
             cells += [NO_LABELS, ""]
             continue
         cells.append(" / ".join(format_error(value) for value in (item.mae, item.rmse, item.max)))
-        cells.append("–" if item.r2 is None else f"{item.r2:.4f}")
+        cells.append(format_r2(item.r2))
     table.add_row(escape(split), escape(group), str(entry.n_structures), *cells)
 
 
@@ -254,6 +264,13 @@ def format_error(value: float) -> str:
         return f"{value:.2e}"
     digits = max(0, 2 - int(np.floor(np.log10(size))))
     return f"{value:.{digits}f}"
+
+
+def format_r2(value: float | None) -> str:
+    """Return R2 with four decimals; what would round to 1 without being 1 is shown as above 0.9999."""
+    if value is None:
+        return "–"
+    return "> 0.9999" if 0.99995 <= value < 1.0 else f"{value:.4f}"
 
 
 def metrics(

@@ -29,8 +29,8 @@ class Quantity:
     ----------
     key : str
         ``energy``, ``forces`` or ``stress``.
-    title : str
-        Heading.
+    title, noun : str
+        Heading, and the word before "error".
     value_unit, error_unit : str
         Units of values and of errors.
     error_scale : float
@@ -41,6 +41,7 @@ class Quantity:
 
     key: str
     title: str
+    noun: str
     value_unit: str
     error_unit: str
     error_scale: float
@@ -48,9 +49,9 @@ class Quantity:
 
 
 QUANTITIES: dict[str, Quantity] = {
-    "energy": Quantity("energy", "Energy", "eV/atom", "meV/atom", MILLI, ()),
-    "forces": Quantity("forces", "Forces", "eV/Å", "meV/Å", MILLI, ("x", "y", "z")),
-    "stress": Quantity("stress", "Stress", "GPa", "GPa", 1.0, ("xx", "yy", "zz", "yz", "xz", "xy")),
+    "energy": Quantity("energy", "Energy", "energy", "eV/atom", "meV/atom", MILLI, ()),
+    "forces": Quantity("forces", "Forces", "force", "eV/Å", "meV/Å", MILLI, ("x", "y", "z")),
+    "stress": Quantity("stress", "Stress", "stress", "GPa", "GPa", 1.0, ("xx", "yy", "zz", "yz", "xz", "xy")),
 }
 """Energy per atom, force components and stress components."""
 

@@ -93,7 +93,7 @@ def tick_label(value: float, step: float | None = None) -> str:
         power = "10" + str(exponent).translate(_SUPERSCRIPT)
         text = power if mantissa == "1" else f"{mantissa}×{power}"
     elif step is None:
-        text = f"{value:.3g}"
+        text = f"{value:,.0f}" if size >= 100.0 else f"{value:.3g}"
     else:
         text = f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
     return text.replace("-", "−")

@@ -47,7 +47,7 @@ def group_bars(metrics: MetricsTable, key: str) -> Figure | None:
     drawing = Drawing(
         400,
         bottom + 42,
-        f"Bars of the RMSE of the {quantity.title.lower()} in {quantity.error_unit} by group. {words}.",
+        f"Bars of the {quantity.noun} RMSE in {quantity.error_unit} by group. {words}.",
     )
     for position, label in x.ticks(4):
         drawing.line(position, top, position, bottom, "grid")
@@ -67,7 +67,7 @@ def group_bars(metrics: MetricsTable, key: str) -> Figure | None:
             tip = f"{group}, {split}: {format_error(value)} {quantity.error_unit}"
             drawing.rectangle(left, height, max(width, 1.0), thick - 1.5, f"bar {split_style(split)}", tip)
     drawing.line(left, top, left, bottom, "spine")
-    return Figure(drawing.render(), f"{quantity.title} RMSE by group")
+    return Figure(drawing.render(), f"{quantity.noun.capitalize()} RMSE by group")
 
 
 def _spoken(values: dict[tuple[str, str], float | None], group: str, splits: list[str]) -> str:

@@ -91,7 +91,7 @@ def _panel(
     if high / low < 1.0 + 1e-9:
         low, high = low / 3.0, high * 3.0
     margin = (high / low) ** 0.06
-    x = Axis(*padded(float(epochs[0]), float(epochs[-1]), 0.0), 62.0, 390.0)
+    x = Axis(*padded(float(epochs[0]), float(epochs[-1]), 0.0), 54.0, 390.0)
     y = Axis(low / margin, high * margin, 188.0, 10.0, log=True)
     last = "; ".join(
         f"{name} from {values[np.isfinite(values)][0]:.3g} to {values[np.isfinite(values)][-1]:.3g}"
@@ -99,7 +99,7 @@ def _panel(
     )
     key = "curve-" + title.lower().replace(" ", "-")
     drawing = Drawing(400, 230, f"{title} against the epoch, logarithmic: {last} {unit}".strip(), key)
-    drawing.axes(Frame(x, y, "Epoch", f"{title} ({unit})" if unit else title))
+    drawing.axes(Frame(x, y, "Epoch", ""))
     if best is not None and title != "Learning rate":
         drawing.line(x.pixel(best), 10.0, x.pixel(best), 188.0, "best")
     data = []
@@ -118,7 +118,7 @@ def _panel(
         )
     payload = {
         "kind": "lines",
-        "axis": [x.low, x.high, 62.0, 390.0, 10.0, 188.0],
+        "axis": [x.low, x.high, 54.0, 390.0, 10.0, 188.0],
         "log": False,
         "xName": "epoch",
         "xUnit": "",
@@ -126,7 +126,7 @@ def _panel(
         "series": data,
     }
     legend = tuple((style, name) for name, style, _ in series) if len(series) > 1 else ()
-    return Figure(drawing.render(), title, "", key, payload, legend)
+    return Figure(drawing.render(), title, "", key, payload, legend, unit)
 
 
 def _thin(values: Array) -> NDArray[np.intp]:

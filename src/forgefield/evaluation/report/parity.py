@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 MAX_POINTS = 4000
 """With more values than this a parity plot shows their density."""
 
-HEXAGON = 6.0
+HEXAGON = 5.0
 """Width of a density bin [pixels]."""
 
 _DECIMALS = {"energy": 5, "forces": 4, "stress": 3}
@@ -43,6 +43,10 @@ class Figure:
         Values behind the plot, for the page's script.
     key : str
         Name of `data`.
+    legend : tuple of (style class, name)
+        What the lines are, beside the title.
+    unit : str
+        Beside the title.
     """
 
     svg: str
@@ -51,6 +55,7 @@ class Figure:
     key: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     legend: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
 
 
 def split_style(split: str) -> str:
@@ -84,8 +89,8 @@ def parity(residuals: Residuals, key: str, offsets: Array | None = None) -> Figu
     left, right, top, bottom = 62.0, 390.0, 10.0, 338.0
     x, y = Axis(low, high, left, right), Axis(low, high, bottom, top)
     quantity = pairs.quantity
-    what = quantity.title.lower() + (" − reference energies" if offsets is not None else "")
-    frame = Frame(x, y, f"Reference {what} ({quantity.value_unit})", f"Predicted ({quantity.value_unit})")
+    what = f"{quantity.noun}{'' if offsets is None else ' − E₀'} ({quantity.value_unit})"
+    frame = Frame(x, y, f"Reference {what}", f"Predicted {what}")
     styles = np.array([split_style(split) for split in residuals.splits])[pairs.structure]
     drawing = Drawing(400, 380, _describe(pairs, reference), f"parity-{key}")
     drawing.axes(frame)
@@ -108,13 +113,15 @@ def parity(residuals: Residuals, key: str, offsets: Array | None = None) -> Figu
         )
         _draw_scale(drawing, largest)
     else:
-        size = 3.2 if len(reference) < 500 else 2.4
+        size = 3.2 if len(reference) < 500 else 2.9 if len(reference) < 2000 else 2.4
         for style in ("k0", "k1", "k2", "k3"):
             mask = styles == style
             d = marker_path(x.pixels(reference[mask]), y.pixels(predicted[mask]), style, size)
             drawing.path(d, f"marker {style}")
         data["series"] = _series(pairs, reference, predicted, styles, _DECIMALS[key])
         caption = f"Every one of the {len(reference):,} values is drawn."
+    if offsets is not None:
+        caption += " E₀: reference energies of the elements."
     return Figure(drawing.render(), quantity.title, caption, drawing.key, data)
 
 
@@ -122,7 +129,7 @@ def _describe(pairs: Pairs, reference: Array) -> str:
     quantity = pairs.quantity
     rmse = format_error(float(np.sqrt(np.mean(pairs.errors**2))))
     return (
-        f"Parity plot of the {quantity.title.lower()}: predicted against reference for {len(reference)} values from"
+        f"Parity plot of the {quantity.noun}: predicted against reference for {len(reference)} values from"
         f" {reference.min():.4g} to {reference.max():.4g} {quantity.value_unit}; root-mean-square error {rmse}"
         f" {quantity.error_unit}. Points on the diagonal are exact."
     )
@@ -165,12 +172,12 @@ def _draw_density(drawing: Drawing, bins: Hexagons, styles: NDArray[np.str_]) ->
 
 
 def _draw_scale(drawing: Drawing, largest: int) -> None:
-    left, top, step = 264.0, 310.0, 14.0
+    left, top, step = 262.0, 303.0, 14.5
     for level in range(N_LEVELS):
         drawing.rectangle(left + level * step, top, step, 8, f"d{level}")
-    drawing.text(left, top - 5, "1", "tick")
-    drawing.text(left + N_LEVELS * step / 2, top - 5, "values per bin", "tick mid")
-    drawing.text(left + N_LEVELS * step, top - 5, f"{largest:,}", "tick end")
+    drawing.text(left, top + 20, "1", "tick")
+    drawing.text(left + N_LEVELS * step, top - 5, "values per bin", "tick end")
+    drawing.text(left + N_LEVELS * step, top + 20, f"{largest:,}", "tick end")
 
 
 def _density_data(bins: Hexagons, styles: NDArray[np.str_], pairs: Pairs) -> dict[str, Any]:
@@ -214,7 +221,7 @@ def distribution(residuals: Residuals, key: str) -> Figure | None:
         words.append(f"half below {format_error(middle)}, 95 % below {format_error(most)}")
         data.append({"k": style, "x": _rounded(value), "y": np.round(share, 1).tolist()})
     description = (
-        f"Cumulative distribution of the absolute error of the {quantity.title.lower()}, in"
+        f"Cumulative distribution of the absolute {quantity.noun} error, in"
         f" {quantity.error_unit}: {'; '.join(words)}."
     )
     drawing = Drawing(400, 190, description, f"errors-{key}")

@@ -146,15 +146,13 @@ def _curve_note(data: ReportData) -> str:
     if best is not None:
         notes.append(f"The dashed line marks the smallest validation loss, epoch {best:g}.")
     epochs = column(data.log, "epoch")
-    if len(epochs) > MAX_POINTS:
+    if len(epochs) <= MAX_POINTS:
+        notes.append(f"All {len(epochs):,} epochs are drawn.")
+    else:
         notes.append(
-            f"Of {len(epochs):,} epochs the smallest and the largest value of each stretch of"
-            f" {len(epochs) / (MAX_POINTS // 2):.0f} are drawn."
+            f"Of {len(epochs):,} epochs the smallest and the largest value in each of"
+            f" {MAX_POINTS // 2} stretches are drawn."
         )
-    seconds = column(data.log, "seconds")
-    known = seconds[np.isfinite(seconds)]
-    if len(known):
-        notes.append(f"{len(epochs):,} epochs.")
     return " ".join(notes)
 
 

@@ -103,7 +103,7 @@ class Drawing:
         if frame.x_title:
             self.text((left + right) / 2, bottom + 34, frame.x_title, "axis mid")
         if frame.y_title:
-            self.text(14, (top + bottom) / 2, frame.y_title, "axis mid", turn=True)
+            self.text(11, (top + bottom) / 2, frame.y_title, "axis mid", turn=True)
 
     def render(self) -> str:
         """Return the markup of the image."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from forgefield.evaluation.metrics import NO_LABELS, MetricsEntry, MetricsTable, format_error
+from forgefield.evaluation.metrics import NO_LABELS, MetricsEntry, MetricsTable, format_error, format_r2
 from forgefield.evaluation.report.bars import group_order
 from forgefield.evaluation.residuals import QUANTITIES, Residuals
 from forgefield.evaluation.statistics import Statistics
@@ -40,11 +40,26 @@ class Column:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table: caption, columns and rows of text; the first cell of a row is its heading."""
+    """A table: caption, columns and rows of text; the first cell of a row is its heading.
+
+    What follows a line break in a cell is printed small below it; with `merge` equal headings of rows that
+    follow each other are printed once.
+    """
 
     caption: str
     columns: tuple[Column, ...]
     rows: list[list[str]]
+    merge: bool = False
+
+    @property
+    def repeats(self) -> list[int]:
+        """For each row how many rows its first cell stands for; 0 where the cell above does."""
+        counts = [1] * len(self.rows)
+        for index in range(len(self.rows) - 1, 0, -1):
+            if self.merge and self.rows[index][0] == self.rows[index - 1][0]:
+                counts[index - 1] += counts[index]
+                counts[index] = 0
+        return counts
 
     @property
     def spans(self) -> list[tuple[str, int]]:
@@ -66,33 +81,33 @@ def _heading(key: str) -> str:
 
 def _numbers(item: Statistics, names: Sequence[str]) -> list[str]:
     if not item.labelled:
-        return [NO_LABELS, *[""] * (len(names) - 1)]
+        place = next((index for index, name in enumerate(names) if name == "mae"), 0)
+        return [NO_LABELS if index == place else "" for index in range(len(names))]
     cells = []
     for name in names:
         value = getattr(item, name)
         if value is None:
             cells.append("–")
         elif name == "r2":
-            cells.append(f"{value:.4f}".replace("-", "−"))
+            cells.append(format_r2(value).replace("-", "−"))
         else:
-            cells.append(str(value) if name.startswith("n_") else format_error(value).replace("-", "−"))
+            cells.append(f"{value:,}" if name.startswith("n_") else format_error(value).replace("-", "−"))
     return cells
 
 
 def split_table(metrics: MetricsTable) -> TableView:
-    """Return every statistic of each split."""
-    names = ("mae", "rmse", "max", "bias", "r2", "n_structures")
-    titles = ("MAE", "RMSE", "Largest", "Mean", "R²", "Labelled")
-    columns = [Column("Split", numeric=False), Column("Structures"), Column("Atoms")]
-    columns += [Column(title, group=_heading(key)) for key in PROPERTIES for title in titles]
+    """Return every statistic of each property and split."""
+    names = ("mae", "rmse", "max", "bias", "r2", "n_values", "n_structures", "n_missing")
+    titles = ("MAE", "RMSE", "Largest", "Mean", "R²", "Values", "Structures", "Unlabelled")
+    columns = (Column("Property", numeric=False), Column("Split", numeric=False), *map(Column, titles))
     entries = dict(metrics.splits) | ({"all": metrics.total} if len(metrics.splits) > 1 else {})
     rows = [
-        [split, f"{entry.n_structures:,}", f"{entry.n_atoms:,}"]
-        + [cell for key in PROPERTIES for cell in _numbers(entry.of(key), names)]
+        [_heading(key), split, *_numbers(entry.of(key), names)]
+        for key in PROPERTIES
         for split, entry in entries.items()
     ]
-    caption = "Errors by split: predicted minus reference. “Mean” is the signed mean error."
-    return TableView(caption, tuple(columns), rows)
+    caption = "Errors by split: predicted minus reference. “Mean” keeps the sign; unlabelled structures are left out."
+    return TableView(caption, columns, rows, merge=True)
 
 
 def group_table(metrics: MetricsTable) -> TableView:
@@ -107,7 +122,7 @@ def group_table(metrics: MetricsTable) -> TableView:
             if entry is not None:
                 cells = [cell for key in PROPERTIES for cell in _numbers(entry.of(key), names)]
                 rows.append([group, split, f"{entry.n_structures:,}", *cells])
-    return TableView("Errors by group and split.", tuple(columns), rows)
+    return TableView("Errors by group and split.", tuple(columns), rows, merge=True)
 
 
 def element_table(metrics: MetricsTable) -> TableView | None:
@@ -141,29 +156,33 @@ def worst_tables(residuals: Residuals) -> list[TableView]:
         largest = pairs.structure_max(residuals.n_structures)
         known = np.flatnonzero(np.isfinite(rmse))
         order = known[np.argsort(-rmse[known], kind="stable")][:N_WORST].tolist()
-        columns = [Column("Structure", numeric=False), Column("Group", numeric=False)]
-        columns += [Column("Split", numeric=False), Column("Atoms")]
         if key == "energy":
             caption = f"Energy: the {len(order)} largest errors ({unit})"
-            columns += [Column("Error")]
+            columns = (Column("Structure", numeric=False), Column("Error"))
         else:
-            caption = f"{QUANTITIES[key].title}: the {len(order)} largest RMSE within a structure ({unit})"
-            columns += [Column("RMSE"), Column("Largest")]
+            caption = f"{QUANTITIES[key].title}: the {len(order)} largest RMSE in a structure ({unit})"
+            columns = (Column("Structure", numeric=False), Column("RMSE"), Column("Largest"))
         signed = (
             dict(zip(pairs.structure.tolist(), pairs.errors.tolist(), strict=True)) if key == "energy" else {}
         )
         rows = []
         for index in order:
-            row = [residuals.names[index], residuals.groups[index], residuals.splits[index]]
-            row.append(str(residuals.n_atoms[index]))
+            where = (
+                f"{residuals.groups[index]} · {residuals.splits[index]} · {residuals.n_atoms[index]} atoms"
+            )
+            row = [f"{_one_line(residuals.names[index])}\n{_one_line(where)}"]
             if key == "energy":
                 sign = "+" if signed[index] > 0 else "−"
                 row.append(sign + format_error(abs(signed[index])))
             else:
                 row += [format_error(float(rmse[index])), format_error(float(largest[index]))]
             rows.append(row)
-        tables.append(TableView(caption, tuple(columns), rows))
+        tables.append(TableView(caption, columns, rows))
     return tables
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def audit_table(audit: Mapping[str, Any] | None) -> TableView | None:
@@ -213,7 +232,7 @@ def property_table(properties: Mapping[str, Any] | None) -> TableView | None:
                 _deviation(dft, potential),
             ]
         )
-    return TableView("Physical properties beside DFT.", columns, rows)
+    return TableView("Deviation: (potential − DFT) / |DFT|.", columns, rows)
 
 
 def _deviation(dft: Any, potential: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from forgefield.evaluation.metrics import MetricsEntry, MetricsTable, format_error
+from forgefield.evaluation.metrics import MetricsEntry, MetricsTable, format_error, format_r2
 from forgefield.evaluation.residuals import QUANTITIES
 from forgefield.keys import PROPERTIES
 
@@ -77,8 +77,7 @@ def verdict(metrics: MetricsTable) -> str:
     """Return the headline errors in one or two sentences."""
     split, entry = metrics.headline()
     parts = [
-        f"{QUANTITIES[key].title.lower().removesuffix('s') if key == 'forces' else key}"
-        f" {format_error(rmse)} {QUANTITIES[key].error_unit}"
+        f"{QUANTITIES[key].noun} {format_error(rmse)}\u00a0{_unbroken(QUANTITIES[key].error_unit)}"
         for key in PROPERTIES
         if (rmse := entry.of(key).rmse) is not None
     ]
@@ -87,6 +86,11 @@ def verdict(metrics: MetricsTable) -> str:
     if forces.rmse is not None and forces.reference_rms:
         text += f" The force error is {100 * forces.rmse / forces.reference_rms:.2g} % of the rms force."
     return text
+
+
+def _unbroken(unit: str) -> str:
+    """Return a unit that is not split between lines at its slash."""
+    return unit.replace("/", "/\u2060")
 
 
 def cards(metrics: MetricsTable) -> list[Card]:
@@ -100,15 +104,11 @@ def cards(metrics: MetricsTable) -> list[Card]:
             result.append(Card(key, quantity.title, quantity.error_unit, "", ()))
             continue
         lines = [("MAE", format_error(item.mae)), ("Largest", format_error(item.max))]
-        lines.append(("R²", "–" if item.r2 is None else _r2(item.r2)))
+        lines.append(("R²", format_r2(item.r2)))
         if train is not None and (rmse := train.of(key).rmse) is not None:
-            lines.append(("RMSE in training", format_error(rmse)))
+            lines.append(("Train RMSE", format_error(rmse)))
         result.append(Card(key, quantity.title, quantity.error_unit, format_error(item.rmse), tuple(lines)))
     return result
-
-
-def _r2(value: float) -> str:
-    return f"{value:.5f}" if value > 0.999 else f"{value:.4f}"
 
 
 def checks(metrics: MetricsTable) -> list[Check]:
@@ -124,8 +124,8 @@ def checks(metrics: MetricsTable) -> list[Check]:
                 Check(
                     "info",
                     f"missing-{key}",
-                    f"{item.n_missing} of {entry.n_structures} structures ({split}) have no {key} label; they are"
-                    f" left out of the {key} errors.",
+                    f"{item.n_missing} of {entry.n_structures} structures ({split}) have no {quantity.noun} label; they are"
+                    f" left out of its errors.",
                 )
             )
         if key != "forces" and item.n_values >= SMALL_SET and abs(item.bias) > LARGE_BIAS * item.rmse:
@@ -133,7 +133,7 @@ def checks(metrics: MetricsTable) -> list[Check]:
                 Check(
                     "warning",
                     f"offset-{key}",
-                    f"The {key} errors share an offset: their mean is {format_error(item.bias)} {quantity.error_unit},"
+                    f"The {quantity.noun} errors share an offset: their mean is {format_error(item.bias)} {quantity.error_unit},"
                     f" their RMSE {format_error(item.rmse)} ({split}).",
                 )
             )
@@ -161,7 +161,7 @@ def _held_out(metrics: MetricsTable, split: str, entry: MetricsEntry) -> list[Ch
                 Check(
                     "warning",
                     f"gap-{key}",
-                    f"The {key} RMSE is {held / fitted:.2g} times as large on {split} as in training"
+                    f"The {QUANTITIES[key].noun} RMSE is {held / fitted:.2g} times as large on {split} as in training"
                     f" ({format_error(held)} against {format_error(fitted)} {QUANTITIES[key].error_unit}): the"
                     " potential overfits, or the two sets differ.",
                 )
@@ -188,7 +188,7 @@ def _weak_groups(metrics: MetricsTable, split: str, key: str) -> list[Check]:
         Check(
             "warning",
             f"weak-group-{key}",
-            f"Groups with a {key} RMSE more than {WEAK_GROUP:g} times that of all {split} structures"
+            f"Groups with a {QUANTITIES[key].noun} RMSE more than {WEAK_GROUP:g} times that of all {split} structures"
             f" ({format_error(overall)} {QUANTITIES[key].error_unit}): {listed}.",
         )
     ]
