@@ -9,33 +9,48 @@ from torch import Tensor, nn
 
 __all__ = ["FeatureScaler", "ScalingKind"]
 
-ScalingKind = Literal["standard", "minmax", "none"]
+ScalingKind = Literal["whitened", "standard", "minmax", "none"]
+
+WHITENING_FLOOR = 1e-2
+"""Variances below this share of the largest are not amplified to one: they are noise, or will be after training."""
 
 
 class FeatureScaler(nn.Module):
-    """``q -> (q - shift) * scale``.
+    """``q -> ((q - shift) * scale) @ mix``.
 
     Attributes
     ----------
     shift, scale : (n_features,) tensors
+    mix : (n_features, n_features) tensor
+        Symmetric; the identity unless the features are whitened. A linear map that the first layer of a network, or a
+        linear model, could absorb: it changes how fast a potential trains, not what it can represent.
     """
 
     shift: Tensor
     scale: Tensor
+    mix: Tensor
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.register_buffer("shift", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
+        self.register_buffer("mix", torch.eye(n_features))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the scaled features, (n_atoms, n_features)."""
-        return (features - self.shift) * self.scale
+        return ((features - self.shift) * self.scale) @ self.mix
 
     def fit(self, features: Tensor, kind: ScalingKind) -> None:
-        """Measure shift and scale on the (n_atoms, n_features) features of the training data.
+        """Measure the scaling on the (n_atoms, n_features) features of the training data.
 
         A feature that does not vary keeps the scale of a small fraction of its size, so that noise is not blown up.
+
+        Parameters
+        ----------
+        features : (n_atoms, n_features) tensor
+        kind : {'whitened', 'standard', 'minmax', 'none'}
+            ``standard``: zero mean, unit variance; ``whitened``: uncorrelated as well, down to `WHITENING_FLOOR`;
+            ``minmax``: from 0 to 1; ``none``: as they are.
         """
         x = features.detach().double()
         if kind == "none":
@@ -46,5 +61,12 @@ class FeatureScaler(nn.Module):
         else:
             shift, spread = x.mean(dim=0), x.std(dim=0, correction=0)
         floor = 1e-3 * x.abs().amax(dim=0).clamp_min(1e-12)
+        scale = torch.ones_like(spread) if kind == "none" else 1.0 / torch.maximum(spread, floor)
         self.shift.copy_(shift)
-        self.scale.copy_(1.0 / torch.maximum(spread, floor))
+        self.scale.copy_(scale)
+        self.mix.copy_(torch.eye(len(shift)))
+        if kind == "whitened":
+            y = (x - shift) * scale
+            values, vectors = torch.linalg.eigh(y.T @ y / len(y))
+            root = (values.clamp_min(0.0) + WHITENING_FLOOR * values[-1]).rsqrt()
+            self.mix.copy_((vectors * root) @ vectors.T)

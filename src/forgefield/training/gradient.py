@@ -130,7 +130,7 @@ class GradientTrainer:
     def epoch(self) -> Row:
         """Train one epoch and validate; an exception leaves the last complete epoch untouched by the history."""
         start = time.monotonic()
-        current = self.weights.current()
+        current = self.weights.current(self._rate() / self.settings.schedule.start)
         errors, terms, rate = Errors(), _Means(), 0.0
         for index in self._batches():
             rate = self._step(index, current, errors, terms)
@@ -144,6 +144,11 @@ class GradientTrainer:
         self._keep_best(valid if len(self.valid) else errors)
         return row
 
+    def _rate(self) -> float:
+        return learning_rate(
+            self.settings.schedule, self.progress.step, self.steps_per_epoch, self.settings.epochs
+        )
+
     def _batches(self) -> Iterator[list[int]]:
         order = self.sampler.permutation(len(self.train))
         size = self.settings.batch_size
@@ -152,7 +157,7 @@ class GradientTrainer:
 
     def _step(self, index: list[int], current: Mapping[str, float], errors: Errors, terms: _Means) -> float:
         p, settings = self.progress, self.settings
-        rate = learning_rate(settings.schedule, p.step, self.steps_per_epoch, settings.epochs)
+        rate = self._rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = self.train.batch(index, self.potential.dtype, self.potential.device)

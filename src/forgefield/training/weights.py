@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,10 @@ class WeightSettings(Schema):
     )
     memory: float = Field(
         0.9, ge=0, lt=1, description="balanced: share of the past in the running mean, per epoch"
+    )
+    early: dict[Literal["energy", "forces", "stress"], Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="factors on the weights at the highest learning rate; they go to 1 with the learning rate",
     )
 
 
@@ -41,11 +45,22 @@ class LossWeights:
         self.given = dict(given)
         self.means: dict[str, float] = {}
 
-    def current(self) -> dict[str, float]:
-        """Return the weights to use now."""
-        if self.settings.kind == "fixed" or not self.means:
-            return dict(self.given)
-        return {k: w / self.means[k] if self.means.get(k) else w for k, w in self.given.items()}
+    def current(self, rate: float = 0.0) -> dict[str, float]:
+        """Return the weights to use now.
+
+        Parameters
+        ----------
+        rate : float
+            Learning rate relative to the highest one; the factors `early` are interpolated with it, as DeePMD-kit
+            ties its prefactors to the learning rate (Wang et al., Comput. Phys. Commun. 228 (2018) 178).
+        """
+        weights = {}
+        factors: Mapping[str, float] = {str(k): v for k, v in self.settings.early.items()}
+        for name, weight in self.given.items():
+            early = factors.get(name, 1.0)
+            mean = self.means.get(name, 0.0) if self.settings.kind == "balanced" else 0.0
+            weights[name] = weight * (1.0 + (early - 1.0) * rate) / (mean or 1.0)
+        return weights
 
     def end_of_epoch(self, terms: Mapping[str, float]) -> None:
         """Learn from the unweighted means of the terms over the epoch."""
