@@ -197,7 +197,7 @@ def test_stress_without_a_volume(trained):
 def test_no_labels(trained, alloy_frames, tmp_path):
     bare = [a.copy() for a in alloy_frames]
     write(tmp_path / "bare.xyz", bare, format="extxyz")
-    with pytest.raises(LabelError, match="label|energy"):
+    with pytest.raises(LabelError, match=r"label|energy"):
         ff.train(network(tmp_path / "bare.xyz"), output=tmp_path / "run")
     with pytest.raises(LabelError, match=r"none of the 24 structures has"):
         ff.evaluate(trained.potential, bare)

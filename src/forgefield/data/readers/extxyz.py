@@ -120,6 +120,7 @@ def _typed(text: str) -> Any:
 
 
 def _floats(text: str) -> list[str]:
+    text = text.removeprefix("_JSON")  # how ASE marks nested arrays
     return re.sub(r"[,\[\]{}()]", " ", text).replace("D", "E").replace("d", "e").split()
 
 

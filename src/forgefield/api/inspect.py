@@ -1,0 +1,68 @@
+"""What data hold and what looks wrong with them, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgefield.api.survey import Survey, survey
+from forgefield.data import audit, read
+from forgefield.data.audit import LabelAudit
+
+__all__ = ["Inspection", "inspect"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found.
+
+    Attributes
+    ----------
+    paths : list of str
+        The data, as given.
+    survey : Survey
+        Sizes, distances, neighbours, ranges of labels.
+    audit : LabelAudit
+        Labels by group.
+    findings : list of dict
+        ``severity`` (error, warning, info), ``code``, ``message``, ``names`` of structures.
+    conventions : dict
+        Question to verdict: units and signs of the labels.
+    """
+
+    paths: list[str]
+    survey: Survey
+    audit: LabelAudit
+    findings: list[dict[str, Any]]
+    conventions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for JSON."""
+        return {
+            "paths": self.paths,
+            "survey": self.survey.to_dict(),
+            "labels": self.audit.to_dict(),
+            "conventions": self.conventions,
+            "findings": self.findings,
+        }
+
+
+def inspect(paths: str | Path | Sequence[str | Path]) -> Inspection:
+    """Look at data.
+
+    Parameters
+    ----------
+    paths : path(s) of data files, folders or patterns
+
+    Raises
+    ------
+    DataError, LabelError, StructureError
+        The data cannot be read or hold something no number can be computed from.
+    """
+    listed = [str(paths)] if isinstance(paths, str | Path) else [str(path) for path in paths]
+    frames = read(listed)
+    found = survey(frames)
+    weights = {name: float(count > 0) for name, count in found.n_with.items()}
+    return Inspection(listed, found, audit(frames, weights), [], {})
