@@ -85,7 +85,9 @@ class Split:
         return next(name for name in _ROLES if index in getattr(self, name))
 
 
-def split(frames: Sequence[Atoms], settings: SplitSettings | None = None) -> Split:
+def split(
+    frames: Sequence[Atoms], settings: SplitSettings | None = None, roles: Sequence[str] | None = None
+) -> Split:
     """Divide structures into training, validation and test sets.
 
     Parameters
@@ -94,6 +96,9 @@ def split(frames: Sequence[Atoms], settings: SplitSettings | None = None) -> Spl
         ``info["split"]`` is honoured; isolated atoms always train.
     settings : SplitSettings or None
         None: 10 % validation, seed 0.
+    roles : sequence of str or None
+        "train", "valid", "test" or "" (undecided) for each structure, as its file says; goes before
+        ``info["split"]``.
 
     Returns
     -------
@@ -108,33 +113,34 @@ def split(frames: Sequence[Atoms], settings: SplitSettings | None = None) -> Spl
     n = len(frames)
     if n == 0:
         raise DataError("there are no structures to split; check the data files and filters")
-    roles = np.array(
-        [str(a.info.get("split", "")) if settings.official else "" for a in frames], dtype=object
+    given = [""] * n if roles is None else list(roles)
+    if settings.official:
+        given = [role or str(a.info.get("split", "")) for role, a in zip(given, frames, strict=True)]
+    official = sorted(set(given) - {""})
+    alone = [is_isolated_atom(a) for a in frames]
+    assigned = np.array(
+        [r or ("train" if one else "") for r, one in zip(given, alone, strict=True)], dtype=object
     )
-    official = sorted(set(roles) - {""})
-    roles[[k for k, a in enumerate(frames) if roles[k] == "" and is_isolated_atom(a)]] = "train"
     units, what = _units(frames, settings)
     strata = np.array(["" if settings.by == "group" else group_of(a) for a in frames], dtype=object)
     rng = np.random.default_rng(settings.seed)
     for role in ("test", "valid"):
         fraction = getattr(settings, role)
-        if fraction == 0.0 or role in official:
-            continue
-        pool = roles == ""
+        pool = assigned == ""
         if role == "valid" and not pool.any():
-            pool = (roles == "train") & np.array([not is_isolated_atom(a) for a in frames])
-        elif role == "test" and official and not pool.any():
+            pool = (assigned == "train") & ~np.array(alone)
+        if fraction == 0.0 or role in official or (role == "test" and official and not pool.any()):
             continue
         chosen = _draw(units, strata, np.flatnonzero(pool), fraction, rng)
-        roles[chosen] = role
-        if not (roles == role).any():
+        if not len(chosen):
             raise DataError(
                 f"the {role} set would be empty: {int(pool.sum())} structures in {len(set(units[pool]))} {what} "
                 f"and split.{role}={fraction:g}; raise split.{role}, add data, give {role} files, or set "
                 f"split.{role}=0 to go without"
             )
-    roles[roles == ""] = "train"
-    sets = {role: np.flatnonzero(roles == role) for role in _ROLES}
+        assigned[chosen] = role
+    assigned[assigned == ""] = "train"
+    sets = {role: np.flatnonzero(assigned == role) for role in _ROLES}
     if not len(sets["train"]):
         raise DataError(
             f"no structure is left for training: {_sizes(sets)}; lower split.valid and split.test"
