@@ -274,3 +274,12 @@ def test_cutoff_larger_than_sense(alloy_file, tmp_path):
     huge = {**NEP, "cutoff_radial": 19.0, "cutoff_angular": 4.0}
     with pytest.raises(ConfigError, match=r"19 Å .* neighbours per atom"):
         ff.train(network(alloy_file, descriptor=huge), output=tmp_path)
+
+
+def test_bad_data_leave_an_earlier_run_alone(alloy_file, tmp_path):
+    run = ff.train(linear(alloy_file), output=tmp_path / "run")
+    before = {p.name: p.read_bytes() for p in run.folder.iterdir()}
+    (tmp_path / "empty.xyz").write_text("")
+    with pytest.raises(DataError, match="empty"):
+        ff.train(network(tmp_path / "empty.xyz"), output=run.folder)
+    assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before

@@ -68,7 +68,7 @@ class RunFolder:
     def create(cls, path: str | Path) -> RunFolder:
         """Make the folder and prove that it can be written."""
         folder = cls(make_folder(path))
-        write_text(folder.path / "config.yaml", "")
+        write_text(folder.path / ".writable", "").unlink()
         return folder
 
     @property

@@ -104,17 +104,17 @@ def train(
     Raises
     ------
     ConfigError, DataError, LabelError
-        Before anything is written but the resolved configuration.
+        Before anything is written; results of an earlier run in the folder stay as they are.
     KeyboardInterrupt
         After checkpoint and best potential so far are saved.
     """
     settings = resolve(config)
     listener = listener or Silent()
     folder = RunFolder.create(output)
-    folder.write_config(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     prepared = prepare(settings, listener)
+    folder.write_config(settings)
     history = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
     frames = splits_of(prepared.dataset)
