@@ -130,9 +130,9 @@ def load(settings: DataSettings, *, weights: Mapping[str, float] | None = None) 
     if settings.check_conventions and any("stress" in (a.calc.results if a.calc else {}) for a in frames):
         report = check_claims(frames, detect_conventions(frames))
     divided = split(frames, settings.split)
-    given: dict[int | str, float] | None = dict(settings.references.energies) or None
+    given: dict[int | str, float] = {k: v for k, v in settings.references.energies.items()}
     train = [frames[int(i)] for i in divided.train]
-    fit = reference_fit(train, settings.references.method, given)
+    fit = reference_fit(train, settings.references.method, given or None)
     return Dataset(frames, divided, labels, fit, [], report)
 
 
