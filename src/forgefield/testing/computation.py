@@ -132,7 +132,7 @@ def single_precision(potential: Potential, structures: Sequence[Atoms]) -> Measu
 def file_round_trip(potential: Potential, structures: Sequence[Atoms]) -> Measurements:
     """Check that a saved and loaded potential predicts the same bits, and saves to the same bytes."""
     content = file.to_bytes(potential)
-    loaded = file.from_bytes(content)
+    loaded = file.from_bytes(content, verify=False)
     yield Measurement("bytes of the file (0: same, 1: changed)", float(file.to_bytes(loaded) != content), 0.0)
     for n, atoms in enumerate(structures):
         got, expected = loaded.predict(atoms), potential.predict(atoms)
