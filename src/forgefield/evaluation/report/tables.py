@@ -158,7 +158,7 @@ def worst_tables(residuals: Residuals) -> list[TableView]:
         order = known[np.argsort(-rmse[known], kind="stable")][:N_WORST].tolist()
         if key == "energy":
             caption = f"Energy: the {len(order)} largest errors ({unit})"
-            columns = (Column("Structure", numeric=False), Column("Error"))
+            columns: tuple[Column, ...] = (Column("Structure", numeric=False), Column("Error"))
         else:
             caption = f"{QUANTITIES[key].title}: the {len(order)} largest RMSE in a structure ({unit})"
             columns = (Column("Structure", numeric=False), Column("RMSE"), Column("Largest"))

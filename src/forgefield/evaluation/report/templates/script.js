@@ -5,7 +5,7 @@
   const values = JSON.parse(document.getElementById("values").textContent);
   const tip = document.getElementById("tip");
   const section = document.getElementById("parity");
-  const SVG = "http://www.w3.org/2000/svg";
+  const SVG = document.querySelector("svg").namespaceURI;
 
   const shown = () => section.dataset.show;
   const visible = (style) => shown() === "all" || shown() === style;
