@@ -125,7 +125,7 @@ def test_structure_weights_weight_the_mean(frames: list[Atoms]) -> None:
     frames = [a.copy() for a in frames[:2]]
     for atoms, energy, weight in zip(frames, (1.0, 2.0), (3.0, 1.0), strict=True):
         atoms.calc = _Energy(atoms, energy)
-        atoms.info["weight"] = weight
+        atoms.info["weight"], atoms.info["energy_weight"] = 0.5 * weight, 2.0
     potential, data = small_potential(frames)
     loss = Loss(LossSettings(normalisation="gnep"), {})
     batch = data.batch([0, 1], torch.float64)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.graph import Graph, batch
+from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Potential
 from forgefield.models.tensors import TensorGraph, to_tensors
 
@@ -32,14 +33,14 @@ class Labels:
     forces : (n_atoms, 3) [eV/Å]
     strain_gradient : (6,) [eV]
         Stress times volume.
-    weight : float
-        Weight of the structure in every term.
+    weights : dict of property to float
+        Weight of the structure in each term.
     """
 
     energy: float | None
     forces: FloatArray | None
     strain_gradient: FloatArray | None
-    weight: float
+    weights: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class LabelledBatch:
     energy : (n_structures,) float64; has_energy : bool mask
     forces : (n_atoms, 3); has_forces : (n_atoms,) bool mask
     strain_gradient : (n_structures, 6); has_stress : bool mask
-    weight : (n_structures,) float64
+    weights : dict of property to (n_structures,) float64
     """
 
     graph: TensorGraph
@@ -62,7 +63,7 @@ class LabelledBatch:
     has_forces: Tensor
     strain_gradient: Tensor
     has_stress: Tensor
-    weight: Tensor
+    weights: dict[str, Tensor]
 
 
 class LabelledSet:
@@ -147,7 +148,7 @@ class LabelledSet:
             has_forces=tensor(has_forces, torch.bool),
             strain_gradient=tensor(strain, dtype),
             has_stress=tensor([x.strain_gradient is not None for x in labels], torch.bool),
-            weight=tensor([x.weight for x in labels], torch.float64),
+            weights={k: tensor([x.weights[k] for x in labels], torch.float64) for k in PROPERTIES},
         )
 
 
@@ -159,12 +160,13 @@ def _labels(atoms: Atoms, graph: Graph, references: dict[int, float]) -> Labels:
     forces = results.get("forces")
     stress = results.get("stress")
     volume = float(graph.volumes[0])
+    weight = float(atoms.info.get("weight", 1.0))
     strain = None if stress is None or np.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
     return Labels(
         energy=energy,
         forces=None if forces is None else np.asarray(forces, dtype=np.float64),
         strain_gradient=strain,
-        weight=float(atoms.info.get("weight", 1.0)),
+        weights={k: weight * float(atoms.info.get(f"{k}_weight", 1.0)) for k in PROPERTIES},
     )
 
 

@@ -156,7 +156,7 @@ class GradientTrainer:
             yield order[start : start + size].tolist()
 
     def _step(self, index: list[int], current: Mapping[str, float], errors: Errors, terms: _Means) -> float:
-        p, settings = self.progress, self.settings
+        p, _settings = self.progress, self.settings
         rate = self._rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate

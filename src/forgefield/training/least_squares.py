@@ -190,10 +190,10 @@ def _row_factors(data: LabelledSet, loss: LossSettings) -> dict[str, float]:
     preset, scales = PRESETS[loss.normalisation], data.scales()
     totals = dict.fromkeys(("energy", "forces", "stress"), 0.0)
     for x, g in zip(data.labels, data.graphs, strict=True):
-        totals["energy"] += x.weight * (x.energy is not None)
+        totals["energy"] += x.weights["energy"] * (x.energy is not None)
         atoms = 1 if preset.forces_by_structure else g.n_atoms
-        totals["forces"] += x.weight * atoms * (x.forces is not None)
-        totals["stress"] += x.weight * (x.strain_gradient is not None)
+        totals["forces"] += x.weights["forces"] * atoms * (x.forces is not None)
+        totals["stress"] += x.weights["stress"] * (x.strain_gradient is not None)
     return {
         k: float(np.sqrt(preset.factor * w / totals[k])) / (scales.get(k, 1.0) if preset.relative else 1.0)
         for k, w in loss.weights().items()
@@ -211,17 +211,18 @@ def _add_structure(
     virial: bool,
 ) -> int:
     label, graph = data.labels[i], data.graphs[i]
-    n, root, count = graph.n_atoms, np.sqrt(label.weight), 0
+    n, count = graph.n_atoms, 0
+    root = {k: np.sqrt(w) for k, w in label.weights.items()}
     if label.energy is not None and "energy" in factors:
-        f = factors["energy"] * root / n
+        f = factors["energy"] * root["energy"] / n
         rows.add(f * design.energy[None], np.array([f * label.energy]))
         count += 1
     if label.forces is not None and "forces" in factors:
-        f = factors["forces"] * root / np.sqrt(3.0 * (n if factors["by_structure"] else 1))
+        f = factors["forces"] * root["forces"] / np.sqrt(3.0 * (n if factors["by_structure"] else 1))
         rows.add(f * design.forces.reshape(3 * n, -1), f * label.forces.ravel())
         count += 3 * n
     if label.strain_gradient is not None and "stress" in factors:
-        f = factors["stress"] * root / np.sqrt(6.0) / (n if virial else graph.volumes[0])
+        f = factors["stress"] * root["stress"] / np.sqrt(6.0) / (n if virial else graph.volumes[0])
         rows.add(f * design.strain_gradient, f * label.strain_gradient)
         count += 6
     return count

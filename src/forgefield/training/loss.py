@@ -11,12 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from forgefield.config import Schema
+from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation
 from forgefield.training.batches import LabelledBatch
 
 __all__ = ["PRESETS", "Loss", "LossSettings", "Residuals", "Terms"]
-
-PROPERTIES = ("energy", "forces", "stress")
 
 Normalisation = Literal["relative", "softadapt", "pyxtal_ff", "gnep", "efp"]
 
@@ -123,15 +122,16 @@ class Loss:
         stress = strain / volumes[:, None]
         values: dict[str, Tensor] = {}
         if len(energy):
-            values["energy"] = self._mean("energy", energy, batch.weight[batch.has_energy])
+            values["energy"] = self._mean("energy", energy, batch.weights["energy"][batch.has_energy])
         if len(forces):
-            weights, structure = batch.weight[batch.graph.structure], batch.graph.structure
+            structure = batch.graph.structure
+            weights = batch.weights["forces"][structure]
             if self.preset.forces_by_structure:
                 weights = weights / n_atoms[structure]
             values["forces"] = self._mean("forces", forces, weights[batch.has_forces])
         if len(stress):
             target = strain / n_atoms[batch.has_stress, None] if self.preset.virial else stress
-            values["stress"] = self._mean("stress", target, batch.weight[batch.has_stress])
+            values["stress"] = self._mean("stress", target, batch.weights["stress"][batch.has_stress])
         return Terms(values, Residuals(energy.detach(), forces.detach(), stress.detach()))
 
     def _mean(self, name: str, residual: Tensor, weights: Tensor) -> Tensor:
@@ -146,4 +146,4 @@ class Loss:
             size = x.abs()
             measure = torch.where(size < delta, x * x, delta * (2.0 * size - delta))
         rows = measure if measure.ndim == 1 else measure.mean(dim=1)
-        return self.preset.factor * (rows * weights).sum() / weights.sum()
+        return self.preset.factor * (rows * weights).sum() / weights.sum().clamp_min(1e-300)
