@@ -1,147 +1,322 @@
-"""A data set ready for training: read, checked, with conventions verified, split, and referenced."""
+"""`Dataset`: frames that were read, audited, checked, split and given reference energies."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from forgefield.config import Schema
 from forgefield.data.audit import LabelAudit, audit
-from forgefield.data.conventions import ConventionReport, check_claims, detect_conventions
+from forgefield.data.checks import CHECKS, Finding, check_frames
+from forgefield.data.conventions import ConventionReport, apply_convention, check_claims, detect_conventions
+from forgefield.data.frames import get_energy, get_forces, get_stress, group_of
 from forgefield.data.options import ReadOptions
 from forgefield.data.reading import read
-from forgefield.data.references import ReferenceFit, reference_fit
+from forgefield.data.references import ReferenceFit, ReferenceMethod, reference_fit
 from forgefield.data.split import Split, SplitSettings, split
+from forgefield.data.stress import parse_convention
+from forgefield.errors import DataError, did_you_mean
+from forgefield.keys import PROPERTIES
 
-__all__ = ["DataSettings", "Dataset", "ReferenceSettings", "load"]
+__all__ = ["DataSettings", "Dataset", "ReferenceSettings", "content_hash", "load"]
 
 
 class ReferenceSettings(Schema):
-    """Reference energy of each element, subtracted before training."""
+    """Where the energy per element comes from that is subtracted before the fit.
 
-    method: Literal["auto", "least_squares", "isolated_atoms", "given", "none"] = Field(
-        default="auto", description="auto: isolated atoms where every element has one, else least squares"
-    )
-    energies: dict[str, float] = Field(
-        default_factory=dict, description="energy of each element [eV], for method: given"
-    )
+    Parameters
+    ----------
+    method : str
+        ``auto``, ``least_squares``, ``isolated_atoms``, ``given`` or ``none``; see `fit_references`.
+    energies : mapping
+        Symbol -> eV per atom, for ``given``.
+    """
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.method == "given") != bool(self.energies):
-            raise ValueError(
-                "`energies` and `method: given` go together; give both, or neither, "
-                f"method is {self.method!r} with {len(self.energies)} energies"
-            )
-        return self
+    method: ReferenceMethod = Field(default="auto", description="how reference energies are found")
+    energies: dict[str, float] = Field(default_factory=dict, description="eV per atom, for method given")
 
 
 class DataSettings(Schema):
-    """Which structures, what their labels mean, and how they are divided."""
+    """Which data to train on, how to read and divide them.
 
-    train: tuple[str, ...] = Field(min_length=1, description="files, folders or patterns to train on")
-    valid: tuple[str, ...] = Field(default=(), description="files for validation; none: split off `train`")
-    test: tuple[str, ...] = Field(default=(), description="files for testing")
-    read: ReadOptions = Field(default_factory=ReadOptions, description="format, units, names of labels")
-    split: SplitSettings = Field(default_factory=SplitSettings, description="how structures are divided")
-    references: ReferenceSettings = Field(
-        default_factory=ReferenceSettings, description="reference energies subtracted"
-    )
-    check_conventions: bool = Field(
-        default=True, description="infer sign, unit and order of the stress and stop on a contradiction"
-    )
+    Parameters
+    ----------
+    train, valid, test : list of str
+        Files, folders and patterns. Without `valid` (`test`) files the split decides.
+    format : str or None
+        Name of a format; None: each file decides.
+    stress_convention : str
+        ``auto``: labels whose data contradict what the file claims are refused; ``detect``: they are corrected
+        per group as detected; ``trust``: used as they are; or a convention (``vasp``, ``virial``, ...) that
+        overrides the file's.
+    read : ReadOptions
+        Units and names that are not the format's own.
+    references : ReferenceSettings
+    split : SplitSettings
+    drop : list of str
+        Codes of findings whose structures are left out, such as ``duplicate``.
+    exclude_groups : list of str
+        Groups that are left out.
+    max_force : float or None [eV/Å], > 0
+        Structures with a larger force component are left out.
+    max_energy : float or None [eV/atom], > 0
+        Structures farther above the lowest energy per atom (after reference energies) are left out.
+    max_stress : float or None [eV/Å^3], > 0
+        Structures with a larger stress component are left out.
+    """
 
-    @field_validator("train", "valid", "test", mode="before")
+    train: list[str] = Field(default_factory=list, description="files to train on")
+    valid: list[str] = Field(default_factory=list, description="files to validate on")
+    test: list[str] = Field(default_factory=list, description="files to test on")
+    format: str | None = Field(default=None, description="format of the files; None: recognised")
+    stress_convention: str = Field(default="auto", description="auto, detect, trust, or a convention")
+    read: ReadOptions = Field(default_factory=ReadOptions, description="units and names of the labels")
+    references: ReferenceSettings = Field(default_factory=ReferenceSettings, description="reference energies")
+    split: SplitSettings = Field(default_factory=SplitSettings, description="how the data are divided")
+    drop: list[str] = Field(default_factory=list, description="codes of findings to leave out")
+    exclude_groups: list[str] = Field(default_factory=list, description="groups to leave out")
+    max_force: float | None = Field(default=None, gt=0.0, description="largest force component [eV/Å]")
+    max_energy: float | None = Field(default=None, gt=0.0, description="energy above the lowest [eV/atom]")
+    max_stress: float | None = Field(default=None, gt=0.0, description="largest stress component [eV/Å^3]")
+
+    @field_validator("stress_convention")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    def _known_convention(cls, value: str) -> str:
+        if value not in ("auto", "detect", "trust"):
+            parse_convention(value)
+        return value
+
+    @field_validator("drop")
+    @classmethod
+    def _known_codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if code not in CHECKS:
+                raise ValueError(f"unknown finding {code!r}; {did_you_mean(code, CHECKS)}")
+        return value
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Structures with everything that was found out about them.
+    """Data ready for training.
 
-    Attributes
+    Parameters
     ----------
     frames : list of ase.Atoms
+        All structures, labels in the package's conventions.
     split : Split
-        Indices of the training, validation and test structures.
+        Indices into `frames`.
     audit : LabelAudit
+        Labels per group.
     findings : list of Finding
-        Warnings and notes of the checks.
+        What a person should look at.
     conventions : ConventionReport or None
-        What the stress labels mean, with evidence; None without stress labels or where it was switched off.
+        Verdicts on the stress labels; None if they were not judged.
+    references : dict
+        Atomic number -> eV per atom.
     reference_fit : ReferenceFit
-        Fitted to the training structures.
+        How the reference energies were found.
+    dropped : dict
+        Reason -> names of the structures left out.
+    hash : str
+        sha256 of the content, for provenance.
     """
 
     frames: list[Atoms]
     split: Split
     audit: LabelAudit
+    findings: list[Finding]
+    conventions: ConventionReport | None
+    references: dict[int, float]
     reference_fit: ReferenceFit
-    findings: list[Any] = field(default_factory=list)
-    conventions: ConventionReport | None = None
+    dropped: dict[str, list[str]]
+    hash: str
 
     @property
-    def references(self) -> dict[int, float]:
-        """Reference energy [eV] by atomic number."""
-        return self.reference_fit.energies
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers of all frames, ascending."""
+        return tuple(sorted({int(z) for atoms in self.frames for z in np.unique(atoms.numbers)}))
 
-    @property
-    def content_hash(self) -> str:
-        """SHA-256 of structures and labels, in order."""
-        digest = hashlib.sha256()
-        for atoms in self.frames:
-            for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-                digest.update(np.ascontiguousarray(array).tobytes())
-            results = atoms.calc.results if atoms.calc is not None else {}
-            for key in ("energy", "forces", "stress"):
-                if key in results:
-                    digest.update(key.encode() + np.asarray(results[key], dtype=np.float64).tobytes())
-        return digest.hexdigest()
+    def part(self, role: str) -> list[Atoms]:
+        """Return the frames of "train", "valid" or "test"."""
+        return [self.frames[k] for k in getattr(self.split, role)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a summary for JSON."""
+        return {
+            "structures": len(self.frames),
+            "species": list(self.species),
+            "split": {role: len(getattr(self.split, role)) for role in ("train", "valid", "test")},
+            "labels": self.audit.to_dict(),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "conventions": None if self.conventions is None else self.conventions.to_dict(),
+            "references": {str(z): energy for z, energy in self.references.items()},
+            "dropped": {reason: list(names) for reason, names in self.dropped.items()},
+            "hash": self.hash,
+        }
 
 
-def load(settings: DataSettings, *, weights: Mapping[str, float] | None = None) -> Dataset:
-    """Read, check, split and reference the data of a run.
+def content_hash(frames: Sequence[Atoms]) -> str:
+    """Return the sha256 over species, cells, positions and labels, in order; names and paths do not count."""
+    digest = hashlib.sha256()
+    for atoms in frames:
+        digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
+        digest.update(np.asarray(atoms.pbc, dtype="<i1").tobytes())
+        digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes())
+        digest.update((np.asarray(atoms.positions, dtype="<f8") + 0.0).tobytes())
+        for name, value in zip(
+            PROPERTIES, (get_energy(atoms), get_forces(atoms), get_stress(atoms)), strict=True
+        ):
+            digest.update(name.encode() if value is not None else b"-")
+            if value is not None:
+                digest.update((np.asarray(value, dtype="<f8") + 0.0).tobytes())
+    return digest.hexdigest()
+
+
+def load(settings: DataSettings, weights: Mapping[str, float] | None = None) -> Dataset:
+    """Read, judge, filter, split and audit the data of a run.
 
     Parameters
     ----------
     settings : DataSettings
-    weights : mapping of property to weight, optional
-        Of the loss; a non-zero weight without any label is an error.
+    weights : mapping or None
+        Weights of energy, forces and stress in the loss, for the audit; None: one for each label there is.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     DataError, LabelError
-        Files that cannot be read, labels that are missing or contradict what the files claim.
+        Files that cannot be read, labels that contradict themselves or are missing, an empty set.
     """
+    frames, roles = _read_all(settings)
+    frames, conventions = _judged(frames, settings)
+    findings = check_frames(frames)
+    frames, roles, dropped = _filtered(frames, roles, findings, settings)
+    if dropped:
+        findings = check_frames(frames)
+    divided = split(frames, settings.split, roles)
+    training = [frames[k] for k in divided.train]
+    reference = _references(training, frames, settings.references)
+    if weights is None:
+        getters = {"energy": get_energy, "forces": get_forces, "stress": get_stress}
+        weights = {name: float(any(get(a) is not None for a in frames)) for name, get in getters.items()}
+    return Dataset(
+        frames=frames,
+        split=divided,
+        audit=audit(frames, weights),
+        findings=findings,
+        conventions=conventions,
+        references=reference.energies,
+        reference_fit=reference,
+        dropped=dropped,
+        hash=content_hash(frames),
+    )
+
+
+def _references(training: list[Atoms], frames: list[Atoms], settings: ReferenceSettings) -> ReferenceFit:
+    """Fit on the training set; an element that only occurs elsewhere is an error."""
+    seen = {int(z) for a in training for z in np.unique(a.numbers)}
+    strange = sorted({str(a.info.get("name")) for a in frames if not set(a.numbers.tolist()) <= seen})
+    if strange and settings.method != "given":
+        raise DataError(
+            f"{len(strange)} validation or test structures have elements the training set lacks (first: "
+            f"{strange[0]}); add training data with them or remove these structures"
+        )
+    given: dict[int | str, float] = dict(settings.energies)
+    return reference_fit(frames if settings.method == "given" else training, settings.method, given)
+
+
+def _read_all(settings: DataSettings) -> tuple[list[Atoms], list[str]]:
+    if not settings.train:
+        raise DataError(
+            "`data.train` names no files; give at least one, for example --set data.train=[train.xyz]"
+        )
+    options = settings.read
+    if settings.stress_convention not in ("auto", "detect", "trust"):
+        options = options.model_copy(update={"stress_convention": settings.stress_convention})
     frames: list[Atoms] = []
-    for role, paths in (("", settings.train), ("valid", settings.valid), ("test", settings.test)):
-        frames += _read_role(paths, settings.read, role)
-    labels = audit(frames, weights)
-    report = None
-    if settings.check_conventions and any("stress" in (a.calc.results if a.calc else {}) for a in frames):
-        report = check_claims(frames, detect_conventions(frames))
-    divided = split(frames, settings.split)
-    given: dict[int | str, float] = {k: v for k, v in settings.references.energies.items()}
-    train = [frames[int(i)] for i in divided.train]
-    fit = reference_fit(train, settings.references.method, given or None)
-    return Dataset(frames, divided, labels, fit, [], report)
+    roles: list[str] = []
+    for role, paths in (("train", settings.train), ("valid", settings.valid), ("test", settings.test)):
+        if not paths:
+            continue
+        found = read(paths, format=settings.format, options=options)
+        frames.extend(found)
+        # With validation files of its own, everything in the training files trains.
+        fixed = role if role != "train" or settings.valid else ""
+        roles.extend([fixed] * len(found))
+    _unique_names(frames)
+    return frames, roles
 
 
-def _read_role(paths: Sequence[str | Path], options: ReadOptions, role: str) -> list[Atoms]:
-    """Read files; those given as validation or test data are marked so."""
-    if not paths:
-        return []
-    frames = read(list(paths), options=options)
-    if role:
-        for atoms in frames:
-            atoms.info["split"] = role
-    return frames
+def _unique_names(frames: Sequence[Atoms]) -> None:
+    """Prefix the folder where files of different roles share a name."""
+    seen: set[str] = set()
+    for atoms in frames:
+        name = str(atoms.info["name"])
+        if name in seen:
+            name = f"{atoms.info['source']}#{name.rpartition('#')[2]}"
+            atoms.info["name"] = name
+        seen.add(name)
+
+
+def _judged(frames: list[Atoms], settings: DataSettings) -> tuple[list[Atoms], ConventionReport | None]:
+    if settings.stress_convention == "detect":
+        report = detect_conventions(frames)
+        return apply_convention(frames, report), report
+    if settings.stress_convention == "auto":
+        # A file with full tensors leaves no doubt about their order; six components do.
+        doubtful = any(a.info.get("stress_components") == 6 for a in frames)
+        return frames, check_claims(frames, detect_conventions(frames, surrogate=doubtful))
+    return frames, None
+
+
+def _filtered(
+    frames: list[Atoms], roles: list[str], findings: Sequence[Finding], settings: DataSettings
+) -> tuple[list[Atoms], list[str], dict[str, list[str]]]:
+    reasons: dict[int, str] = {}
+    for finding in findings:
+        if finding.code in settings.drop or finding.code in ("not-finite", "no-volume"):
+            reasons.update(dict.fromkeys(finding.indices, finding.code))
+    for k, atoms in enumerate(frames):
+        forces, stress = get_forces(atoms), get_stress(atoms)
+        if group_of(atoms) in settings.exclude_groups:
+            reasons[k] = "exclude_groups"
+        elif settings.max_force and forces is not None and np.abs(forces).max() > settings.max_force:
+            reasons[k] = "max_force"
+        elif settings.max_stress and stress is not None and np.abs(stress).max() > settings.max_stress:
+            reasons[k] = "max_stress"
+    if settings.max_energy:
+        reasons.update(_too_high(frames, reasons, settings.max_energy))
+    kept = [k for k in range(len(frames)) if k not in reasons]
+    if not kept:
+        raise DataError(
+            f"the filters leave none of {len(frames)} structures: {sorted(set(reasons.values()))}; loosen data.drop, "
+            "data.exclude_groups, data.max_force, data.max_energy or data.max_stress"
+        )
+    dropped: dict[str, list[str]] = {}
+    for k, reason in sorted(reasons.items()):
+        dropped.setdefault(reason, []).append(str(frames[k].info["name"]))
+    return [frames[k] for k in kept], [roles[k] for k in kept], dropped
+
+
+def _too_high(frames: list[Atoms], reasons: Mapping[int, str], limit: float) -> dict[int, str]:
+    from forgefield.data.references import is_isolated_atom, relative_energies
+
+    members = [
+        k
+        for k, a in enumerate(frames)
+        if k not in reasons and get_energy(a) is not None and not is_isolated_atom(a)
+    ]
+    if not members:
+        return {}
+    some = [frames[k] for k in members]
+    rest = relative_energies(some, reference_fit(some, "least_squares").energies)
+    return {members[k]: "max_energy" for k in np.flatnonzero(rest > rest.min() + limit)}

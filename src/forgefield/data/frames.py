@@ -207,6 +207,8 @@ def canonical(raw: RawFrame, options: ReadOptions, where: Where) -> Atoms:
         if stress is not None:
             results["stress"] = stress
             atoms.info["stress_claim"] = (options.convention or raw.convention).label
+            if np.size(raw.stress) == 6:
+                atoms.info["stress_components"] = 6
     _standard_info(atoms, notes, where)
     if notes:
         atoms.info["read_notes"] = tuple(notes)

@@ -65,21 +65,35 @@ class ReadOptions(Schema):
 
     format: str | None = Field(default=None, description="name of a format; None: each file decides")
     index: str | None = Field(default=None, description="frames of each file, a Python slice such as '0:100'")
-    energy_unit: Literal["eV", "Hartree", "Rydberg", "kJ/mol", "kcal/mol"] | None = None
-    length_unit: Literal["A", "Bohr"] | None = None
+    energy_unit: Literal["eV", "Hartree", "Rydberg", "kJ/mol", "kcal/mol"] | None = Field(
+        default=None, description="of energies, where it is not the format's own"
+    )
+    length_unit: Literal["A", "Bohr"] | None = Field(
+        default=None, description="of positions and cells, where it is not the format's own"
+    )
     forces_unit: (
         Literal["eV/A", "Hartree/Bohr", "Hartree/A", "Rydberg/Bohr", "kJ/mol/A", "kcal/mol/A"] | None
-    ) = None
+    ) = Field(default=None, description="of forces; none: energy unit per length unit")
     stress_convention: str | None = Field(
         default=None, description="ase, virial, vasp, ... or sign, unit, order"
     )
-    energy_choice: Literal["free", "extrapolated"] = "free"
-    energy_key: str | None = None
-    forces_key: str | None = None
-    stress_key: str | None = None
-    virial_key: str | None = None
-    on_nan: Literal["error", "unlabelled"] = "error"
-    allow_incomplete: bool = False
+    energy_choice: Literal["free", "extrapolated"] = Field(
+        default="free", description="energy the forces derive from, or extrapolated to zero smearing"
+    )
+    energy_key: str | None = Field(
+        default=None, description="name of the energies in the file, where unusual"
+    )
+    forces_key: str | None = Field(default=None, description="name of the forces in the file, where unusual")
+    stress_key: str | None = Field(
+        default=None, description="name of the stresses in the file, where unusual"
+    )
+    virial_key: str | None = Field(default=None, description="name of the virials in the file, where unusual")
+    on_nan: Literal["error", "unlabelled"] = Field(
+        default="error", description="what a NaN or infinite label means"
+    )
+    allow_incomplete: bool = Field(
+        default=False, description="use the complete structures of a file that breaks off"
+    )
 
     @field_validator("stress_convention")
     @classmethod

@@ -219,10 +219,13 @@ def apply_convention(
         Left unchanged; frames without stress and groups without a convention are passed on as they are.
     convention : ConventionReport, StressConvention, str or mapping
         The convention the *stored* labels are in: as detected per group, one for all, or group -> convention.
-        What a report leaves undecided is not changed.
+        What a report leaves undecided is not changed; where it shows that the order is wrong but not which one
+        is right, the stress labels are removed.
     """
+    unusable: set[str] = set()
     if isinstance(convention, ConventionReport):
         known = {name: verdict.stored for name, verdict in convention.groups.items()}
+        unusable = {name for name, verdict in convention.groups.items() if not verdict.correctable}
     elif isinstance(convention, Mapping):
         known = {name: parse_convention(value) for name, value in convention.items()}
     else:
@@ -230,6 +233,13 @@ def apply_convention(
     result = []
     for atoms in frames:
         stress, target = get_stress(atoms), known.get(group_of(atoms))
+        if stress is not None and group_of(atoms) in unusable:
+            removed = with_labels(atoms, stress=None)
+            removed.info["stress_corrected"] = (
+                "removed: the order of its components is wrong and not decidable"
+            )
+            result.append(removed)
+            continue
         if stress is None or target is None or target.label == "ase":
             result.append(atoms)
             continue

@@ -98,6 +98,11 @@ class GroupVerdict:
         return tuple(found)
 
     @property
+    def correctable(self) -> bool:
+        """Tell whether the labels can be brought to ASE's convention (or are in it already)."""
+        return self.order is not None or ASE.order in self.orders
+
+    @property
     def stored(self) -> StressConvention:
         """The convention the stored labels are in, ASE's where nothing is known."""
         order = self.order or (ASE.order if ASE.order in self.orders else self.orders[0])
@@ -115,11 +120,12 @@ class GroupVerdict:
         combined = order_indices(claim.order)[order_indices(self.stored.order)]
         order = next(o for o in ORDERS if (order_indices(o) == combined).all())
         sign = "tension" if claim.sign == self.stored.sign else "compression"
-        unit = claim.unit
-        if self.stored.unit != ASE.unit:
+        unit: str = claim.unit
+        if self.stored.unit == "eV":
+            unit = "eV"
+        elif self.stored.unit != ASE.unit:
             factor = STRESS_UNITS[claim.unit] * STRESS_UNITS[self.stored.unit]
-            unit = min(STRESS_UNITS, key=lambda u: abs(STRESS_UNITS[u] / factor - 1.0))  # type: ignore[assignment]
-            unit = "eV" if self.stored.unit == "eV" else unit
+            unit = min(STRESS_UNITS, key=lambda name: abs(STRESS_UNITS[name] / factor - 1.0))
         return StressConvention.parse({"sign": sign, "unit": unit, "order": order}, where="stress").label
 
     def to_dict(self) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def work_test(frames: Sequence[Atoms]) -> WorkTest:
     if len(pairs) < _MIN_PAIRS:
         return WorkTest(len(pairs), len(sheared), None, None, (), ORDERS)
     fits = sorted((_fit(pairs, order, offset=True) for order in ORDERS), key=lambda fit: fit.rss)
-    orders, shear_fits = ORDERS, ()
+    orders = ORDERS
+    shear_fits: tuple[WorkFit, ...] = ()
     if len(sheared) >= _MIN_SHEARED:
         shear_fits = tuple(sorted((_fit(sheared, o, offset=True) for o in ORDERS), key=lambda fit: fit.rss))
         orders = _indistinguishable(shear_fits, len(sheared))

@@ -245,6 +245,19 @@ def _frame(pairs: dict[str, str], rows: list[list[str]], options: ReadOptions, w
     return raw
 
 
+def _cut_off(last: str, rows: list[list[str]]) -> bool:
+    """Tell whether a last line without a line end was cut within its numbers.
+
+    It has fewer columns than the lines before, or fewer decimals than any of them in the same column.
+    """
+    if last.endswith("\n") or len(rows) < 2:
+        return False
+    if len(rows[-1]) != len(rows[0]):
+        return True
+    decimals = [len(row[-1].partition(".")[2]) for row in rows if len(row) == len(rows[0])]
+    return decimals[-1] < min(decimals[:-1])
+
+
 def _read(path: Path, options: ReadOptions) -> Iterator[RawFrame]:
     lines = read_lines(path)
     number, index = 0, 0
@@ -258,8 +271,9 @@ def _read(path: Path, options: ReadOptions) -> Iterator[RawFrame]:
             raise DataError(f"{start}: expected the number of atoms, got {text[:40]!r}")
         n_atoms = int(text)
         comment = next(lines, None)
-        rows = [line.split() for line in itertools.islice(lines, n_atoms)]
-        if comment is None or len(rows) < n_atoms or not rows[-1]:
+        block = list(itertools.islice(lines, n_atoms))
+        rows = [line.split() for line in block]
+        if comment is None or len(rows) < n_atoms or not rows[-1] or _cut_off(block[-1], rows):
             raise IncompleteError(
                 f"{start}: the file breaks off: {n_atoms} atoms announced, {len(rows)} lines found; "
                 "copy it again, or read with allow_incomplete=true to use the frames before"
