@@ -50,7 +50,8 @@ def render() -> str:
         schemas = schema_fields(field)
         if not schemas:
             continue
-        parts.append(f"\n## {name}\n\n{(field.description or '').capitalize()}.\n")
+        about = field.description or name
+        parts.append(f"\n## {name}\n\n{about[0].upper()}{about[1:]}.\n")
         registry = {
             "descriptor": {k: v.Settings for k, v in DESCRIPTORS.items()},
             "model": {k: v.Settings for k, v in MODELS.items()},

@@ -14,6 +14,8 @@ from ase import Atoms
 from ase.io import write
 
 import forgefield as ff
+from forgefield.api.findings import refuse_errors, report_form
+from forgefield.data import Finding
 from forgefield.errors import (
     CheckpointError,
     ConfigError,
@@ -283,3 +285,12 @@ def test_bad_data_leave_an_earlier_run_alone(alloy_file, tmp_path):
     with pytest.raises(DataError, match="empty"):
         ff.train(network(tmp_path / "empty.xyz"), output=run.folder)
     assert {p.name: p.read_bytes() for p in run.folder.iterdir()} == before
+
+
+def test_findings_of_grave_kind_stop_training():
+    grave = Finding("error", "energy-unit", "energies look wrong", ("a#0", "a#1"), (0, 1))
+    with pytest.raises(DataError, match=r"energies look wrong \(a#0, a#1\); .*data\.drop: \[energy-unit\]"):
+        refuse_errors([grave])
+    mild = Finding("warning", "duplicate", "the same again", ("a#0",), (0,))
+    refuse_errors([mild])
+    assert report_form([mild, Finding("note", "twin", "near")])[1]["severity"] == "info"

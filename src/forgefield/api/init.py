@@ -48,6 +48,8 @@ FEWEST_FOR_TEST = 50
 # ----------------------------------------------------------------------------------------------------------------
 
 COMMENT_COLUMN, LINE_LENGTH = 34, 118
+SHORTENED = ("read",)
+"""Sections named in one comment while all their settings are the defaults."""
 KINDS: dict[str, Iterable[str]] = {"descriptor": DESCRIPTORS, "model": MODELS, "training": TRAINERS}
 
 
@@ -153,6 +155,12 @@ def _lines(settings: BaseModel, depth: int, parent: str = "") -> Iterator[str]:
     after_section = depth == 0  # a blank line sets sections apart
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
+        if name in SHORTENED and value == field.get_default(call_default_factory=True):
+            known = ", ".join(type(value).model_fields)
+            text = f"{name}: {field.description}; not needed here. Settings: {known}"
+            for part in textwrap.wrap(text, LINE_LENGTH - len(indent) - 2):
+                yield f"{indent}# {part}"
+            continue
         if isinstance(value, BaseModel):
             if depth == 0:
                 yield ""

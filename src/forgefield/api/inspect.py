@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forgefield.api.findings import report_form
 from forgefield.api.survey import Survey, survey
-from forgefield.data import audit, read
-from forgefield.data.audit import LabelAudit
+from forgefield.data import ConventionReport, LabelAudit, audit, check_frames, detect_conventions, read
 
 __all__ = ["Inspection", "inspect"]
 
@@ -28,15 +28,15 @@ class Inspection:
         Labels by group.
     findings : list of dict
         ``severity`` (error, warning, info), ``code``, ``message``, ``names`` of structures.
-    conventions : dict
-        Question to verdict: units and signs of the labels.
+    conventions : ConventionReport or None
+        Sign, unit and order of the stress labels with evidence; None without stress labels.
     """
 
     paths: list[str]
     survey: Survey
     audit: LabelAudit
     findings: list[dict[str, Any]]
-    conventions: dict[str, str]
+    conventions: ConventionReport | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON."""
@@ -44,7 +44,7 @@ class Inspection:
             "paths": self.paths,
             "survey": self.survey.to_dict(),
             "labels": self.audit.to_dict(),
-            "conventions": self.conventions,
+            "conventions": None if self.conventions is None else self.conventions.to_dict(),
             "findings": self.findings,
         }
 
@@ -65,4 +65,17 @@ def inspect(paths: str | Path | Sequence[str | Path]) -> Inspection:
     frames = read(listed)
     found = survey(frames)
     weights = {name: float(count > 0) for name, count in found.n_with.items()}
-    return Inspection(listed, found, audit(frames, weights), [], {})
+    conventions = detect_conventions(frames) if found.n_with["stress"] else None
+    findings = _contradictions(conventions) + report_form(check_frames(frames))
+    return Inspection(listed, found, audit(frames, weights), findings, conventions)
+
+
+def _contradictions(conventions: ConventionReport | None) -> list[dict[str, Any]]:
+    findings: list[dict[str, Any]] = []
+    for verdict in conventions.contradictions if conventions is not None else ():
+        message = (
+            f"stress of group {verdict.group!r}: {'; '.join(verdict.contradictions)}; the data fit "
+            f"data.stress_convention: {verdict.suggestion}"
+        )
+        findings.append({"severity": "error", "code": "stress-convention", "message": message, "names": []})
+    return findings

@@ -12,11 +12,13 @@ from typing import Any
 from ase import Atoms
 
 import forgefield
+from forgefield.api.findings import report_form
 from forgefield.config import dump_yaml
-from forgefield.data import Dataset
+from forgefield.data import Dataset, LabelAudit
 from forgefield.evaluation import Evaluation, write_predictions
 from forgefield.evaluation.report import ReportData, write_report
 from forgefield.files import make_folder, write_csv, write_json, write_text
+from forgefield.keys import PROPERTIES
 from forgefield.models.file import save
 from forgefield.models.potential import Potential
 from forgefield.training.gradient import Row
@@ -111,11 +113,14 @@ class RunFolder:
                 frames=evaluation.frames,
                 predictions=evaluation.predictions,
                 log=list(history),
-                audit=dataset.audit.to_dict(),
-                findings=[f.to_dict() for f in dataset.findings],
+                audit={"rows": audit_rows(dataset.audit)},
+                findings=report_form(dataset.findings),
                 config_text=dump_yaml(settings),
                 versions=versions(),
-                notes=dataset_notes(dataset, potential),
+                notes=[f"Split: {dataset.split.note}", f"Reference energies: {dataset.reference_fit.note}"],
+                reference_energies=dict(zip(potential.elements, potential.references.tolist(), strict=True)),
+                run=run_facts(settings, dataset, history),
+                subtitle=subtitle(settings, potential),
                 properties=properties,
             ),
         )
@@ -136,16 +141,37 @@ def versions() -> dict[str, str]:
     return found
 
 
-def dataset_notes(dataset: Dataset, potential: Potential) -> list[str]:
-    """Return the sentences about data and reference energies shown in the report."""
-    references = ", ".join(
-        f"{e} {r:.6f} eV" for e, r in zip(potential.elements, potential.references.tolist(), strict=True)
-    )
+def audit_rows(audit: LabelAudit) -> list[dict[str, Any]]:
+    """Return the label audit as the report wants it: one row per group."""
     return [
-        f"Training data hash: {dataset.content_hash}",
-        f"Split: {dataset.split.note}",
-        f"Reference energies subtracted: {references}",
+        {
+            "group": name,
+            "n_structures": group.structures,
+            "n_atoms": group.atoms,
+            **{
+                key: {"found": group.found[key], "used": group.used[key], "missing": group.missing[key]}
+                for key in PROPERTIES
+            },
+        }
+        for name, group in audit.groups.items()
     ]
+
+
+def run_facts(settings: RunSettings, dataset: Dataset, history: Sequence[Row]) -> dict[str, Any]:
+    """Return seed, hash of the data and the time training took."""
+    facts: dict[str, Any] = {"seed": settings.seed, "hash of the data": dataset.hash}
+    if history:
+        facts |= {"epochs": len(history), "training [s]": history[-1]["seconds"]}
+    return facts
+
+
+def subtitle(settings: RunSettings, potential: Potential) -> str:
+    """Return one line about the potential."""
+    cutoffs = " and ".join(f"{c:g}" for c in sorted(set(potential.descriptor.cutoffs), reverse=True))
+    return (
+        f"{settings.descriptor.kind} descriptor, cutoff {cutoffs} Å, {potential.descriptor.n_features} features; "
+        f"{settings.model.kind} model; {potential.n_parameters:,} parameters"
+    )
 
 
 def splits_of(dataset: Dataset) -> list[Atoms]:

@@ -13,6 +13,7 @@ import torch
 
 from forgefield import data as ff_data
 from forgefield.api.estimate import MemoryEstimate, check_cutoff, estimate_memory
+from forgefield.api.findings import refuse_errors
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
 from forgefield.descriptors import make_descriptor
@@ -120,7 +121,7 @@ def train(
     frames = splits_of(prepared.dataset)
     evaluation = evaluate(potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
-    potential.provenance.data_hash = prepared.dataset.content_hash
+    potential.provenance.data_hash = prepared.dataset.hash
     potential.provenance.notes = {"seed": settings.seed, "versions": versions(), "title": settings.title}
     table = properties(potential) if properties else None
     folder.write_results(settings, prepared.dataset, potential, evaluation, history, properties=table)
@@ -156,6 +157,7 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     """Read the data and build the initialised potential."""
     dataset = ff_data.load(settings.data, weights=settings.loss.weights())
     listener.on_data(dataset)
+    refuse_errors(dataset.findings)
     dtype = torch.float32 if settings.dtype == "float32" else torch.float64
     frames = {s: [dataset.frames[int(i)] for i in getattr(dataset.split, s)] for s in ("train", "valid")}
     species = elements_of(dataset.frames)
@@ -201,7 +203,7 @@ def _descend(
         settings=how,
         seed=settings.seed,
     )
-    run = fingerprint(settings, prepared.dataset.content_hash)
+    run = fingerprint(settings, prepared.dataset.hash)
     if resume:
         if not folder.checkpoint.exists():
             raise CheckpointError(

@@ -27,9 +27,8 @@ def print_inspection(console: Console, found: Inspection) -> None:
     console.print()
     _print_distances(console, found.survey)
     console.print()
-    if found.conventions:
-        console.print(facts_table("Units and signs", found.conventions))
-        console.print()
+    if found.conventions is not None:
+        console.print(found.conventions.table())
     print_findings(console, found.findings)
     if not found.findings:
         console.print("[green]Nothing suspicious found.[/]")

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from forgefield.api.estimate import MemoryEstimate
+from forgefield.api.findings import report_form
 from forgefield.cli.show import STYLES, print_findings
 from forgefield.data import Dataset
 from forgefield.models.potential import Potential
@@ -48,7 +49,7 @@ class PlainListener:
     def on_data(self, dataset: Dataset) -> None:
         """Print the audit and the findings."""
         self.console.print(dataset.audit.table())
-        print_findings(self.console, [f.to_dict() for f in dataset.findings])
+        print_findings(self.console, report_form(dataset.findings))
         self.console.print(f"Split: {dataset.split.note}", markup=False)
 
     def on_start(self, settings: RunSettings, potential: Potential, memory: MemoryEstimate) -> None:
