@@ -251,6 +251,8 @@ def _conserved(atoms: Atoms, settings: MDSettings, dynamics: Any) -> Callable[[]
     if settings.ensemble == "nve":
         return lambda: float(atoms.get_total_energy())
     if settings.ensemble == "npt":
+        if "free_energy" not in atoms.calc.implemented_properties:  # ASE's integrator asks for it
+            return None
         return lambda: float(dynamics.get_conserved_energy())
     if settings.thermostat == "bussi":
         return lambda: float(atoms.get_total_energy() - dynamics.transferred_energy)

@@ -59,6 +59,10 @@ def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) ->
     closest_fraction : float, optional
         Also look for two atoms nearer than this part of the sum of their covalent radii.
     """
+    # First the forces: a constraint of the whole structure spreads one bad number to every atom.
+    finite = np.isfinite(atoms.get_forces(apply_constraint=False)).all(axis=1)
+    if not finite.all():
+        return f"the forces on {_names(atoms, np.flatnonzero(~finite))} are not finite"
     finite = np.isfinite(atoms.positions).all(axis=1) & np.isfinite(atoms.get_momenta()).all(axis=1)
     if not finite.all():
         return f"positions or velocities of {_names(atoms, np.flatnonzero(~finite))} are not finite"
