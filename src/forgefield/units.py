@@ -15,7 +15,7 @@ __all__ = [
     "RYDBERG_TO_EV",
 ]
 
-EV_PER_A3_TO_GPA = 160.21766208
+EV_PER_A3_TO_GPA = 160.2176634
 """1 eV/Å^3 in GPa."""
 
 EV_PER_A3_TO_KBAR = 10.0 * EV_PER_A3_TO_GPA
