@@ -28,7 +28,7 @@ def test_factors(ours, theirs):
 
 def test_gpa_is_exact_by_the_definition_of_the_electronvolt():
     expected = 1.602176634e-19 / 1e-30 / 1e9
-    assert units.EV_PER_A3_TO_GPA == pytest.approx(expected, rel=1e-14)
+    assert pytest.approx(expected, rel=1e-14) == units.EV_PER_A3_TO_GPA
 
 
 def test_voigt_order_is_ases():
