@@ -249,6 +249,7 @@ def test_overlapping_atoms_stop():
         ({"timestep": 0.0}, "timestep"),
         ({"ensemble": "nvt", "temperature": None}, "`temperature`"),
         ({"ensemble": "nve", "temperature": None}, "no velocities"),
+        ({"thermostat": "bussi", "draw_velocities": False}, "`draw_velocities`"),
     ],
 )
 def test_settings_are_checked(settings, message):

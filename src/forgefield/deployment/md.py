@@ -158,7 +158,7 @@ def run_md(
     rng = np.random.default_rng(settings.seed)
     with _centre_at_rest(atoms, settings):
         _velocities(atoms, settings, rng)
-        recorder = Recorder(atoms, settings.log_interval, trajectory, log)
+        recorder = Recorder(atoms, trajectory, log)
         with recorder:
             start = time.perf_counter()
             _integrate(atoms, settings, rng, recorder)
@@ -208,6 +208,10 @@ def _velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) ->
     has = bool(np.any(atoms.get_momenta()))
     draw = not has if settings.draw_velocities is None else settings.draw_velocities
     if not draw:
+        if not has and settings.ensemble == "nvt" and settings.thermostat == "bussi":
+            raise ConfigError(
+                "thermostat 'bussi' scales velocities and the structure has none; leave `draw_velocities` unset"
+            )
         return
     if settings.temperature is None:
         raise ConfigError("the structure has no velocities; set `temperature` [K] to draw them")

@@ -102,8 +102,6 @@ class Recorder:
     Parameters
     ----------
     atoms : ase.Atoms
-    interval : int
-        Steps between rows; for the record only.
     trajectory, log : path, optional
 
     Attributes
@@ -114,11 +112,8 @@ class Recorder:
         Frames written to the trajectory.
     """
 
-    def __init__(
-        self, atoms: Atoms, interval: int, trajectory: str | Path | None, log: str | Path | None
-    ) -> None:
+    def __init__(self, atoms: Atoms, trajectory: str | Path | None, log: str | Path | None) -> None:
         self.atoms = atoms
-        self.interval = interval
         self.trajectory = None if trajectory is None else Path(trajectory)
         self.log = None if log is None else Path(log)
         self.rows: list[dict[str, Any]] = []
