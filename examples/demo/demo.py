@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 import forgefield as ff
+from forgefield.api.run import Run
 from forgefield.api.train import resolve
 from forgefield.cli.progress import make_listener
 from forgefield.errors import ForgefieldError
+from forgefield.files import write_text
 from forgefield.models.potential import Potential
 from forgefield.properties import elastic_constants, equation_of_state
 
@@ -74,6 +76,23 @@ def property_table(properties: dict[str, Any]) -> Table:
     return table
 
 
+def summary(run: Run, properties: dict[str, Any]) -> str:
+    """Return errors and properties as two Markdown tables."""
+    lines = [
+        "| RMSE | energy, meV/atom | forces, meV/Å | stress, GPa | structures |",
+        "|---|---|---|---|---|",
+    ]
+    for split, entry in run.evaluation.metrics.splits.items():
+        errors = [getattr(entry, key).rmse for key in ("energy", "forces", "stress")]
+        cells = ["-" if error is None else f"{error:.3g}" for error in errors]
+        lines.append(f"| {split} | {' | '.join(cells)} | {entry.n_structures} |")
+    lines += ["", "| diamond silicon | DFT | potential |", "|---|---|---|"]
+    for row in properties["rows"]:
+        unit = f", {row['unit']}" if row["unit"] else ""
+        lines.append(f"| {row['property']}{unit} | {row['dft']:.4g} | {row['potential']:.4g} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Train, compare, print."""
     start = time.perf_counter()
@@ -95,6 +114,7 @@ def main() -> None:
         listener.close()
     console.print(run.evaluation.metrics.table(groups=False))
     console.print(property_table(found))
+    write_text(run.folder / "summary.md", summary(run, found))
     console.print(f"Report: {run.folder / 'report.html'} ({time.perf_counter() - start:.0f} s in all)")
 
 

@@ -327,7 +327,9 @@ def test_unknown_element(run, alloy_frames, tmp_path):
     atoms.numbers[0] = 47
     atoms.calc = type(alloy_frames[0].calc)(atoms, **alloy_frames[0].calc.results)
     write(tmp_path / "silver.xyz", atoms, format="extxyz")
-    assert "contains Ag" in fails("evaluate", run / "potential.ff", tmp_path / "silver.xyz")
+    assert "silver.xyz#0: this potential knows Cu, Au, but the structure contains Ag" in fails(
+        "evaluate", run / "potential.ff", tmp_path / "silver.xyz"
+    )
 
 
 def test_overlapping_atoms(run, alloy_frames, tmp_path):
@@ -335,9 +337,31 @@ def test_overlapping_atoms(run, alloy_frames, tmp_path):
     atoms.positions[1] = atoms.positions[0] + 1e-5
     atoms.calc = type(alloy_frames[0].calc)(atoms, **alloy_frames[0].calc.results)
     write(tmp_path / "overlap.xyz", atoms, format="extxyz")
-    assert "Å" in fails("evaluate", run / "potential.ff", tmp_path / "overlap.xyz")
-    assert "Å" in fails("inspect", tmp_path / "overlap.xyz")
+    assert "overlap.xyz#0: atoms" in fails("evaluate", run / "potential.ff", tmp_path / "overlap.xyz")
+    assert "overlap.xyz#0: atoms" in fails("inspect", tmp_path / "overlap.xyz")
     assert "Å" in fails("md", run / "potential.ff", tmp_path / "overlap.xyz")
+
+
+def test_overlapping_atoms_in_training_are_named(config, alloy_frames, tmp_path):
+    frames = [a.copy() for a in alloy_frames]
+    for old, new in zip(alloy_frames, frames, strict=True):
+        new.calc = type(old.calc)(new, **old.calc.results)
+    frames[5].positions[1] = frames[5].positions[0] + 1e-5
+    write(tmp_path / "overlap.xyz", frames, format="extxyz")
+    text = fails("train", config, "-o", tmp_path / "run", "--set", f"data.train={tmp_path / 'overlap.xyz'}")
+    assert "overlap.xyz#5: atoms 0 and 1 are" in text
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_mixed_energy_references_are_reported(alloy_frames, tmp_path):
+    frames = [a.copy() for a in alloy_frames]
+    for k, (old, new) in enumerate(zip(alloy_frames, frames, strict=True)):
+        shift = 100.0 * len(old) * (k // 4 % 2)
+        new.calc = type(old.calc)(new, energy=old.get_potential_energy() + shift, forces=old.get_forces())
+        new.info["config_type"] = "all"
+    write(tmp_path / "mixed.xyz", frames, format="extxyz")
+    found = json.loads(call("inspect", tmp_path / "mixed.xyz", "--json"))["findings"]
+    assert "mixed-references" in [item["code"] for item in found]
 
 
 def test_structures_without_labels(run, alloy_frames, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from ase import Atoms
 
 from forgefield import evaluation
+from forgefield.api.naming import naming
 from forgefield.data import read
 from forgefield.evaluation import MetricsTable
 from forgefield.models import file
@@ -47,7 +48,8 @@ def evaluate(
     if isinstance(potential, str | Path):
         potential = file.load(potential)
     structures = _frames(frames)
-    return evaluation.evaluate(potential, structures, progress=progress).metrics
+    with naming(potential, structures):
+        return evaluation.evaluate(potential, structures, progress=progress).metrics
 
 
 def _frames(frames: Sequence[Atoms] | str | Path | Sequence[str | Path]) -> list[Atoms]:

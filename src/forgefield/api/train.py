@@ -14,6 +14,7 @@ import torch
 from forgefield import data as ff_data
 from forgefield.api.estimate import MemoryEstimate, check_cutoff, estimate_memory
 from forgefield.api.findings import refuse_errors
+from forgefield.api.naming import naming
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
 from forgefield.descriptors import make_descriptor
@@ -168,7 +169,11 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
         settings.free_atom == "auto" and dataset.reference_fit.method in ("isolated_atoms", "given")
     )
     potential = Potential(descriptor, model, dataset.references, exact_free_atom=exact).to_dtype(dtype)
-    train_set, valid_set = LabelledSet(potential, frames["train"]), LabelledSet(potential, frames["valid"])
+    with naming(potential, dataset.frames):
+        train_set, valid_set = (
+            LabelledSet(potential, frames["train"]),
+            LabelledSet(potential, frames["valid"]),
+        )
     initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
     return Prepared(dataset, potential, train_set, valid_set)
 
