@@ -111,7 +111,7 @@ def parity(residuals: Residuals, key: str, offsets: Array | None = None) -> Figu
             f"Each hexagon is coloured by how many of the {len(reference):,} values fall in it"
             f" (1 to {largest:,}, logarithmic)."
         )
-        _draw_scale(drawing, largest)
+        _draw_scale(drawing, bins, largest)
     else:
         size = 3.2 if len(reference) < 500 else 2.9 if len(reference) < 2000 else 2.4
         for style in ("k0", "k1", "k2", "k3"):
@@ -171,8 +171,13 @@ def _draw_density(drawing: Drawing, bins: Hexagons, styles: NDArray[np.str_]) ->
     return largest
 
 
-def _draw_scale(drawing: Drawing, largest: int) -> None:
+def _draw_scale(drawing: Drawing, bins: Hexagons, largest: int) -> None:
+    """Explain the colours in the lower right corner, or in the upper left one where bins are in the way."""
     left, top, step = 262.0, 303.0, 14.5
+    covered = (bins.x > left - 10) & (bins.y > top - 24)
+    if covered.any():
+        left, top = 74.0, 30.0
+    drawing.rectangle(left, top, N_LEVELS * step, 8, "box")
     for level in range(N_LEVELS):
         drawing.rectangle(left + level * step, top, step, 8, f"d{level}")
     drawing.text(left, top + 20, "1", "tick")
