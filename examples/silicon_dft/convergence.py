@@ -20,8 +20,8 @@ from qe import SETTINGS, Settings, cached_run, k_grid
 
 GPA = 160.2176634
 """1 eV/Å^3 in GPa."""
-CUTOFFS = (16.0, 20.0, 22.0, 24.0, 26.0, 28.0, 32.0, 40.0, 60.0)
-SPACINGS = (0.60, 0.50, 0.40, 0.35, 0.30, 0.25, 0.20, 0.16)
+CUTOFFS = (16.0, 20.0, 24.0, 26.0, 28.0, 32.0, 40.0)
+SPACINGS = (0.50, 0.40, 0.35, 0.30, 0.25, 0.20)
 COARSE_K = 0.45
 """k spacing of the cutoff scan [1/Å]."""
 COARSE_CUTOFF = 20.0

@@ -157,7 +157,7 @@ def phonons(a0: float, cache: Path) -> dict[str, Any]:
     phonon.symmetrize_force_constants()
     points = {"gamma": (0.0, 0.0, 0.0), "x": (0.5, 0.0, 0.5), "l": (0.5, 0.5, 0.5)}
     phonon.run_qpoints(list(points.values()))
-    frequencies = phonon.get_qpoints_dict()["frequencies"]
+    frequencies = phonon.qpoints.frequencies
     found: dict[str, Any] = {
         name: np.sort(values).round(4).tolist() for name, values in zip(points, frequencies, strict=True)
     }
