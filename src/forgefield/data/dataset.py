@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,13 @@ from forgefield.data.conventions import ConventionReport, apply_convention, chec
 from forgefield.data.frames import get_energy, get_forces, get_stress, group_of
 from forgefield.data.options import ReadOptions
 from forgefield.data.reading import read
-from forgefield.data.references import ReferenceFit, ReferenceMethod, reference_fit
+from forgefield.data.references import (
+    ReferenceFit,
+    ReferenceMethod,
+    is_isolated_atom,
+    reference_fit,
+    relative_energies,
+)
 from forgefield.data.split import Split, SplitSettings, split
 from forgefield.data.stress import parse_convention
 from forgefield.errors import DataError, did_you_mean
@@ -200,8 +206,7 @@ def load(settings: DataSettings, weights: Mapping[str, float] | None = None) -> 
     frames, conventions = _judged(frames, settings)
     findings = check_frames(frames)
     frames, roles, dropped = _filtered(frames, roles, findings, settings)
-    if dropped:
-        findings = check_frames(frames)
+    findings = _remaining(findings, frames)
     divided = split(frames, settings.split, roles)
     training = [frames[k] for k in divided.train]
     reference = _references(training, frames, settings.references)
@@ -230,7 +235,7 @@ def _references(training: list[Atoms], frames: list[Atoms], settings: ReferenceS
             f"{len(strange)} validation or test structures have elements the training set lacks (first: "
             f"{strange[0]}); add training data with them or remove these structures"
         )
-    given: dict[int | str, float] = dict(settings.energies)
+    given: dict[int | str, float] = {symbol: energy for symbol, energy in settings.energies.items()}  # noqa: C416
     return reference_fit(frames if settings.method == "given" else training, settings.method, given)
 
 
@@ -307,9 +312,18 @@ def _filtered(
     return [frames[k] for k in kept], [roles[k] for k in kept], dropped
 
 
-def _too_high(frames: list[Atoms], reasons: Mapping[int, str], limit: float) -> dict[int, str]:
-    from forgefield.data.references import is_isolated_atom, relative_energies
+def _remaining(findings: Sequence[Finding], frames: Sequence[Atoms]) -> list[Finding]:
+    """Return the findings of the structures that are left, with their new places."""
+    places = {str(atoms.info["name"]): k for k, atoms in enumerate(frames)}
+    kept = []
+    for finding in findings:
+        names = tuple(name for name in finding.structures if name in places)
+        if names or not finding.structures:
+            kept.append(replace(finding, structures=names, indices=tuple(places[name] for name in names)))
+    return kept
 
+
+def _too_high(frames: list[Atoms], reasons: Mapping[int, str], limit: float) -> dict[int, str]:
     members = [
         k
         for k, a in enumerate(frames)

@@ -24,6 +24,7 @@ IntArray = NDArray[np.intp]
 _CUTOFF = 5.0
 _NEIGHBOURS = 16
 _CHUNK = 1024
+_EXACT = 1e-3
 
 
 def neighbour_pairs(atoms: Atoms, cutoff: float, quantities: str = "ijd") -> list[NDArray[np.float64]]:
@@ -111,22 +112,33 @@ def _links_of_class(
     tables = np.array([fingerprint(frames[k]) for k in members])
     blocks = [np.flatnonzero(species == z) for z in np.unique(species)]
     means = np.concatenate([tables[:, block].mean(axis=1) for block in blocks], axis=1)
-    pairs = cKDTree(means).query_pairs(tolerance, p=np.inf, output_type="ndarray")
+    tree = cKDTree(means)
     parent = list(range(len(members)))
+    # Exact copies are linked first, so that their links are never replaced by looser ones.
+    for limit in sorted({min(_EXACT, tolerance), tolerance}):
+        pairs = tree.query_pairs(limit, p=np.inf, output_type="ndarray")
+        for p, q, gap in _joined(tables, pairs, blocks, limit, parent):
+            yield min(members[p], members[q]), max(members[p], members[q]), gap
+
+
+def _joined(
+    tables: FloatArray, pairs: IntArray, blocks: list[IntArray], limit: float, parent: list[int]
+) -> Iterator[tuple[int, int, float]]:
+    """Link pairs that agree atom by atom, then those that agree after a matching of the atoms."""
     pending = []
     for chunk in np.array_split(pairs, max(1, len(pairs) // _CHUNK)):
         gaps = np.abs(tables[chunk[:, 0]] - tables[chunk[:, 1]]).max(axis=(1, 2), initial=0.0)
         for (p, q), gap in zip(chunk.tolist(), gaps.tolist(), strict=True):
-            if gap > tolerance:
+            if gap > limit:
                 pending.append((p, q))
             elif _join(parent, p, q):
-                yield min(members[p], members[q]), max(members[p], members[q]), gap
+                yield p, q, gap
     for p, q in pending:
         if _root(parent, p) == _root(parent, q):
             continue
-        matched = _matched_gap(tables[p], tables[q], blocks, tolerance)
+        matched = _matched_gap(tables[p], tables[q], blocks, limit)
         if matched is not None and _join(parent, p, q):
-            yield min(members[p], members[q]), max(members[p], members[q]), matched
+            yield p, q, matched
 
 
 def _matched_gap(

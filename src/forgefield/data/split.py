@@ -124,6 +124,7 @@ def split(
     units, what = _units(frames, settings)
     strata = np.array(["" if settings.by == "group" else group_of(a) for a in frames], dtype=object)
     rng = np.random.default_rng(settings.seed)
+    undecided = int((assigned == "").sum())
     for role in ("test", "valid"):
         fraction = getattr(settings, role)
         pool = assigned == ""
@@ -131,7 +132,9 @@ def split(
             pool = (assigned == "train") & ~np.array(alone)
         if fraction == 0.0 or role in official or (role == "test" and official and not pool.any()):
             continue
-        chosen = _draw(units, strata, np.flatnonzero(pool), fraction, rng)
+        # Fractions count from all that was undecided, not from what the draw before left.
+        share = min(1.0, fraction * max(undecided, int(pool.sum())) / max(1, int(pool.sum())))
+        chosen = _draw(units, strata, np.flatnonzero(pool), share, rng)
         if not len(chosen):
             raise DataError(
                 f"the {role} set would be empty: {int(pool.sum())} structures in {len(set(units[pool]))} {what} "

@@ -24,6 +24,7 @@ _MIN_VOLUME_SPREAD = 0.02
 _MIN_PRESSURE_CORRELATION = 0.85
 _SURROGATE_SIGN = 0.8
 _SURROGATE_STRUCTURES = 16
+_SURROGATE_PRECISION = 2.0
 
 
 def detect_conventions(frames: Sequence[Atoms], *, surrogate: bool = True) -> ConventionReport:
@@ -142,7 +143,7 @@ def _from_surrogate(verdict: GroupVerdict, test: SurrogateTest, volume: float) -
     enough = test.n_structures >= _SURROGATE_STRUCTURES and strength >= _SURROGATE_SIGN
     verdict = _narrow(verdict, test.orders, "surrogate", text)
     if narrowed and enough and verdict.sign is None:
-        unit, _ = unit_of_slope(test.slope, volume)
+        unit, _ = unit_of_slope(test.slope, volume, precision=_SURROGATE_PRECISION)
         sign = "tension" if test.slope > 0 else "compression"
         verdict = replace(verdict, sign=sign, unit=verdict.unit or unit, sign_source="surrogate")
     return verdict
@@ -236,7 +237,7 @@ def apply_convention(
         if stress is not None and group_of(atoms) in unusable:
             removed = with_labels(atoms, stress=None)
             removed.info["stress_corrected"] = (
-                "removed: the order of its components is wrong and not decidable"
+                "removed: its order or scale is wrong and what is right is not decidable"
             )
             result.append(removed)
             continue

@@ -31,6 +31,7 @@ _MAX_ROTATION = 0.06
 _MIN_STRAIN = 1e-4
 _MAX_MOVE = 0.15
 _CLASS_LIMIT = 700
+_SAME_CELL_LIMIT = 150
 _PER_STRUCTURE = 6
 
 
@@ -131,8 +132,9 @@ class _Pair(NamedTuple):
 def _class_pairs(
     frames: Sequence[Atoms], members: list[int], strained: bool, max_strain: float, max_move: float
 ) -> Iterator[_Pair]:
-    if len(members) > _CLASS_LIMIT:
-        members = [members[k] for k in np.linspace(0, len(members) - 1, _CLASS_LIMIT).astype(int)]
+    limit = _CLASS_LIMIT if strained else _SAME_CELL_LIMIT
+    if len(members) > limit:
+        members = [members[k] for k in np.linspace(0, len(members) - 1, limit).astype(int)]
     cells = np.array([frames[k].cell.array for k in members])
     scaled = np.array([frames[k].get_scaled_positions(wrap=False) for k in members])
     first, second = _candidates(cells, strained=strained, max_strain=max_strain)

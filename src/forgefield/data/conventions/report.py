@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from forgefield.data.stress import (
 from forgefield.errors import ConfigError
 
 __all__ = ["ConventionReport", "GroupVerdict"]
+
+_CLEAR_R2 = 0.98
+_CLEAR_FACTOR = 0.7
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class GroupVerdict:
             found.append("the sign is opposite")
         if self.unit is not None and self.unit != ASE.unit:
             found.append(f"the unit looks like {self.unit} instead of eV/A3")
+        if self._off_scale:
+            found.append(
+                f"the scale is off: energies change {abs(self.slope or 0.0):.3g} times the work of the labels"
+            )
         if ASE.order not in self.orders:
             known = self.order or "one of " + " / ".join(self.orders)
             found.append(f"the off-diagonal components as read are {known} instead of {ASE.order}")
@@ -100,7 +108,14 @@ class GroupVerdict:
     @property
     def correctable(self) -> bool:
         """Tell whether the labels can be brought to ASE's convention (or are in it already)."""
-        return self.order is not None or ASE.order in self.orders
+        return (self.order is not None or ASE.order in self.orders) and not self._off_scale
+
+    @property
+    def _off_scale(self) -> bool:
+        """Tell whether the work test is clear and its slope fits no unit."""
+        if self.sign_source != "work" or self.unit is not None or not self.slope or self.r2 is None:
+            return False
+        return self.r2 > _CLEAR_R2 and abs(math.log(abs(self.slope))) > _CLEAR_FACTOR
 
     @property
     def stored(self) -> StressConvention:
@@ -125,6 +140,9 @@ class GroupVerdict:
             unit = "eV"
         elif self.stored.unit != ASE.unit:
             factor = STRESS_UNITS[claim.unit] * STRESS_UNITS[self.stored.unit]
+            unit = min(STRESS_UNITS, key=lambda name: abs(STRESS_UNITS[name] / factor - 1.0))
+        elif self._off_scale:
+            factor = STRESS_UNITS[claim.unit] * abs(self.slope or 1.0)
             unit = min(STRESS_UNITS, key=lambda name: abs(STRESS_UNITS[name] / factor - 1.0))
         return StressConvention.parse({"sign": sign, "unit": unit, "order": order}, where="stress").label
 

@@ -147,8 +147,8 @@ def _independent(matrix: FloatArray) -> bool:
     return bool(np.all(norms > 0.0)) and float(np.linalg.cond(matrix / norms)) < _MAX_CONDITION
 
 
-def unit_of_slope(slope: float, volume: float) -> tuple[str | None, float]:
-    """Return the unit whose factor is nearest to a slope, None if none is near.
+def unit_of_slope(slope: float, volume: float, *, precision: float = 1.0) -> tuple[str | None, float]:
+    """Return the unit whose factor is nearest to a slope, None if none is near or several are.
 
     Parameters
     ----------
@@ -156,6 +156,8 @@ def unit_of_slope(slope: float, volume: float) -> tuple[str | None, float]:
         eV/Å^3 per unit of the label, of either sign.
     volume : float [Å^3]
         Typical volume of the cells, for labels that are virials in eV per cell.
+    precision : float, >= 1
+        Factor by which the slope may be off; no other unit may be that near.
 
     Returns
     -------
@@ -163,10 +165,12 @@ def unit_of_slope(slope: float, volume: float) -> tuple[str | None, float]:
         Name in `STRESS_UNITS`; `ratio` is the slope over the unit's factor (1 when they agree).
     """
     factors = {name: factor / volume if name == "eV" else factor for name, factor in STRESS_UNITS.items()}
-    name = min(factors, key=lambda unit: abs(np.log(abs(slope) / factors[unit])) if slope else np.inf)
-    ratio = abs(slope) / factors[name]
-    close = ratio > 0 and abs(np.log(ratio)) < _UNIT_TOLERANCE
-    return (name if close else None), float(ratio)
+    if not slope:
+        return None, 0.0
+    gaps = {name: abs(np.log(abs(slope) / factor)) for name, factor in factors.items()}
+    name, second = sorted(gaps, key=lambda unit: gaps[unit])[:2]
+    known = gaps[name] < max(_UNIT_TOLERANCE, np.log(precision)) and gaps[second] >= np.log(precision)
+    return (name if known else None), abs(slope) / factors[name]
 
 
 def offset_in_gpa(fit: WorkFit) -> float:

@@ -112,9 +112,8 @@ def _positions(cursor: Cursor, state: _State) -> None:
         raise DataError(f"{cursor.where}: forces before the header (ions per type) of this OUTCAR")
     state.start = cursor.number
     cursor.take(1, "the forces")
-    rows = np.array(
-        [cursor.floats(line, 6, "position and force") for line in cursor.take(n_atoms, "the forces")]
-    )
+    lines = (cursor.take(1, "the forces")[0] for _ in range(n_atoms))
+    rows = np.array([cursor.floats(line, 6, "position and force") for line in lines])
     state.positions, state.forces = rows[:, :3], rows[:, 3:]
 
 
