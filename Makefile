@@ -3,7 +3,7 @@
 #   make demo-short   the same in half a minute, for CI
 #   make test         all tests that need no GPU         make test-fast   without the slow ones
 #   make lint         style, types, layering, sizes      make format      repair the style
-#   make docs         regenerate docs/config.md
+#   make docs         regenerate docs/config.md   make readme      put the last demo into README.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 SOURCES := src tests tools docs examples benchmarks
 
-.PHONY: demo demo-short test test-fast lint format docs clean help
+.PHONY: demo demo-short test test-fast lint format docs readme clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +59,9 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate_config.py
+
+readme: demo/summary.md
+	$(BIN)/python tools/update_readme.py
 
 clean:
 	rm -rf demo run build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
