@@ -13,6 +13,7 @@ from forgefield.api import init
 from forgefield.api.init import commented_yaml, suggest, suggest_cutoff
 from forgefield.api.survey import survey
 from forgefield.errors import DataError, LabelError, StructureError
+from forgefield.training.loss import LossSettings
 from forgefield.training.settings import RunSettings
 
 
@@ -53,7 +54,7 @@ def test_comments_name_range_and_choices():
 
 def test_everything_labelled(alloy_frames):
     settings = suggest(alloy_frames, paths=["alloy.xyz"])
-    assert settings.loss.weights() == {"energy": 1.0, "forces": 1.0, "stress": 1.0}
+    assert settings.loss.weights() == LossSettings().weights()
     assert settings.title == "Cu-Au potential"
     assert list(settings.data.train) == ["alloy.xyz"]
     assert settings.training.epochs == init.MOST_EPOCHS
@@ -62,18 +63,24 @@ def test_everything_labelled(alloy_frames):
 
 def test_weights_are_zero_where_labels_are_missing(alloy_frames):
     energies = [with_labels(a, energy=a.get_potential_energy()) for a in alloy_frames]
-    assert suggest(energies).loss.weights() == {"energy": 1.0, "forces": 0.0, "stress": 0.0}
+    given = LossSettings()
+    assert suggest(energies).loss.weights() == {"energy": given.energy, "forces": 0.0, "stress": 0.0}
     forces = [with_labels(a, forces=a.get_forces()) for a in alloy_frames]
-    assert suggest(forces).loss.weights() == {"energy": 0.0, "forces": 1.0, "stress": 0.0}
+    assert suggest(forces).loss.weights() == {"energy": 0.0, "forces": given.forces, "stress": 0.0}
     with pytest.raises(LabelError, match="none of the 24 structures"):
         suggest([a.copy() for a in alloy_frames])
 
 
 def test_epochs_fall_with_the_amount_of_data(alloy_frames, monkeypatch):
-    n_train_atoms = 21 * 4  # nine tenths of 24 structures
-    monkeypatch.setattr(init, "ATOM_VISITS", 8400)
-    assert suggest(alloy_frames).training.epochs == 8400 / n_train_atoms
-    monkeypatch.setattr(init, "ATOM_VISITS", 840)
+    found = survey(alloy_frames)
+    once = init.seconds_per_epoch(found, 19, 4, suggest_cutoff(found))
+    assert init.seconds_per_epoch(found, 38, 4, suggest_cutoff(found)) == pytest.approx(2 * once, rel=0.05)
+    valid = suggest(alloy_frames).data.split.valid
+    n_train = int(24 * (1 - valid))
+    seconds = init.seconds_per_epoch(found, n_train, 4, suggest_cutoff(found))
+    monkeypatch.setattr(init, "SECONDS", 100 * seconds)
+    assert suggest(alloy_frames).training.epochs == 100
+    monkeypatch.setattr(init, "SECONDS", seconds)
     assert suggest(alloy_frames).training.epochs == init.FEWEST_EPOCHS
 
 
@@ -84,7 +91,7 @@ def test_official_split_is_kept(alloy_frames):
         new.info["split"] = "test" if n % 3 == 0 else "train"
     settings = suggest(frames)
     assert settings.data.split.test == 0.0
-    assert settings.data.split.valid == init.VALID_FRACTION
+    assert settings.data.split.valid == 0.2  # at least eight structures, at most a fifth
     frames[1].info["split"] = "valid"
     assert suggest(frames).data.split.valid == 0.0
 

@@ -17,6 +17,7 @@ from forgefield.data import read
 from forgefield.descriptors import DESCRIPTORS
 from forgefield.errors import LabelError
 from forgefield.models import MODELS
+from forgefield.training.loss import LossSettings
 from forgefield.training.settings import TRAINERS, RunSettings
 
 __all__ = ["commented_yaml", "suggest", "suggest_cutoff"]
@@ -33,18 +34,24 @@ BASIS_SIZE = 8
 L_MAX = 4
 FOUR_BODY = True
 FIVE_BODY = True
-HIDDEN = (50,)
-BATCH_SIZE = 4
-LEARNING_RATE = 0.01
-ATOM_VISITS = 8e6
-"""Atoms times epochs that training takes: it decides the number of epochs..."""
-FEWEST_EPOCHS, MOST_EPOCHS = 50, 2000
+HIDDEN = (40,)
+SMALLEST_BATCH, LARGEST_BATCH = 4, 32
+"""Structures per step: few, for they train best, unless there are so many that..."""
+STEPS_PER_EPOCH = 100
+"""... an epoch has more steps than this."""
+SECONDS = 420.0
+"""Time that training may take on one core of a 2024 processor: it decides the number of epochs..."""
+FEWEST_EPOCHS, MOST_EPOCHS = 30, 1500
 """... within these limits."""
-VALID_FRACTION = 0.1
-"""Part of the structures for validation where the data bring no split of their own."""
+SECONDS_PER_STEP, SECONDS_PER_PAIR = 6e-3, 1.2e-6
+"""Cost of a step and of a neighbour, for one element; see `docs/accuracy.md`."""
+STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.15
+"""Share that each further element adds to them."""
+VALID_FRACTION, FEWEST_VALID = 0.05, 8
+"""Part of the structures for validation where the data bring no split of their own, and the least number."""
 TEST_FRACTION = 0.1
 """Part for testing where the data bring no split, from this many structures on:"""
-FEWEST_FOR_TEST = 50
+FEWEST_FOR_TEST = 1000
 # ----------------------------------------------------------------------------------------------------------------
 
 COMMENT_COLUMN, LINE_LENGTH = 34, 118
@@ -85,8 +92,10 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
         )
     split, n_train = _split(frames)
     cutoff = suggest_cutoff(found)
-    atoms_per_epoch = max(n_train, 1) * found.n_atoms / found.n_structures
-    epochs = min(max(round(ATOM_VISITS / atoms_per_epoch), FEWEST_EPOCHS), MOST_EPOCHS)
+    batch_size = min(max(math.ceil(n_train / STEPS_PER_EPOCH), SMALLEST_BATCH), LARGEST_BATCH)
+    seconds = seconds_per_epoch(found, n_train, batch_size, cutoff)
+    epochs = min(max(round(SECONDS / seconds), FEWEST_EPOCHS), MOST_EPOCHS)
+    given = LossSettings().weights()
     return {
         "title": f"{'-'.join(found.atoms_of)} potential",
         "data": {"train": paths, "split": split},
@@ -103,14 +112,18 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
             "five_body": FIVE_BODY,
         },
         "model": {"kind": "network", "hidden": list(HIDDEN)},
-        "loss": {name: 1.0 if found.n_with[name] else 0.0 for name in ("energy", "forces", "stress")},
-        "training": {
-            "kind": "adam",
-            "epochs": epochs,
-            "batch_size": BATCH_SIZE,
-            "schedule": {"start": LEARNING_RATE},
-        },
+        "loss": {name: weight if found.n_with[name] else 0.0 for name, weight in given.items()},
+        "training": {"kind": "adamw", "epochs": epochs, "batch_size": batch_size},
     }
+
+
+def seconds_per_epoch(found: Survey, n_train: int, batch_size: int, cutoff: float) -> float:
+    """Estimate the time of a pass over the training structures on one core."""
+    more = len(found.atoms_of) - 1
+    steps = math.ceil(max(n_train, 1) / batch_size)
+    pairs = max(n_train, 1) * found.n_atoms / found.n_structures * (found.neighbours(cutoff) + 1.0)
+    per_step = SECONDS_PER_STEP * (1.0 + STEP_PER_ELEMENT * more)
+    return steps * per_step + pairs * SECONDS_PER_PAIR * (1.0 + PAIR_PER_ELEMENT * more)
 
 
 def suggest_cutoff(found: Survey) -> float:
@@ -130,12 +143,12 @@ def _split(frames: Sequence[Atoms]) -> tuple[dict[str, Any], int]:
     roles = [a.info.get("split") for a in frames]
     n = len(frames)
     has_test, has_valid = "test" in roles, "valid" in roles
-    valid = 0.0 if has_valid else VALID_FRACTION
+    valid = 0.0 if has_valid else min(max(VALID_FRACTION, FEWEST_VALID / n), 0.2)
     test = TEST_FRACTION if not has_test and not has_valid and n >= FEWEST_FOR_TEST else 0.0
     if n == 1:
         valid = test = 0.0
     free = n - roles.count("test") - roles.count("valid")
-    return {"valid": valid, "test": test}, math.floor(free * (1.0 - valid - test))
+    return {"valid": round(valid, 3), "test": test}, math.floor(free * (1.0 - valid - test))
 
 
 def commented_yaml(settings: RunSettings) -> str:

@@ -11,7 +11,7 @@ __all__ = ["FeatureScaler", "ScalingKind"]
 
 ScalingKind = Literal["whitened", "standard", "minmax", "none"]
 
-WHITENING_FLOOR = 1e-2
+WHITENING_FLOOR = 0.1
 """Variances below this share of the largest are not amplified to one: they are noise, or will be after training."""
 
 

@@ -31,13 +31,13 @@ Row = dict[str, float | int | None]
 class GradientSettings(Schema):
     """Optimiser and its surroundings."""
 
-    kind: Literal["adam", "adamw"] = Field("adam", description="optimiser")
+    kind: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     epochs: int = Field(300, ge=1, le=1_000_000, description="passes over the training structures")
     batch_size: int = Field(4, ge=1, le=100_000, description="structures per step")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="learning rate")
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam's moments")
-    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
-    clip: float | None = Field(5.0, gt=0, description="largest gradient norm, in units of its running mean")
+    weight_decay: float = Field(0.05, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
+    clip: float | None = Field(2.0, gt=0, description="largest gradient norm, in units of its running mean")
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 

@@ -16,7 +16,7 @@ class ScheduleSettings(Schema):
     """Warm-up, then cosine decay with optional warm restarts."""
 
     kind: Literal["cosine", "constant"] = Field("cosine", description="shape after the warm-up")
-    start: float = Field(0.01, gt=0, le=1.0, description="highest learning rate")
+    start: float = Field(0.006, gt=0, le=1.0, description="highest learning rate")
     stop: float = Field(1e-5, gt=0, le=1.0, description="lowest learning rate")
     warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear increase from `stop` to `start`")
     cycles: int = Field(1, ge=1, le=100, description="cosine cycles; more than one are warm restarts")

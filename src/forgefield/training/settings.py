@@ -33,7 +33,7 @@ def _parse_training(values: Any) -> GradientSettings | LeastSquaresSettings:
         return values
     if not isinstance(values, Mapping):
         raise ConfigError(f"`training` must be a mapping of settings, got {values!r}")
-    kind = values.get("kind", "adam")
+    kind = values.get("kind", "adamw")
     if kind not in TRAINERS:
         raise ConfigError(f"`training.kind` is {kind!r}: {did_you_mean(str(kind), TRAINERS)}")
     return parse(TRAINERS[kind], values, where="training")
@@ -50,7 +50,7 @@ class RunSettings(Schema):
     model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(models.parse_settings)] = Field(
         default_factory=NetworkSettings, description="regression on the features"
     )
-    scaling: ScalingKind = Field("standard", description="scaling of the features")
+    scaling: ScalingKind = Field("whitened", description="scaling of the features")
     free_atom: Literal["auto", "exact", "free"] = Field(
         "auto",
         description="energy of an atom without neighbours: exactly its reference energy, or whatever the fit gives; "

@@ -12,6 +12,12 @@ from forgefield.config import Schema
 __all__ = ["LossWeights", "WeightSettings"]
 
 
+Property = Literal["energy", "forces", "stress"]
+
+EARLY: dict[Property, float] = {"energy": 0.3, "stress": 0.3}
+"""Forces first: they say most of the energy surface while the learning rate is high."""
+
+
 class WeightSettings(Schema):
     """How the weights of the loss terms change while training."""
 
@@ -21,8 +27,8 @@ class WeightSettings(Schema):
     memory: float = Field(
         0.9, ge=0, lt=1, description="balanced: share of the past in the running mean, per epoch"
     )
-    early: dict[Literal["energy", "forces", "stress"], Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict,
+    early: dict[Property, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=EARLY.copy,
         description="factors on the weights at the highest learning rate; they go to 1 with the learning rate",
     )
 
