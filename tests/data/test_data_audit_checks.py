@@ -155,7 +155,7 @@ def test_outliers(copper):
 
 
 def test_forces_that_do_not_sum_to_zero(alloy):
-    pushed = with_labels(alloy[0], forces=get_forces(alloy[0]) + [0.1, 0.0, 0.0])
+    pushed = with_labels(alloy[0], forces=get_forces(alloy[0]) + np.array([0.1, 0.0, 0.0]))
     assert codes([pushed, *alloy[1:]])["net-force"].indices == (0,)
 
 

@@ -216,7 +216,7 @@ def _number(value: float | None, text: str) -> str:
 
 
 def _cells(verdict: GroupVerdict) -> Sequence[str]:
-    sources = [source for source in (verdict.sign_source, verdict.order_source) if source]
+    sources = [s for part in (verdict.sign_source, verdict.order_source) for s in part.split(", ") if s]
     if verdict.order is not None:
         order = verdict.order
     else:
