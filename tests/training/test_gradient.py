@@ -43,6 +43,7 @@ def test_learns(frames: list[Atoms]) -> None:
     first, last = trainer.progress.history[0], trainer.progress.history[-1]
     assert last["forces_rmse_train"] < 0.2 * first["forces_rmse_train"]
     assert last["energy_rmse_train"] < 0.2 * first["energy_rmse_train"]
+    assert last["loss_valid"] > 0
 
 
 @pytest.mark.parametrize("stop", [1, 4])

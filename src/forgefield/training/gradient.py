@@ -135,11 +135,13 @@ class GradientTrainer:
         for index in self._batches():
             rate = self._step(index, current, errors, terms)
         self.weights.end_of_epoch(terms.means())
-        valid = self.validate()
+        valid, valid_terms = Errors(), _Means()
+        self.validate(valid, valid_terms)
         p = self.progress
         p.epoch += 1
         p.seconds += time.monotonic() - start
         row = self._row(rate, current, terms, errors, valid)
+        row["loss_valid"] = valid_terms.weighted(current)
         p.history.append(row)
         self._keep_best(valid if len(self.valid) else errors)
         return row
@@ -193,13 +195,16 @@ class GradientTrainer:
             min(norm, limit) if p.gradient_norm == 0 else 0.98 * p.gradient_norm + 0.02 * min(norm, limit)
         )
 
-    def validate(self) -> Errors:
-        """Return the errors on the validation structures."""
-        errors = Errors()
+    def validate(self, errors: Errors | None = None, terms: _Means | None = None) -> Errors:
+        """Return the errors on the validation structures, and add the loss terms to `terms`."""
+        errors = errors or Errors()
         for start in range(0, len(self.valid), 16):
             index = list(range(start, min(start + 16, len(self.valid))))
             batch = self.valid.batch(index, self.potential.dtype, self.potential.device)
-            errors.add(self.loss.terms(self.potential.evaluate(batch.graph), batch).residuals)
+            parts = self.loss.terms(self.potential.evaluate(batch.graph), batch)
+            errors.add(parts.residuals)
+            if terms is not None:
+                terms.add(0.0, {k: float(v) for k, v in parts.values.items()})
         return errors
 
     def _keep_best(self, errors: Errors) -> None:
@@ -291,6 +296,9 @@ class _Means:
 
     def total(self) -> float | None:
         return self.sums[""] / self.counts[""] if self.counts else None
+
+    def weighted(self, weights: Mapping[str, float]) -> float | None:
+        return sum(weights.get(k, 0.0) * v for k, v in self.means().items()) if self.counts else None
 
     def means(self) -> dict[str, float]:
         return {k: v / self.counts[k] for k, v in self.sums.items() if k}
