@@ -185,6 +185,7 @@ def test_point_groups_of_known_structures():
     assert len(point_group(rattled)) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_point_group_agrees_with_spglib(shared_data):
     spglib = pytest.importorskip("spglib")
     frames = read(shared_data / "mlearn_Si" / "train.xyz")

@@ -137,9 +137,7 @@ def split(
         chosen = _draw(units, strata, np.flatnonzero(pool), share, rng)
         if not len(chosen):
             raise DataError(
-                f"the {role} set would be empty: {int(pool.sum())} structures in {len(set(units[pool]))} {what} "
-                f"and split.{role}={fraction:g}; raise split.{role}, add data, give {role} files, or set "
-                f"split.{role}=0 to go without"
+                _empty(role, fraction, f"{int(pool.sum())} structures in {len(set(units[pool]))} {what}")
             )
         assigned[chosen] = role
     assigned[assigned == ""] = "train"
@@ -150,6 +148,13 @@ def split(
         )
     note = f"{'kept the split of the data; ' if official else ''}drawn by {settings.by}, seed {settings.seed}"
     return Split(**sets, note=f"{_sizes(sets)}; {note}")
+
+
+def _empty(role: str, fraction: float, available: str) -> str:
+    return (
+        f"the {role} set would be empty: {available} and split.{role}={fraction:g}; raise split.{role}, add data, "
+        f"give {role} files, or set split.{role}=0 to go without"
+    )
 
 
 def _sizes(sets: dict[str, IntArray]) -> str:
