@@ -14,7 +14,6 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
-from vesin import NeighborList
 
 __all__ = ["fingerprint", "neighbour_pairs", "twin_clusters", "twin_links"]
 
@@ -39,6 +38,9 @@ def neighbour_pairs(atoms: Atoms, cutoff: float, quantities: str = "ijd") -> lis
         ``i`` centres, ``j`` neighbours (n_pairs,), ``d`` distances (n_pairs,) [Å], ``D`` vectors
         ``r_j - r_i + S @ cell`` (n_pairs, 3) [Å].
     """
+    # Imported here because it loads torch, which reading a file does not need.
+    from vesin import NeighborList
+
     calculator = NeighborList(cutoff=cutoff, full_list=True)
     found = calculator.compute(
         points=np.ascontiguousarray(atoms.positions, dtype=np.float64),
