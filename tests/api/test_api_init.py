@@ -141,3 +141,20 @@ def test_survey_names_a_broken_structure():
         survey([good, bad])
     with pytest.raises(DataError, match="no structures"):
         survey([])
+
+
+def test_contradicted_stress_labels_are_to_be_detected(silicon_strain):
+    assert suggest(silicon_strain).data.stress_convention == "auto"
+    flipped = [
+        with_labels(a, energy=a.get_potential_energy(), forces=a.get_forces(), stress=-a.get_stress())
+        for a in silicon_strain
+    ]
+    assert suggest(flipped).data.stress_convention == "detect"
+
+
+@pytest.fixture(scope="module")
+def silicon_strain():
+    """Strained diamond silicon of the bundled data."""
+    from forgefield import datasets
+
+    return [a for a in datasets.load("silicon") if a.info["config_type"] == "diamond_strain"]

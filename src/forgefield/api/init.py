@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from forgefield.api.describe import allowed_values, flow_yaml
 from forgefield.api.survey import FARTHEST, Survey, survey
-from forgefield.data import read
+from forgefield.data import detect_conventions, get_stress, read
 from forgefield.descriptors import DESCRIPTORS
 from forgefield.errors import LabelError
 from forgefield.models import MODELS
@@ -98,7 +98,7 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
     given = LossSettings().weights()
     return {
         "title": f"{'-'.join(found.atoms_of)} potential",
-        "data": {"train": paths, "split": split},
+        "data": {"train": paths, "split": split, "stress_convention": suggest_convention(frames)},
         "descriptor": {
             "kind": "nep",
             "cutoff_radial": cutoff,
@@ -124,6 +124,13 @@ def seconds_per_epoch(found: Survey, n_train: int, batch_size: int, cutoff: floa
     pairs = max(n_train, 1) * found.n_atoms / found.n_structures * (found.neighbours(cutoff) + 1.0)
     per_step = SECONDS_PER_STEP * (1.0 + STEP_PER_ELEMENT * more)
     return steps * per_step + pairs * SECONDS_PER_PAIR * (1.0 + PAIR_PER_ELEMENT * more)
+
+
+def suggest_convention(frames: Sequence[Atoms]) -> str:
+    """Return ``detect`` where the data contradict the meaning of a stress label, else ``auto``."""
+    if not any(get_stress(atoms) is not None for atoms in frames):
+        return "auto"
+    return "detect" if detect_conventions(frames).contradictions else "auto"
 
 
 def suggest_cutoff(found: Survey) -> float:

@@ -46,6 +46,12 @@ def init(
     base = output.resolve().parent
     settings = suggest(frames, paths=[relative_to(path, base) for path in data])
     write_text(output, commented_yaml(settings))
+    if settings.data.stress_convention == "detect":
+        stdout().print(
+            "Stress labels contradict the energies, forces or symmetry of their own structures in some groups; "
+            "data.stress_convention is set to detect, which corrects them. See: forgefield inspect",
+            markup=False,
+        )
     stdout().print(
         f"Wrote {output} for {len(frames)} structures. Read it, then: forgefield train {output} -o run",
         markup=False,
