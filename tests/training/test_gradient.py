@@ -12,7 +12,7 @@ from test_loss import small_potential  # type: ignore[import-not-found]
 from forgefield.errors import CheckpointError, TrainingError
 from forgefield.training.batches import LabelledSet
 from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
-from forgefield.training.gradient import GradientSettings, GradientTrainer
+from forgefield.training.gradient import PATIENCE_WHEN_LOST, GradientSettings, GradientTrainer
 from forgefield.training.loss import Loss, LossSettings
 from forgefield.training.schedules import ScheduleSettings, learning_rate
 from forgefield.training.weights import LossWeights, WeightSettings
@@ -104,6 +104,21 @@ def test_divergence_stops_with_advice(frames: list[Atoms]) -> None:
         trainer.potential.model.weights[0].fill_(math.nan)
     with pytest.raises(TrainingError, match=r"training\.schedule\.start"):
         trainer.epoch()
+
+
+def test_a_collapse_returns_to_the_best_at_half_the_rate(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, epochs=40)
+    for _ in range(20):
+        trainer.epoch()
+    best = trainer.progress.best_score
+    with torch.no_grad():  # far away: small steps do not lead back
+        trainer.potential.model.weights[-1].fill_(1e3)
+    for _ in range(PATIENCE_WHEN_LOST):
+        trainer.epoch()
+    assert trainer.progress.rate_factor == 0.5
+    assert trainer.validate().score(["energy", "forces", "stress"]) == pytest.approx(best, abs=1e-9)
+    row = trainer.epoch()
+    assert row["learning_rate"] < 0.51 * trainer.settings.schedule.start
 
 
 def test_patience_stops_early(frames: list[Atoms]) -> None:

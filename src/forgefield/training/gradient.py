@@ -27,6 +27,12 @@ __all__ = ["GradientSettings", "GradientTrainer", "Row"]
 
 Row = dict[str, float | int | None]
 
+BLOWN_UP = 4.0
+"""Errors this many times the best ones, on (geometric) average over the properties: a collapse, not noise."""
+
+PATIENCE_WHEN_LOST = 4
+"""Epochs that a collapse may take to mend itself."""
+
 
 class GradientSettings(Schema):
     """Optimiser and its surroundings."""
@@ -52,6 +58,8 @@ class Progress:
     best_score: float = math.inf
     best_epoch: int = 0
     gradient_norm: float = 0.0
+    rate_factor: float = 1.0
+    lost_epochs: int = 0
     history: list[Row] = field(default_factory=list)
 
 
@@ -144,12 +152,12 @@ class GradientTrainer:
         row["loss_valid"] = valid_terms.weighted(current)
         p.history.append(row)
         self._keep_best(valid if len(self.valid) else errors)
+        self._rescue(valid if len(self.valid) else errors)
         return row
 
     def _rate(self) -> float:
-        return learning_rate(
-            self.settings.schedule, self.progress.step, self.steps_per_epoch, self.settings.epochs
-        )
+        p, s = self.progress, self.settings
+        return p.rate_factor * learning_rate(s.schedule, p.step, self.steps_per_epoch, s.epochs)
 
     def _batches(self) -> Iterator[list[int]]:
         order = self.sampler.permutation(len(self.train))
@@ -208,11 +216,25 @@ class GradientTrainer:
         return errors
 
     def _keep_best(self, errors: Errors) -> None:
-        used = [k for k, w in self.weights.given.items() if w > 0]
-        score = errors.score(used)
+        score = errors.score(self._used())
         if score < self.progress.best_score:
             self.progress.best_score, self.progress.best_epoch = score, self.progress.epoch
             self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
+
+    def _rescue(self, errors: Errors) -> None:
+        """Return to the best parameters at half the learning rate when the errors have blown up for good."""
+        p = self.progress
+        lost = errors.score(self._used()) > p.best_score + math.log(BLOWN_UP)
+        p.lost_epochs = p.lost_epochs + 1 if lost else 0
+        if p.lost_epochs < PATIENCE_WHEN_LOST:
+            return
+        self.use_best()
+        self.optimiser.state.clear()
+        p.lost_epochs, p.gradient_norm = 0, 0.0
+        p.rate_factor *= 0.5
+
+    def _used(self) -> list[str]:
+        return [k for k, w in self.weights.given.items() if w > 0]
 
     def _row(
         self, rate: float, current: Mapping[str, float], terms: _Means, errors: Errors, valid: Errors
