@@ -242,5 +242,6 @@ def _descend(
 def fingerprint(settings: RunSettings, data_hash: str) -> str:
     """Return what must be equal for a checkpoint to be continued: settings and data."""
     values = settings.model_dump(mode="json", exclude={"title", "threads"})
-    values["data"] = data_hash
+    paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
+    values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

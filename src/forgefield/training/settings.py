@@ -68,7 +68,12 @@ class RunSettings(Schema):
     ] = Field(default_factory=GradientSettings, description="optimiser")
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; none: all cores")
+    threads: int | None = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads; null: all cores. More than one pays for large batches only",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
