@@ -73,11 +73,11 @@ def test_weights_are_zero_where_labels_are_missing(alloy_frames):
 
 def test_epochs_fall_with_the_amount_of_data(alloy_frames, monkeypatch):
     found = survey(alloy_frames)
-    once = init.seconds_per_epoch(found, 19, 4, suggest_cutoff(found))
-    assert init.seconds_per_epoch(found, 38, 4, suggest_cutoff(found)) == pytest.approx(2 * once, rel=0.05)
-    valid = suggest(alloy_frames).data.split.valid
-    n_train = int(24 * (1 - valid))
-    seconds = init.seconds_per_epoch(found, n_train, 4, suggest_cutoff(found))
+    once = init.seconds_per_epoch(found, 20, 4, suggest_cutoff(found))
+    assert init.seconds_per_epoch(found, 40, 4, suggest_cutoff(found)) == pytest.approx(2 * once)
+    settings = suggest(alloy_frames)
+    n_train = int(24 * (1 - settings.data.split.valid))
+    seconds = init.seconds_per_epoch(found, n_train, settings.training.batch_size, suggest_cutoff(found))
     monkeypatch.setattr(init, "SECONDS", 100 * seconds)
     assert suggest(alloy_frames).training.epochs == 100
     monkeypatch.setattr(init, "SECONDS", seconds)

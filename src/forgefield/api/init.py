@@ -38,7 +38,9 @@ HIDDEN = (40,)
 SMALLEST_BATCH, LARGEST_BATCH = 4, 32
 """Structures per step: few, for they train best, unless there are so many that..."""
 STEPS_PER_EPOCH = 100
-"""... an epoch has more steps than this."""
+"""... an epoch has more steps than this, or..."""
+ATOMS_PER_STEP = 100
+"""... a step has fewer atoms than this."""
 SECONDS = 420.0
 """Time that training may take on one core of a 2024 processor: it decides the number of epochs..."""
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 1500
@@ -92,7 +94,8 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
         )
     split, n_train = _split(frames)
     cutoff = suggest_cutoff(found)
-    batch_size = min(max(math.ceil(n_train / STEPS_PER_EPOCH), SMALLEST_BATCH), LARGEST_BATCH)
+    wanted = max(n_train / STEPS_PER_EPOCH, ATOMS_PER_STEP * found.n_structures / found.n_atoms)
+    batch_size = min(max(math.ceil(wanted), SMALLEST_BATCH), LARGEST_BATCH)
     seconds = seconds_per_epoch(found, n_train, batch_size, cutoff)
     epochs = min(max(round(SECONDS / seconds), FEWEST_EPOCHS), MOST_EPOCHS)
     given = LossSettings().weights()
