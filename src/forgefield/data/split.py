@@ -202,7 +202,8 @@ def _draw(
 ) -> IntArray:
     """Draw whole units from each stratum until about `fraction` of it is taken.
 
-    What rounding leaves over in one stratum is carried to the next, so that the total is right as well.
+    What rounding leaves over in one stratum is carried to the next, so that the total is right as well. A stratum
+    that is due less than one structure gives none: rare environments are what training can spare least.
     """
     members: dict[int, list[int]] = {}
     for k in pool:
@@ -212,8 +213,10 @@ def _draw(
         by_stratum.setdefault(str(strata[inside[0]]), []).append(unit)
     chosen: list[int] = []
     carried = 0.0
-    order = sorted(by_stratum, key=lambda name: (-sum(len(members[u]) for u in by_stratum[name]), name))
-    for name in order:
+    sizes = {name: sum(len(members[u]) for u in those) for name, those in by_stratum.items()}
+    order = sorted(sizes, key=lambda name: (-sizes[name], name))
+    large = [name for name in order if fraction * sizes[name] >= 1.0]
+    for name in large or order:
         shuffled = [by_stratum[name][k] for k in rng.permutation(len(by_stratum[name]))]
         quota = fraction * sum(len(members[u]) for u in shuffled) + carried
         taken = 0

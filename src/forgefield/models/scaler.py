@@ -14,6 +14,10 @@ ScalingKind = Literal["whitened", "standard", "minmax", "none"]
 WHITENING_FLOOR = 0.1
 """Variances below this share of the largest are not amplified to one: they are noise, or will be after training."""
 
+REACH = 4.0
+"""No atom of the sample is farther from the mean than this, in scaled units. Rare environments (surfaces, defects)
+lie many standard deviations away; scaled by those alone they would sit where the neurons are saturated."""
+
 
 class FeatureScaler(nn.Module):
     """``q -> ((q - shift) * scale) @ mix``.
@@ -60,6 +64,7 @@ class FeatureScaler(nn.Module):
             shift, spread = low, high - low
         else:
             shift, spread = x.mean(dim=0), x.std(dim=0, correction=0)
+            spread = torch.maximum(spread, (x - shift).abs().amax(dim=0) / REACH)
         floor = 1e-3 * x.abs().amax(dim=0).clamp_min(1e-12)
         scale = torch.ones_like(spread) if kind == "none" else 1.0 / torch.maximum(spread, floor)
         self.shift.copy_(shift)
@@ -69,4 +74,5 @@ class FeatureScaler(nn.Module):
             y = (x - shift) * scale
             values, vectors = torch.linalg.eigh(y.T @ y / len(y))
             root = (values.clamp_min(0.0) + WHITENING_FLOOR * values[-1]).rsqrt()
-            self.mix.copy_((vectors * root) @ vectors.T)
+            farthest = (y @ vectors).abs().amax(dim=0).clamp_min(1e-12)
+            self.mix.copy_((vectors * torch.minimum(root, REACH / farthest)) @ vectors.T)

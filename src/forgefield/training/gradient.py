@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -44,6 +45,12 @@ class GradientSettings(Schema):
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam's moments")
     weight_decay: float = Field(0.05, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
     clip: float | None = Field(2.0, gt=0, description="largest gradient norm, in units of its running mean")
+    average: float = Field(
+        0.998,
+        ge=0,
+        lt=1,
+        description="memory per step of the running mean of the parameters that is validated and kept",
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 
@@ -95,6 +102,7 @@ class GradientTrainer:
         self.progress = Progress()
         self.sampler = np.random.default_rng(seed)
         self.best: dict[str, Tensor] = {}
+        self.average = [q.detach().clone() for q in potential.parameters()]
         self._boundary: tuple[dict[str, Tensor], str] | None = None
         optimiser = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
         self.optimiser: torch.optim.Optimizer = optimiser(
@@ -143,15 +151,15 @@ class GradientTrainer:
         for index in self._batches():
             rate = self._step(index, current, errors, terms)
         self.weights.end_of_epoch(terms.means())
-        valid, valid_terms = Errors(), _Means()
-        self.validate(valid, valid_terms)
-        p = self.progress
+        valid, valid_terms, p = Errors(), _Means(), self.progress
+        with self._averaged():
+            self.validate(valid, valid_terms)
+            self._keep_best(valid if len(self.valid) else errors, p.epoch + 1)
         p.epoch += 1
         p.seconds += time.monotonic() - start
         row = self._row(rate, current, terms, errors, valid)
         row["loss_valid"] = valid_terms.weighted(current)
         p.history.append(row)
-        self._keep_best(valid if len(self.valid) else errors)
         self._rescue(valid if len(self.valid) else errors)
         return row
 
@@ -181,6 +189,7 @@ class GradientTrainer:
         total.backward()  # type: ignore[no-untyped-call]
         self._clip(float(total.detach()))
         self.optimiser.step()
+        self._update_average()
         errors.add(parts.residuals)
         terms.add(float(total.detach()), {k: float(v.detach()) for k, v in parts.values.items()})
         return rate
@@ -215,10 +224,32 @@ class GradientTrainer:
                 terms.add(0.0, {k: float(v) for k, v in parts.values.items()})
         return errors
 
-    def _keep_best(self, errors: Errors) -> None:
+    def _update_average(self) -> None:
+        """Move the running mean; its memory grows from nothing, so that the start is forgotten."""
+        memory = min(self.settings.average, self.progress.step / (self.progress.step + 10))
+        with torch.no_grad():
+            for mean, parameter in zip(self.average, self.potential.parameters(), strict=True):
+                mean.lerp_(parameter, 1.0 - memory)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the running means in place of the parameters for a while."""
+        parameters = list(self.potential.parameters())
+        own = [q.detach().clone() for q in parameters]
+        with torch.no_grad():
+            for q, mean in zip(parameters, self.average, strict=True):
+                q.copy_(mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for q, value in zip(parameters, own, strict=True):
+                    q.copy_(value)
+
+    def _keep_best(self, errors: Errors, epoch: int) -> None:
         score = errors.score(self._used())
         if score < self.progress.best_score:
-            self.progress.best_score, self.progress.best_epoch = score, self.progress.epoch
+            self.progress.best_score, self.progress.best_epoch = score, epoch
             self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
 
     def _rescue(self, errors: Errors) -> None:
@@ -229,6 +260,7 @@ class GradientTrainer:
         if p.lost_epochs < PATIENCE_WHEN_LOST:
             return
         self.use_best()
+        self.average = [q.detach().clone() for q in self.potential.parameters()]
         self.optimiser.state.clear()
         p.lost_epochs, p.gradient_norm = 0, 0.0
         p.rate_factor *= 0.5
@@ -262,6 +294,7 @@ class GradientTrainer:
         """Return tensors and plain values that continue this run exactly."""
         tensors = {f"potential.{k}": v for k, v in self.potential.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"average.{i}": q for i, q in enumerate(self.average)}
         optimiser = self.optimiser.state_dict()["state"]
         for i, entries in optimiser.items():
             tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in entries.items()}
@@ -288,6 +321,8 @@ class GradientTrainer:
         """Continue where `state` was taken."""
         self.potential.load_state_dict(_part(tensors, "potential."))
         self.best = _part(tensors, "best.")
+        means = _part(tensors, "average.")
+        self.average = [means[str(i)] for i in range(len(means))]
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in _part(tensors, "optimiser.").items():
             index, _, name = key.partition(".")
