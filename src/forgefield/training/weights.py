@@ -14,7 +14,7 @@ __all__ = ["LossWeights", "WeightSettings"]
 
 Property = Literal["energy", "forces", "stress"]
 
-EARLY: dict[Property, float] = {"energy": 0.3, "stress": 0.3}
+EARLY: dict[Property, float] = {"energy": 0.1, "stress": 0.1}
 """Forces first: they say most of the energy surface while the learning rate is high."""
 
 
