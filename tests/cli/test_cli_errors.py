@@ -118,15 +118,22 @@ def test_overlapping_atoms_in_training_are_named(config, alloy_frames, tmp_path)
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_mixed_energy_references_are_reported(alloy_frames, tmp_path):
+def test_mixed_energy_references_stop_training(config, alloy_frames, tmp_path):
     frames = [a.copy() for a in alloy_frames]
     for k, (old, new) in enumerate(zip(alloy_frames, frames, strict=True)):
         shift = 100.0 * len(old) * (k // 4 % 2)
-        new.calc = type(old.calc)(new, energy=old.get_potential_energy() + shift, forces=old.get_forces())
+        labels = {**old.calc.results, "energy": old.get_potential_energy() + shift}
+        new.calc = type(old.calc)(new, **labels)
         new.info["config_type"] = "all"
     write(tmp_path / "mixed.xyz", frames, format="extxyz")
     found = json.loads(call("inspect", tmp_path / "mixed.xyz", "--json"))["findings"]
     assert "mixed-references" in [item["code"] for item in found]
+    data = f"data.train={tmp_path / 'mixed.xyz'}"
+    text = fails("train", config, "-o", tmp_path / "run", "--set", data)
+    assert "form two sets" in text
+    assert "data.accept: [mixed-references]" in text
+    call("train", config, "-o", tmp_path / "run", "--set", data, "--set", "data.accept=[mixed-references]")
+    assert (tmp_path / "run" / "potential.ff").exists()
 
 
 def test_structures_without_labels(run, alloy_frames, tmp_path):

@@ -136,6 +136,13 @@ def test_structure_weights_weight_the_mean(frames: list[Atoms]) -> None:
     assert value == pytest.approx((3 * squares[0] + squares[1]) / 4, rel=1e-12)
 
 
+def test_group_weights_multiply_those_of_the_structures(frames: list[Atoms]) -> None:
+    potential, _ = small_potential(frames)
+    frames[1].info.update(config_type="rare", weight=2.0)
+    data = LabelledSet(potential, frames[:2], {"rare": 3.0})
+    assert data.batch([0, 1], torch.float64).weights["forces"].tolist() == [1.0, 6.0]
+
+
 def test_errors_are_reported_in_meV_and_GPa(frames: list[Atoms]) -> None:
     potential, data = small_potential(frames)
     batch = data.batch(range(len(frames)), torch.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from forgefield.data import Finding
@@ -27,8 +27,14 @@ def report_form(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def refuse_errors(findings: Iterable[Finding]) -> None:
+def refuse_errors(findings: Iterable[Finding], accept: Collection[str] = ()) -> None:
     """Raise if the checks found what must not be trained on.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+    accept : collection of str
+        Codes the user vouches for.
 
     Raises
     ------
@@ -37,7 +43,7 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
     """
     lines = []
     for finding in findings:
-        if finding.severity == "error":
+        if finding.severity == "error" and finding.code not in accept:
             names = ", ".join(finding.structures[:MAX_NAMES])
             more = (
                 f" and {len(finding.structures) - MAX_NAMES} more"
@@ -46,7 +52,7 @@ def refuse_errors(findings: Iterable[Finding]) -> None:
             )
             lines.append(
                 f"{finding.message} ({names}{more}); correct the data, or leave these structures out with "
-                f"data.drop: [{finding.code}]"
+                f"data.drop: [{finding.code}]; if they are right as they are, data.accept: [{finding.code}]"
             )
     if lines:
         raise DataError("\n".join(lines))

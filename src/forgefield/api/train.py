@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from ase import Atoms
 
 from forgefield import data as ff_data
 from forgefield.api.estimate import MemoryEstimate, check_cutoff, estimate_memory
@@ -18,7 +19,7 @@ from forgefield.api.naming import naming
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
 from forgefield.descriptors import make_descriptor
-from forgefield.errors import CheckpointError, TrainingError
+from forgefield.errors import CheckpointError, ConfigError, TrainingError, did_you_mean
 from forgefield.evaluation import evaluate
 from forgefield.models import make_model
 from forgefield.models.file import save
@@ -158,9 +159,10 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     """Read the data and build the initialised potential."""
     dataset = ff_data.load(settings.data, weights=settings.loss.weights())
     listener.on_data(dataset)
-    refuse_errors(dataset.findings)
+    refuse_errors(dataset.findings, settings.data.accept)
     dtype = torch.float32 if settings.dtype == "float32" else torch.float64
     frames = {s: [dataset.frames[int(i)] for i in getattr(dataset.split, s)] for s in ("train", "valid")}
+    check_groups(settings.group_weights, dataset.frames)
     species = elements_of(dataset.frames)
     descriptor = make_descriptor(settings.descriptor, species)
     check_cutoff(descriptor, dataset.frames)
@@ -171,11 +173,19 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     potential = Potential(descriptor, model, dataset.references, exact_free_atom=exact).to_dtype(dtype)
     with naming(potential, dataset.frames):
         train_set, valid_set = (
-            LabelledSet(potential, frames["train"]),
-            LabelledSet(potential, frames["valid"]),
+            LabelledSet(potential, frames["train"], settings.group_weights),
+            LabelledSet(potential, frames["valid"], settings.group_weights),
         )
     initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
     return Prepared(dataset, potential, train_set, valid_set)
+
+
+def check_groups(weights: Mapping[str, float], frames: Sequence[Atoms]) -> None:
+    """Refuse weights of groups that no structure belongs to."""
+    groups = {ff_data.group_of(atoms) for atoms in frames}
+    for name in weights:
+        if name not in groups:
+            raise ConfigError(f"`group_weights` names the group {name!r}: {did_you_mean(name, groups)}")
 
 
 def _fit(

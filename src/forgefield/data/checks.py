@@ -333,7 +333,7 @@ def _references(frames: Sequence[Atoms]) -> Iterator[Finding]:
             f"{len(low)} and {len(high)} energies form two sets {gaps[place]:.2f} eV/atom apart, each no wider than "
             f"{spread:.2f} eV/atom: different references (code, pseudopotential, isolated-atom energy subtracted?)"
         )
-        yield _of("warning", "mixed-references", text, sorted(members[k] for k in odd))
+        yield _of("error", "mixed-references", text, sorted(members[k] for k in odd))
 
 
 def _notes(frames: Sequence[Atoms]) -> Iterator[Finding]:

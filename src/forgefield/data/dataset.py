@@ -67,6 +67,8 @@ class DataSettings(Schema):
     split : SplitSettings
     drop : list of str
         Codes of findings whose structures are left out, such as ``duplicate``.
+    accept : list of str
+        Codes of findings that would stop training, but are known to be fine in these data.
     exclude_groups : list of str
         Groups that are left out.
     max_force : float or None [eV/Å], > 0
@@ -86,6 +88,9 @@ class DataSettings(Schema):
     references: ReferenceSettings = Field(default_factory=ReferenceSettings, description="reference energies")
     split: SplitSettings = Field(default_factory=SplitSettings, description="how the data are divided")
     drop: list[str] = Field(default_factory=list, description="codes of findings to leave out")
+    accept: list[str] = Field(
+        default_factory=list, description="codes of grave findings to train in spite of"
+    )
     exclude_groups: list[str] = Field(default_factory=list, description="groups to leave out")
     max_force: float | None = Field(default=None, gt=0.0, description="largest force component [eV/Å]")
     max_energy: float | None = Field(default=None, gt=0.0, description="energy above the lowest [eV/atom]")
@@ -98,7 +103,7 @@ class DataSettings(Schema):
             parse_convention(value)
         return value
 
-    @field_validator("drop")
+    @field_validator("drop", "accept")
     @classmethod
     def _known_codes(cls, value: list[str]) -> list[str]:
         for code in value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forgefield.data import group_of
 from forgefield.graph import Graph, batch
 from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Potential
@@ -75,13 +76,19 @@ class LabelledSet:
         Gives elements, cutoffs and reference energies.
     frames : sequence of ase.Atoms
         With energy, forces and stress in ``atoms.calc.results`` where labelled.
+    group_weights : mapping of group to factor, optional
+        Multiplies the weights of the structures of a group (``info["config_type"]``).
     """
 
-    def __init__(self, potential: Potential, frames: Sequence[Atoms]) -> None:
+    def __init__(
+        self, potential: Potential, frames: Sequence[Atoms], group_weights: Mapping[str, float] | None = None
+    ) -> None:
+        factors = group_weights or {}
         references = dict(zip(potential.species, potential.references.tolist(), strict=True))
         self.graphs: list[Graph] = [potential.graph(atoms) for atoms in frames]
         self.labels = [
-            _labels(atoms, graph, references) for atoms, graph in zip(frames, self.graphs, strict=True)
+            _labels(atoms, graph, references, factors.get(group_of(atoms), 1.0))
+            for atoms, graph in zip(frames, self.graphs, strict=True)
         ]
         self.names = [str(a.info.get("name", f"structure {n}")) for n, a in enumerate(frames)]
 
@@ -152,7 +159,7 @@ class LabelledSet:
         )
 
 
-def _labels(atoms: Atoms, graph: Graph, references: dict[int, float]) -> Labels:
+def _labels(atoms: Atoms, graph: Graph, references: dict[int, float], factor: float) -> Labels:
     results = atoms.calc.results if atoms.calc is not None else {}
     energy = results.get("energy")
     if energy is not None:
@@ -160,7 +167,7 @@ def _labels(atoms: Atoms, graph: Graph, references: dict[int, float]) -> Labels:
     forces = results.get("forces")
     stress = results.get("stress")
     volume = float(graph.volumes[0])
-    weight = float(atoms.info.get("weight", 1.0))
+    weight = factor * float(atoms.info.get("weight", 1.0))
     strain = None if stress is None or np.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
     return Labels(
         energy=energy,

@@ -59,6 +59,9 @@ class RunSettings(Schema):
     loss: LossSettings = Field(
         default_factory=LossSettings, description="weights and normalisation of E, F, S"
     )
+    group_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="factor on the weights of all structures of a group (config_type)"
+    )
     weights: WeightSettings = Field(
         default_factory=WeightSettings, description="change of the weights in training"
     )
