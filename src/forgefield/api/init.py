@@ -34,14 +34,14 @@ BASIS_SIZE = 8
 L_MAX = 4
 FOUR_BODY = True
 FIVE_BODY = True
-HIDDEN = (50,)
+HIDDEN = (40,)
 SMALLEST_BATCH, LARGEST_BATCH = 4, 32
 """Structures per step: few, for they train best, unless there are so many that..."""
 STEPS_PER_EPOCH = 100
 """... an epoch has more steps than this, or..."""
 ATOMS_PER_STEP = 100
 """... a step has fewer atoms than this."""
-SECONDS = 450.0
+SECONDS = 180.0
 """Time that training may take on one core of a 2024 processor: it decides the number of epochs..."""
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 1500
 """... within these limits."""
@@ -116,7 +116,7 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
         },
         "model": {"kind": "network", "hidden": list(HIDDEN)},
         "loss": {name: weight if found.n_with[name] else 0.0 for name, weight in given.items()},
-        "training": {"kind": "adam", "epochs": epochs, "batch_size": batch_size},
+        "training": {"kind": "adamw", "epochs": epochs, "batch_size": batch_size},
     }
 
 

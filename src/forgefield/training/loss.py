@@ -38,9 +38,9 @@ class LossSettings(Schema):
         Shimamura et al. (paper 5), eq. 3: half; forces within a structure first; virial per atom.
     """
 
-    energy: float = Field(0.2, ge=0, description="weight of the energy term")
+    energy: float = Field(0.3, ge=0, description="weight of the energy term")
     forces: float = Field(1.0, ge=0, description="weight of the force term")
-    stress: float = Field(0.05, ge=0, description="weight of the stress (or virial) term")
+    stress: float = Field(0.1, ge=0, description="weight of the stress (or virial) term")
     normalisation: Normalisation = Field("relative", description="what the weights multiply; see above")
     error: Literal["mse", "mae", "huber"] = Field(
         "mse", description="mean square, mean absolute or Huber error"
