@@ -41,7 +41,7 @@ STEPS_PER_EPOCH = 100
 """... an epoch has more steps than this, or..."""
 ATOMS_PER_STEP = 100
 """... a step has fewer atoms than this."""
-SECONDS = 180.0
+SECONDS = 300.0
 """Time that training may take on one core of a 2024 processor: it decides the number of epochs..."""
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 1500
 """... within these limits."""
