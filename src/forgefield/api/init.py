@@ -116,7 +116,7 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str]) -> dict[st
         },
         "model": {"kind": "network", "hidden": list(HIDDEN)},
         "loss": {name: weight if found.n_with[name] else 0.0 for name, weight in given.items()},
-        "training": {"kind": "adamw", "epochs": epochs, "batch_size": batch_size},
+        "training": {"kind": "adam", "epochs": epochs, "batch_size": batch_size},
     }
 
 

@@ -38,12 +38,12 @@ PATIENCE_WHEN_LOST = 4
 class GradientSettings(Schema):
     """Optimiser and its surroundings."""
 
-    kind: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
+    kind: Literal["adam", "adamw"] = Field("adam", description="optimiser")
     epochs: int = Field(300, ge=1, le=1_000_000, description="passes over the training structures")
     batch_size: int = Field(4, ge=1, le=100_000, description="structures per step")
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings, description="learning rate")
     betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam's moments")
-    weight_decay: float = Field(0.05, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="decoupled (adamw) or L2 (adam) decay")
     clip: float | None = Field(2.0, gt=0, description="largest gradient norm, in units of its running mean")
     average: float = Field(
         0.998,

@@ -33,7 +33,7 @@ def _parse_training(values: Any) -> GradientSettings | LeastSquaresSettings:
         return values
     if not isinstance(values, Mapping):
         raise ConfigError(f"`training` must be a mapping of settings, got {values!r}")
-    kind = values.get("kind", "adamw")
+    kind = values.get("kind", "adam")
     if kind not in TRAINERS:
         raise ConfigError(f"`training.kind` is {kind!r}: {did_you_mean(str(kind), TRAINERS)}")
     return parse(TRAINERS[kind], values, where="training")
