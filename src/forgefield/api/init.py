@@ -35,19 +35,19 @@ L_MAX = 4
 FOUR_BODY = True
 FIVE_BODY = True
 HIDDEN = (40,)
-SMALLEST_BATCH, LARGEST_BATCH = 4, 32
+SMALLEST_BATCH, LARGEST_BATCH = 1, 32
 """Structures per step: few, for they train best, unless there are so many that..."""
 STEPS_PER_EPOCH = 100
 """... an epoch has more steps than this, or..."""
-ATOMS_PER_STEP = 100
+ATOMS_PER_STEP = 190
 """... a step has fewer atoms than this."""
 SECONDS = 300.0
 """Time that training may take on one core of a 2024 processor: it decides the number of epochs..."""
-FEWEST_EPOCHS, MOST_EPOCHS = 30, 1500
+FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
 """... within these limits."""
 SECONDS_PER_STEP, SECONDS_PER_PAIR = 6e-3, 1.2e-6
 """Cost of a step and of a neighbour, for one element; see `docs/accuracy.md`."""
-STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.15
+STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.6
 """Share that each further element adds to them."""
 VALID_FRACTION, FEWEST_VALID = 0.05, 8
 """Part of the structures for validation where the data bring no split of their own, and the least number."""
