@@ -46,7 +46,7 @@ SECONDS = 300.0
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
 """... within these limits."""
 SECONDS_PER_STEP, SECONDS_PER_PAIR = 6e-3, 1.2e-6
-"""Cost of a step and of a neighbour, for one element; see `docs/accuracy.md`."""
+"""Cost of a step and of a neighbour, for one element [s]: a rough model."""
 STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.6
 """Share that each further element adds to them."""
 VALID_FRACTION, FEWEST_VALID = 0.05, 8

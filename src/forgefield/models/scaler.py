@@ -15,8 +15,8 @@ WHITENING_FLOOR = 0.03
 """Variances below this share of the largest are not amplified to one: they are noise, or will be after training."""
 
 REACH = 2.0
-"""No atom of the sample is farther from the mean than this, in scaled units. Rare environments (surfaces, defects)
-lie many standard deviations away; scaled by those alone they would sit where the neurons are saturated."""
+"""No atom of the sample is farther from the mean than this, in scaled units. Rare environments (surfaces,
+defects) can lie many standard deviations away, where neurons scaled by those alone are close to saturation."""
 
 
 class FeatureScaler(nn.Module):
