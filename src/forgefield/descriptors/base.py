@@ -18,6 +18,7 @@ from forgefield.errors import ConfigError
 from forgefield.expansions import SphericalExpansion
 from forgefield.expansions import torch_backend as backend
 from forgefield.graph import build_graph
+from forgefield.stages import Stage, TorchArray, TorchStage
 
 __all__ = ["Descriptor", "DescriptorSettings", "species_numbers"]
 
@@ -44,7 +45,8 @@ def species_numbers(species: Sequence[str | int]) -> tuple[int, ...]:
 class Descriptor(nn.Module):
     """Invariant features of atomic neighbourhoods.
 
-    A subclass sets `expansions` and implements `invariants` and `feature_names`; forces, stress and training follow.
+    A subclass sets `expansions` and implements `features` and `feature_names`; forces, stress, training and compiled
+    kernels follow.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ class Descriptor(nn.Module):
         Atomic numbers, ascending.
     settings : DescriptorSettings
     expansions : tuple of SphericalExpansion
-        Stage one. Their coefficients are what `invariants` receives.
+        Stage one. Their coefficients are what `features` receives.
     """
 
     Settings: ClassVar[type[DescriptorSettings]]
@@ -98,6 +100,20 @@ class Descriptor(nn.Module):
         """Name of every feature, in order."""
 
     @abstractmethod
+    def features(self, stage: Stage, a: Sequence[Any]) -> Any:
+        """Return the features of an atom, in terms of the operations of `Stage`.
+
+        Parameters
+        ----------
+        stage : Stage
+        a : one Array per expansion
+            Coefficients: rows (channel, radial function), columns the harmonics.
+
+        Returns
+        -------
+        Array of n_features rows and one column
+        """
+
     def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:
         """Return the features of a block of atoms of one species.
 
@@ -111,6 +127,9 @@ class Descriptor(nn.Module):
         -------
         (n_atoms, n_features) tensor
         """
+        arrays = [TorchArray.of_coefficients(x) for x in a]
+        result: Tensor = self.features(TorchStage(species), arrays).features()
+        return result
 
     def compute(self, atoms: Atoms) -> NDArray[np.float64]:
         """Return the features of every atom, (n_atoms, n_features), in float64."""

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
 from forgefield.formulas.invariants import nep_invariants
 from forgefield.formulas.radial import nep_radial
+from forgefield.stages import Stage
 
 __all__ = ["NEP", "NEPRadial", "NEPSettings"]
 
@@ -125,14 +126,15 @@ class NEP(Descriptor):
         """Name the elements of the first two axes of the coefficients: centre species and neighbour species."""
         return [chemical_symbols[z] for z in self.species]
 
-    def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:
-        """Return the features of atoms of one species; see `Descriptor.invariants`."""
-        p = self.settings
-        coefficients = a[-1].flatten(1, 2)
+    def features(self, stage: Stage, a: Sequence[Any]) -> Any:
+        """Return the features; see `Descriptor.features`."""
+        radial, angular = a[0].columns(0, 1), a[-1]
         if self.shared:
-            radial, coefficients = coefficients[:, :, 0], coefficients[:, :, 1:]
-        else:
-            radial = a[0].flatten(1)
-        s = coefficients.permute(2, 0, 1) @ self.c_angular[species]
-        angular = nep_invariants(s, p.l_max, four_body=p.four_body, five_body=p.five_body)
-        return torch.cat([radial @ self.c_radial[species], *angular], dim=1)
+            angular = angular.columns(1, angular.shape[1])
+        s = stage.linear(self.c_angular, angular)
+        q = stage.map(self._angular_features, s)
+        return stage.join(stage.linear(self.c_radial, radial), q)
+
+    def _angular_features(self, s: Any) -> list[Any]:
+        p = self.settings
+        return nep_invariants(s, p.l_max, four_body=p.four_body, five_body=p.five_body)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-import torch
 from ase.data import chemical_symbols
 from pydantic import Field
-from torch import Tensor
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
 from forgefield.formulas.invariants import power_spectrum
 from forgefield.formulas.radial import chebyshev_series, so3_radial_coefficients
+from forgefield.stages import Stage
 
 __all__ = ["SO3", "SO3Radial", "SO3Settings"]
 
@@ -76,10 +76,6 @@ class SO3(Descriptor):
         channels = identity_channels(self.n_species) if resolved else tuple((float(z),) for z in self.species)
         radial = SO3Radial(p.cutoff, p.n_max, p.l_max, p.alpha)
         self.expansions = (SphericalExpansion(radial, p.cutoff, 0, p.l_max, channels),)
-        n = len(channels[0]) * p.n_max
-        self.register_buffer("pair_index", torch.triu_indices(n, n), persistent=False)
-
-    pair_index: Tensor
 
     @property
     def feature_names(self) -> list[str]:
@@ -87,11 +83,12 @@ class SO3(Descriptor):
         p = self.settings
         elements = [chemical_symbols[z] for z in self.species] if p.species_weighting == "resolved" else ["Z"]
         labels = [f"{e}{n}" for e in elements for n in range(1, p.n_max + 1)]
-        pairs = [f"{labels[i]} {labels[j]}" for i, j in self.pair_index.T.tolist()]
+        pairs = [f"{a} {b}" for a, b in itertools.combinations_with_replacement(labels, 2)]
         return [f"{pair} l{l}" for l in range(p.l_max + 1) for pair in pairs]
 
-    def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:  # noqa: ARG002 - same for every centre
-        """Return the features; see `Descriptor.invariants`."""
-        c = a[0].flatten(1, 2).permute(2, 0, 1)  # (m, n_atoms, channel and n)
-        left, right = c[..., self.pair_index[0]], c[..., self.pair_index[1]]
-        return torch.cat(power_spectrum(left, right, self.settings.l_max), dim=1)
+    def features(self, stage: Stage, a: Sequence[Any]) -> Any:
+        """Return the features; see `Descriptor.features`."""
+        return stage.join(stage.map_pairs(self._power_spectrum, a[0]))
+
+    def _power_spectrum(self, left: Any, right: Any) -> list[Any]:
+        return power_spectrum(left, right, self.settings.l_max)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from forgefield.config import Schema
+from forgefield.stages import Stage, TorchArray, TorchStage
 
 __all__ = ["Model", "ModelSettings"]
 
@@ -37,8 +38,22 @@ class Model(nn.Module):
         self.settings = settings
 
     @abstractmethod
+    def energy(self, stage: Stage, features: Any) -> Any:
+        """Return the atomic energy in the model's own unit, in terms of the operations of `Stage`.
+
+        Parameters
+        ----------
+        stage : Stage
+        features : Array
+            Scaled features, one column.
+
+        Returns
+        -------
+        Array of one row and one column
+        """
+
     def forward(self, features: Tensor, species: int) -> Tensor:
-        """Return the atomic energies in the model's own unit.
+        """Return the atomic energies of a block of atoms.
 
         Parameters
         ----------
@@ -51,6 +66,8 @@ class Model(nn.Module):
         -------
         (n_atoms,) tensor
         """
+        result: Tensor = self.energy(TorchStage(species), TorchArray.of_features(features)).features()
+        return result[:, 0]
 
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from forgefield.models.base import Model, ModelSettings
+from forgefield.stages import Stage
 
 __all__ = ["Linear", "LinearSettings"]
 
@@ -31,9 +32,9 @@ class Linear(Model):
         self.weight = nn.Parameter(torch.zeros(n_species, n_features))
         self.bias = nn.Parameter(torch.zeros(n_species))
 
-    def forward(self, features: Tensor, species: int) -> Tensor:
-        """Return the atomic energies; see `Model.forward`."""
-        return features @ self.weight[species] + self.bias[species]
+    def energy(self, stage: Stage, features: Any) -> Any:
+        """Return the atomic energy; see `Model.energy`."""
+        return stage.linear(self.weight, features, self.bias)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw small normal weights."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from forgefield.formulas.activations import ACTIVATIONS
 from forgefield.models.base import Model, ModelSettings
+from forgefield.stages import Stage
 
 __all__ = ["Network", "NetworkSettings"]
 
@@ -42,16 +43,16 @@ class Network(Model):
         self.biases = nn.ParameterList(torch.empty(n_species, o) for _, o in pairs)
         self.reset_parameters()
 
-    def forward(self, features: Tensor, species: int) -> Tensor:
-        """Return the atomic energies; see `Model.forward`."""
+    def energy(self, stage: Stage, features: Any) -> Any:
+        """Return the atomic energy; see `Model.energy`."""
         activation = ACTIVATIONS[self.settings.activation]
         x = features
         last = len(self.weights) - 1
         for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.addmm(bias[species], x, weight[species])
+            x = stage.linear(weight, x, bias)
             if n < last:
-                x = activation(x)
-        return x[:, 0]
+                x = stage.map(lambda v: [activation(v[0])], x)
+        return x
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights: normal with variance 1 / fan-in, spread biases, a quiet output layer."""
