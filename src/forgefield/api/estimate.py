@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,10 +63,8 @@ def estimate_memory(
     pairs_per_structure = sorted((sum(p.neighbours.size for p in g.pairs) for g in data.graphs), reverse=True)
     atoms = sum(sorted((g.n_atoms for g in data.graphs), reverse=True)[:batch_size])
     pairs = sum(pairs_per_structure[:batch_size])
-    per_pair = max(
-        4 * e.n_harmonics + 2 * e.radial.n_radial * e.n_channels + 8 for e in descriptor.expansions
-    )
-    per_atom = sum(e.n_channels * e.radial.n_radial * e.n_harmonics for e in descriptor.expansions)
+    per_pair = max(e.numbers_per_pair for e in descriptor.expansions)
+    per_atom = sum(math.prod(e.shape) for e in descriptor.expansions)
     work = 2 * per_pair * pairs + 24 * (per_atom + descriptor.n_features) * atoms
     found = sum(max(int(p.counts.sum()) for p in g.pairs) for g in data.graphs)
     return MemoryEstimate(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from forgefield.config import Schema, parse
 from forgefield.errors import ConfigError
-from forgefield.expansions import SphericalExpansion
+from forgefield.expansions import Expansion
 from forgefield.expansions import torch_backend as backend
 from forgefield.graph import build_graph
 from forgefield.stages import Stage, TorchArray, TorchStage
@@ -60,12 +60,12 @@ class Descriptor(nn.Module):
     species : tuple of int
         Atomic numbers, ascending.
     settings : DescriptorSettings
-    expansions : tuple of SphericalExpansion
+    expansions : tuple of Expansion
         Stage one. Their coefficients are what `features` receives.
     """
 
     Settings: ClassVar[type[DescriptorSettings]]
-    expansions: tuple[SphericalExpansion, ...]
+    expansions: tuple[Expansion, ...]
 
     def __init__(
         self,
@@ -137,10 +137,11 @@ class Descriptor(nn.Module):
         dtype = next((p.dtype for p in self.parameters()), torch.float64)
         with torch.no_grad():
             a = []
+            centres = torch.from_numpy(graph.species)
             for expansion, pairs in zip(self.expansions, graph.pairs, strict=True):
                 neighbour_species = torch.from_numpy(graph.species[pairs.neighbours])
                 vectors = torch.from_numpy(pairs.vectors).to(dtype)
-                a.append(backend.expand(expansion, vectors, neighbour_species))
+                a.append(backend.expand(expansion, vectors, neighbour_species, centres))
             features = np.empty((graph.n_atoms, self.n_features))
             for index in np.unique(graph.species):
                 rows = np.flatnonzero(graph.species == index)

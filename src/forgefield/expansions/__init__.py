@@ -1,11 +1,13 @@
-"""Stage one of every descriptor: the expansion of the neighbourhood, linear in the neighbours.
+"""Stage one of every descriptor: the expansion of the neighbourhood, a sum over neighbours.
 
-``A_i[c, k, m] = sum over neighbours j of w_c(species_j) R_k(r_ij) Y_m(r_ij)``
+``A_i[c, k, m] = sum over neighbours j of w_c(species_j) R_k(r_ij) Y_m(r_ij)`` for the spherical kind.
 
-`spherical.py` says what is expanded; `numpy_backend.py` and `torch_backend.py` evaluate it, its transpose (VJP, gives
-``dE/dr_ij``) and its directional derivative (JVP, gives the gradient of a force loss) behind one signature.
+`base.py` says what an expansion is; each kind has a file that says what it sums (`spherical.py`).
+`numpy_backend.py` and `torch_backend.py` evaluate every kind, its transpose (VJP, gives ``dE/dr_ij``) and its
+directional derivative (JVP, gives the gradient of a force loss) behind one signature.
 """
 
+from forgefield.expansions.base import Expansion
 from forgefield.expansions.spherical import RadialBasis, SphericalExpansion
 
-__all__ = ["RadialBasis", "SphericalExpansion"]
+__all__ = ["Expansion", "RadialBasis", "SphericalExpansion"]

@@ -69,6 +69,11 @@ class SphericalExpansion:
         return len(self.channels[0])
 
     @property
+    def n_species(self) -> int:
+        """Elements of neighbours."""
+        return len(self.channels)
+
+    @property
     def n_harmonics(self) -> int:
         """Components (l, m) kept."""
         return (self.l_max + 1) ** 2 - self.l_min**2
@@ -77,6 +82,11 @@ class SphericalExpansion:
     def shape(self) -> tuple[int, int, int]:
         """Shape of A for one atom: (n_channels, n_radial, n_harmonics)."""
         return self.n_channels, self.radial.n_radial, self.n_harmonics
+
+    @property
+    def numbers_per_pair(self) -> int:
+        """Basis values and derivatives of a pair."""
+        return 4 * self.n_harmonics + 2 * self.radial.n_radial * self.n_channels + 8
 
     @property
     def channel_weights(self) -> NDArray[np.float64]:

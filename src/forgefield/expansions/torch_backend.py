@@ -1,145 +1,102 @@
-"""The expansion on torch, any device: one `autograd.Function` whose backward is the VJP and double backward the JVP.
+"""The expansions on torch, any device: one `autograd.Function` whose backward is the VJP and double backward the JVP.
 
 Nothing of size pairs x features is kept: a call holds the basis values of its pairs while it runs and the graph of
 autograd holds only the vectors, so memory grows with the pairs of a batch, not with the features.
+
+Each kind of expansion has a module with the functions of `TorchKind`; a new kind is one such module and one line in
+`KINDS`. `expand` and `pull_back` here make them differentiable.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from forgefield.expansions.spherical import SphericalExpansion, split_duals
-from forgefield.formulas.dual import Dual
+from forgefield.expansions import torch_spherical
+from forgefield.expansions.base import Expansion
+from forgefield.expansions.spherical import SphericalExpansion
 
-__all__ = ["Geometry", "expand", "forward", "geometry", "jvp", "pull_back", "vjp"]
+__all__ = ["expand", "forward", "geometry", "jvp", "pull_back", "vjp"]
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Basis values and derivatives of every pair of a batch.
+class TorchKind(Protocol):
+    """What the module of a kind offers.
 
-    Attributes
-    ----------
-    weights : (n_channels, n_atoms, width) or None
-        Channel weights; None where there is one channel of weight 1.
-    unit : (3, n_atoms, width)
-    inverse : (n_atoms, width) [1/Å]
-    radial, radial_slope : (n_functions, n_atoms, width)
-    angular : (n_harmonics, n_atoms, width)
-    angular_slope : (3, n_harmonics, n_atoms, width)
-        Derivatives with respect to the components of the unit vector.
+    ``geometry(expansion, vectors, neighbour_species, centre_species)`` prepares what the others need (`g`, in the
+    kind's own form); ``second_derivative`` is the gradient of ``<A_bar, J(vectors) direction>`` with respect to the
+    vectors. Shapes as for the functions below.
     """
 
-    weights: Tensor | None
-    unit: Tensor
-    inverse: Tensor
-    radial: Tensor
-    radial_slope: Tensor
-    angular: Tensor
-    angular_slope: Tensor
+    def geometry(
+        self, expansion: Any, vectors: Tensor, neighbour_species: Tensor, centre_species: Tensor
+    ) -> Any: ...
+
+    def forward(self, expansion: Any, g: Any) -> Tensor: ...
+
+    def vjp(self, expansion: Any, g: Any, a_bar: Tensor) -> Tensor: ...
+
+    def jvp(self, expansion: Any, g: Any, tangent: Tensor) -> Tensor: ...
+
+    def second_derivative(
+        self,
+        expansion: Any,
+        vectors: Tensor,
+        neighbour_species: Tensor,
+        centre_species: Tensor,
+        a_bar: Tensor,
+        direction: Tensor,
+    ) -> Tensor: ...
 
 
-def geometry(expansion: SphericalExpansion, vectors: Tensor, neighbour_species: Tensor) -> Geometry:
-    """Evaluate the basis.
+KINDS: dict[type, TorchKind] = {
+    SphericalExpansion: torch_spherical,
+}
+
+
+def _kind(expansion: Expansion) -> TorchKind:
+    return KINDS[type(expansion)]
+
+
+def _centres(vectors: Tensor, centre_species: Tensor | None) -> Tensor:
+    if centre_species is None:
+        return torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
+    return centre_species
+
+
+def geometry(
+    expansion: Expansion, vectors: Tensor, neighbour_species: Tensor, centre_species: Tensor | None = None
+) -> Any:
+    """Return what `forward`, `vjp` and `jvp` need of the pairs, in the form of this kind of expansion.
 
     Parameters
     ----------
-    expansion : SphericalExpansion
+    expansion : Expansion
     vectors : (n_atoms, width, 3) tensor [Å]
         Padded rows of ``r_ij``.
     neighbour_species : (n_atoms, width) int tensor
+    centre_species : (n_atoms,) int tensor, optional
+        Zero where absent.
     """
-    components = vectors.movedim(-1, 0).contiguous()
-    r = (components * components).sum(dim=0).sqrt()
-    inverse = 1.0 / r
-    unit = components * inverse
-    zero = torch.zeros_like(r)
-    values, slopes = split_duals(expansion.radial(Dual(r, torch.ones_like(r))), zero, zero)
-    axes = torch.eye(3, dtype=r.dtype, device=r.device).reshape(3, 3, 1, 1)
-    harmonics = expansion.angular(*(Dual(unit[a], axes[a]) for a in range(3)))
-    none = torch.zeros((3, 1, 1), dtype=r.dtype, device=r.device)
-    angular, angular_slope = split_duals(harmonics, zero, none)
-    return Geometry(
-        weights=_channel_weights(expansion, neighbour_species, r.dtype),
-        unit=unit,
-        inverse=inverse,
-        radial=torch.stack(values),
-        radial_slope=torch.stack(slopes),
-        angular=torch.stack(angular),
-        angular_slope=torch.stack([t.expand(3, *r.shape) for t in angular_slope], dim=1),
-    )
+    centres = _centres(vectors, centre_species)
+    return _kind(expansion).geometry(expansion, vectors, neighbour_species, centres)
 
 
-def _channel_weights(
-    expansion: SphericalExpansion, neighbour_species: Tensor, dtype: torch.dtype
-) -> Tensor | None:
-    if expansion.channels == ((1.0,),):
-        return None
-    table = torch.as_tensor(expansion.channel_weights, dtype=dtype, device=neighbour_species.device)
-    return table[neighbour_species].movedim(-1, 0).contiguous()
-
-
-def _weighted(weights: Tensor | None, radial: Tensor) -> Tensor:
-    """Return w_c R_k as (n_channels * n_functions, n_atoms, width)."""
-    if weights is None:
-        return radial
-    return (weights[:, None] * radial[None]).flatten(0, 1)
-
-
-def _contract(expansion: SphericalExpansion, g: Geometry, radial: Tensor, angular: Tensor) -> Tensor:
-    """Sum over neighbours: (n_atoms, n_channels, n_radial, n_harmonics)."""
-    blocks = []
-    n_atoms = radial.shape[1]
-    for k, m in expansion.radial_blocks():
-        left = _weighted(g.weights, radial[k]).transpose(0, 1)  # (n_atoms, c k, width)
-        right = angular[m].permute(1, 2, 0)  # (n_atoms, width, m)
-        product = torch.bmm(left, right)
-        blocks.append(
-            product.reshape(n_atoms, expansion.n_channels, expansion.radial.n_radial, right.shape[-1])
-        )
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-1)
-
-
-def forward(expansion: SphericalExpansion, g: Geometry) -> Tensor:
+def forward(expansion: Expansion, g: Any) -> Tensor:
     """Return A of shape (n_atoms, n_channels, n_radial, n_harmonics)."""
-    return _contract(expansion, g, g.radial, g.angular)
+    return _kind(expansion).forward(expansion, g)
 
 
-def vjp(expansion: SphericalExpansion, g: Geometry, a_bar: Tensor) -> Tensor:
+def vjp(expansion: Expansion, g: Any, a_bar: Tensor) -> Tensor:
     """Return ``g_ij = sum A_bar dA_i/dr_ij``, (n_atoms, width, 3)."""
-    along: Tensor | float = 0.0
-    angular_bar = []
-    for k, m in expansion.radial_blocks():
-        bar = a_bar[..., m].flatten(1, 2)  # (n_atoms, c k, m)
-        weighted = _weighted(g.weights, g.radial[k]).transpose(0, 1)
-        angular_bar.append(torch.bmm(bar.transpose(1, 2), weighted))  # (n_atoms, m, width)
-        radial_bar = torch.bmm(bar, g.angular[m].transpose(0, 1))  # (n_atoms, c k, width)
-        slope = _weighted(g.weights, g.radial_slope[k]).transpose(0, 1)
-        along = along + (radial_bar * slope).sum(dim=1)
-    bar_m = (angular_bar[0] if len(angular_bar) == 1 else torch.cat(angular_bar, dim=1)).transpose(0, 1)
-    # A loop that adds in place stays in cache; one product over all harmonics would not.
-    unit_bar = g.angular_slope[:, 0] * bar_m[0]
-    for i in range(1, len(bar_m)):
-        unit_bar.addcmul_(g.angular_slope[:, i], bar_m[i])
-    across = (unit_bar - g.unit * (g.unit * unit_bar).sum(dim=0)) * g.inverse
-    return torch.addcmul(across, g.unit, along).movedim(0, -1)  # type: ignore[arg-type]
+    return _kind(expansion).vjp(expansion, g, a_bar)
 
 
-def jvp(expansion: SphericalExpansion, g: Geometry, tangent: Tensor) -> Tensor:
+def jvp(expansion: Expansion, g: Any, tangent: Tensor) -> Tensor:
     """Return the change of A, shaped like A, for a change `tangent` (n_atoms, width, 3) of the vectors."""
-    change = tangent.movedim(-1, 0)
-    r_dot = (g.unit * change).sum(dim=0)
-    unit_dot = (change - g.unit * r_dot) * g.inverse
-    angular_dot = g.angular_slope[0] * unit_dot[0]
-    angular_dot.addcmul_(g.angular_slope[1], unit_dot[1]).addcmul_(g.angular_slope[2], unit_dot[2])
-    return _contract(expansion, g, g.radial_slope * r_dot, g.angular) + _contract(
-        expansion, g, g.radial, angular_dot
-    )
+    return _kind(expansion).jvp(expansion, g, tangent)
 
 
 class _Expand(Function):
@@ -147,18 +104,19 @@ class _Expand(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, neighbour_species: Tensor, expansion: SphericalExpansion
+        ctx: Any, vectors: Tensor, neighbour_species: Tensor, centre_species: Tensor, expansion: Expansion
     ) -> Tensor:
-        ctx.save_for_backward(vectors, neighbour_species)
+        ctx.save_for_backward(vectors, neighbour_species, centre_species)
         ctx.expansion = expansion
-        return forward(expansion, geometry(expansion, vectors, neighbour_species))
+        return forward(expansion, geometry(expansion, vectors, neighbour_species, centre_species))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, None]:
-        vectors, neighbour_species = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, None, None, None]:
+        vectors, neighbours, centres = ctx.saved_tensors
         if not ctx.needs_input_grad[0]:
-            return None, None, None
-        return pull_back(ctx.expansion, vectors, neighbour_species, grad_outputs[0]), None, None
+            return None, None, None, None
+        gradient = pull_back(ctx.expansion, vectors, neighbours, grad_outputs[0], centre_species=centres)
+        return gradient, None, None, None
 
 
 class _PullBack(Function):
@@ -170,29 +128,32 @@ class _PullBack(Function):
         vectors: Tensor,
         a_bar: Tensor,
         neighbour_species: Tensor,
-        expansion: SphericalExpansion,
-        basis: Geometry | None,
+        centre_species: Tensor,
+        expansion: Expansion,
+        basis: Any,
     ) -> Tensor:
-        ctx.save_for_backward(vectors, a_bar, neighbour_species)
+        ctx.save_for_backward(vectors, a_bar, neighbour_species, centre_species)
         ctx.expansion = expansion
         # Kept for the JVP of the same step; evaluating the basis costs more than the two products.
-        ctx.geometry = basis or geometry(expansion, vectors, neighbour_species)
+        ctx.geometry = basis or geometry(expansion, vectors, neighbour_species, centre_species)
         return vjp(expansion, ctx.geometry, a_bar)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        vectors, a_bar, neighbour_species = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        vectors, a_bar, neighbours, centres = ctx.saved_tensors
         grad = grad_outputs[0]
         by_vectors = by_a_bar = None
         with torch.no_grad():
             if ctx.needs_input_grad[0]:
-                by_vectors = _second_derivative(ctx.expansion, vectors, neighbour_species, a_bar, grad)
+                by_vectors = _kind(ctx.expansion).second_derivative(
+                    ctx.expansion, vectors, neighbours, centres, a_bar, grad
+                )
             if ctx.needs_input_grad[1]:
                 by_a_bar = jvp(ctx.expansion, ctx.geometry, grad)
         if torch.is_grad_enabled():  # somebody asked for a graph of this derivative
             by_vectors = _NotFurther.apply(by_vectors, vectors, a_bar, grad)  # type: ignore[no-untyped-call]
             by_a_bar = _NotFurther.apply(by_a_bar, vectors, a_bar, grad)  # type: ignore[no-untyped-call]
-        return by_vectors, by_a_bar, None, None, None
+        return by_vectors, by_a_bar, None, None, None, None
 
 
 class _NotFurther(Function):
@@ -207,46 +168,25 @@ class _NotFurther(Function):
         raise RuntimeError("an expansion has first and second derivatives only; a third was asked for")
 
 
-def _second_derivative(
-    expansion: SphericalExpansion,
-    vectors: Tensor,
-    neighbour_species: Tensor,
-    a_bar: Tensor,
-    direction: Tensor,
+def expand(
+    expansion: Expansion, vectors: Tensor, neighbour_species: Tensor, centre_species: Tensor | None = None
 ) -> Tensor:
-    """Return d/dvectors of ``<A_bar, J(vectors) direction>``: the formulas under autograd, twice."""
-    with torch.enable_grad():
-        x = vectors.detach().requires_grad_()
-        components = x.movedim(-1, 0)
-        r = (components * components).sum(dim=0).sqrt()
-        unit = components / r
-        zero = torch.zeros_like(r)
-        radial = torch.stack([zero + v for v in expansion.radial(r)])
-        angular = torch.stack([zero + v for v in expansion.angular(unit[0], unit[1], unit[2])])
-        weights = _channel_weights(expansion, neighbour_species, r.dtype)
-        nothing = Geometry(weights, unit, r, radial, radial, angular, angular)
-        a = _contract(expansion, nothing, radial, angular)
-        (first,) = torch.autograd.grad((a * a_bar).sum(), x, create_graph=True)
-        if not first.requires_grad:  # A is linear in the vectors
-            return torch.zeros_like(x)
-        (second,) = torch.autograd.grad((first * direction).sum(), x)
-    return second
-
-
-def expand(expansion: SphericalExpansion, vectors: Tensor, neighbour_species: Tensor) -> Tensor:
     """Return A, differentiable twice with respect to `vectors`; a third derivative raises."""
-    return _Expand.apply(vectors, neighbour_species, expansion)  # type: ignore[no-any-return, no-untyped-call]
+    centres = _centres(vectors, centre_species)
+    return _Expand.apply(vectors, neighbour_species, centres, expansion)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def pull_back(
-    expansion: SphericalExpansion,
+    expansion: Expansion,
     vectors: Tensor,
     neighbour_species: Tensor,
     a_bar: Tensor,
-    basis: Geometry | None = None,
+    basis: Any = None,
+    centre_species: Tensor | None = None,
 ) -> Tensor:
     """Return the edge gradients ``g_ij`` for ``A_bar = dE/dA``, differentiable once (that is force training).
 
     `basis` may hand over the `geometry` of the same vectors if it is at hand already.
     """
-    return _PullBack.apply(vectors, a_bar, neighbour_species, expansion, basis)  # type: ignore[no-any-return, no-untyped-call]
+    centres = _centres(vectors, centre_species)
+    return _PullBack.apply(vectors, a_bar, neighbour_species, centres, expansion, basis)  # type: ignore[no-any-return, no-untyped-call]

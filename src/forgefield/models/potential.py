@@ -216,7 +216,7 @@ class Potential(nn.Module):
         """Return atomic energies (n_atoms,) and ``g_ij`` (n_atoms, width, 3) of each list of pairs."""
         with torch.no_grad():
             bases = [
-                backend.geometry(e, p.vectors, p.species)
+                backend.geometry(e, p.vectors, p.species, graph.species)
                 for e, p in zip(self.descriptor.expansions, graph.pairs, strict=True)
             ]
             a = [backend.forward(e, b) for e, b in zip(self.descriptor.expansions, bases, strict=True)]
@@ -226,7 +226,7 @@ class Potential(nn.Module):
             energies = self.model_energies(a, graph)
             a_bars = torch.autograd.grad(energies.sum(), a, create_graph=training)
         gradients = [
-            backend.pull_back(e, p.vectors, p.species, a_bar, b)
+            backend.pull_back(e, p.vectors, p.species, a_bar, b, graph.species)
             for e, p, a_bar, b in zip(self.descriptor.expansions, graph.pairs, a_bars, bases, strict=True)
         ]
         return (energies if training else energies.detach()), gradients

@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.expansions import SphericalExpansion, numpy_backend, torch_backend
+from forgefield.expansions import Expansion, numpy_backend, torch_backend
 from forgefield.models import file
 from forgefield.models.potential import Potential
 from forgefield.testing import tolerances as tol
@@ -32,7 +32,7 @@ IntArray = NDArray[np.int64]
 
 
 def random_pairs(
-    expansion: SphericalExpansion, n_atoms: int, width: int, rng: np.random.Generator
+    expansion: Expansion, n_atoms: int, width: int, rng: np.random.Generator
 ) -> tuple[FloatArray, IntArray]:
     """Return vectors (n_atoms, width, 3) [Å] around, inside and beyond the cutoff, and species (n_atoms, width)."""
     directions = rng.standard_normal((n_atoms, width, 3))
@@ -40,26 +40,30 @@ def random_pairs(
     lengths = expansion.cutoff * rng.uniform(0.25, 0.95, (n_atoms, width, 1))
     vectors = directions * lengths
     vectors[-1, -1] = [2.0 * expansion.cutoff, 0.0, 0.0]  # what padding looks like
-    return vectors, rng.integers(0, len(expansion.channels), (n_atoms, width))
+    return vectors, rng.integers(0, expansion.n_species, (n_atoms, width))
 
 
-def measure_backend(expansion: SphericalExpansion, n_atoms: int = 3, width: int = 5) -> Measurements:
+def measure_backend(expansion: Expansion, n_atoms: int = 3, width: int = 5) -> Measurements:
     """Compare the torch backend with NumPy: values, transpose and directional derivative."""
     rng = np.random.default_rng(5)
     vectors, species = random_pairs(expansion, n_atoms, width, rng)
     a_bar = rng.standard_normal((n_atoms, *expansion.shape))
     tangent = rng.standard_normal(vectors.shape)
-    x, s = torch.from_numpy(vectors), torch.from_numpy(species)
-    g = torch_backend.geometry(expansion, x, s)
+    centres = np.arange(n_atoms) % expansion.n_species
+    x, s, c = (torch.from_numpy(v) for v in (vectors, species, centres))
+    g = torch_backend.geometry(expansion, x, s, c)
     pairs = {
-        "values": (torch_backend.forward(expansion, g), numpy_backend.forward(expansion, vectors, species)),
+        "values": (
+            torch_backend.forward(expansion, g),
+            numpy_backend.forward(expansion, vectors, species, centres),
+        ),
         "VJP": (
             torch_backend.vjp(expansion, g, torch.from_numpy(a_bar)),
-            numpy_backend.vjp(expansion, vectors, species, a_bar),
+            numpy_backend.vjp(expansion, vectors, species, a_bar, centres),
         ),
         "JVP": (
             torch_backend.jvp(expansion, g, torch.from_numpy(tangent)),
-            numpy_backend.jvp(expansion, vectors, species, tangent),
+            numpy_backend.jvp(expansion, vectors, species, tangent, centres),
         ),
     }
     for name, (got, expected) in pairs.items():
@@ -69,19 +73,19 @@ def measure_backend(expansion: SphericalExpansion, n_atoms: int = 3, width: int 
     yield Measurement("VJP as the transpose of the JVP", adjoint, 1e3 * tol.BACKEND)
 
 
-def measure_derivatives(expansion: SphericalExpansion) -> Measurements:
+def measure_derivatives(expansion: Expansion) -> Measurements:
     """Compare first and second derivatives of the torch backend with finite differences."""
     rng = np.random.default_rng(6)
     vectors, species = random_pairs(expansion, 2, 3, rng)
     x = torch.from_numpy(vectors).requires_grad_()
-    s = torch.from_numpy(species)
+    s, centres = torch.from_numpy(species), torch.arange(2) % expansion.n_species
     a_bar = torch.from_numpy(rng.standard_normal((2, *expansion.shape))).requires_grad_()
 
     def values(v: torch.Tensor) -> torch.Tensor:
-        return torch_backend.expand(expansion, v, s)
+        return torch_backend.expand(expansion, v, s, centres)
 
     def gradients(v: torch.Tensor, bar: torch.Tensor) -> torch.Tensor:
-        return torch_backend.pull_back(expansion, v, s, bar)
+        return torch_backend.pull_back(expansion, v, s, bar, centre_species=centres)
 
     settings: dict[str, Any] = {
         "eps": 1e-5,

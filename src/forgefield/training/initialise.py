@@ -25,7 +25,7 @@ def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) ->
         graph = data.batch([i], potential.dtype, potential.device).graph
         with torch.no_grad():
             a = [
-                backend.expand(e, p.vectors, p.species)
+                backend.expand(e, p.vectors, p.species, graph.species)
                 for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=True)
             ]
             yield from potential.features(a, graph)

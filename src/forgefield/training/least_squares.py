@@ -71,7 +71,7 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
     )
     n_features, n_species = descriptor.n_features, descriptor.n_species
     bases = [
-        backend.geometry(e, p.vectors, p.species)
+        backend.geometry(e, p.vectors, p.species, graph.species)
         for e, p in zip(descriptor.expansions, graph.pairs, strict=True)
     ]
     a = [backend.forward(e, b).requires_grad_() for e, b in zip(descriptor.expansions, bases, strict=True)]
