@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgefield.expansions import numpy_spherical
+from forgefield.expansions import numpy_spherical, numpy_triplets
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.triplets import TripletExpansion
 
 __all__ = ["forward", "jvp", "vjp"]
 
@@ -48,6 +49,7 @@ class NumpyKind(Protocol):
 
 KINDS: dict[type, NumpyKind] = {
     SphericalExpansion: numpy_spherical,
+    TripletExpansion: numpy_triplets,
 }
 
 

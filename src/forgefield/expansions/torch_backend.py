@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from forgefield.expansions import torch_spherical
+from forgefield.expansions import torch_spherical, torch_triplets
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.triplets import TripletExpansion
 
 __all__ = ["expand", "forward", "geometry", "jvp", "pull_back", "vjp"]
 
@@ -53,6 +54,7 @@ class TorchKind(Protocol):
 
 KINDS: dict[type, TorchKind] = {
     SphericalExpansion: torch_spherical,
+    TripletExpansion: torch_triplets,
 }
 
 
