@@ -7,6 +7,7 @@ and `KernelStage` emits them, with their derivatives, into a compiled kernel.
 from __future__ import annotations
 
 from forgefield.stages.base import Array, Stage
+from forgefield.stages.products import ProductTable
 from forgefield.stages.torch_stage import TorchArray, TorchStage
 
-__all__ = ["Array", "Stage", "TorchArray", "TorchStage"]
+__all__ = ["Array", "ProductTable", "Stage", "TorchArray", "TorchStage"]

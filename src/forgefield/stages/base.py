@@ -7,6 +7,8 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from forgefield.stages.products import ProductTable
+
 __all__ = ["Array", "Function", "Stage"]
 
 Function = Callable[[Any], list[Any]]
@@ -55,6 +57,22 @@ class Stage(Protocol):
 
     def map_pairs(self, function: Callable[[Any, Any], list[Any]], x: Any) -> Any:
         """Return ``y[p, :] = function(x[i, :], x[j, :])`` for the pairs i <= j, those of the first row first."""
+        ...
+
+    def products(self, table: ProductTable, *xs: Any) -> Any:
+        """Return ``y[o] = sum_t coefficients[t] prod_p x[indices[t, p]]`` over the terms t of output o, one column.
+
+        For couplings that mix all numbers of an atom, with far more terms than a formula could spell out: triple
+        products of SNAP, products of ACE. Polynomials of high degree are cheaper in steps, where the products of
+        one table are factors in the next.
+
+        Parameters
+        ----------
+        table : ProductTable
+            Constant; for the numbers of all `xs` in the order of `join`.
+        xs : Array
+            As many as the table has sizes, of rows times columns numbers each.
+        """
         ...
 
     def join(self, *parts: Any) -> Any:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from forgefield.stages.base import Function
+from forgefield.stages.products import ProductTable
+from forgefield.stages.torch_products import products
 
 __all__ = ["TorchArray", "TorchStage"]
 
@@ -88,6 +90,11 @@ class TorchStage:
         i, j = (index.to(x.tensor.device) for index in _pairs(x.shape[0]))
         left, right = x.tensor[:, :, i], x.tensor[:, :, j]
         return TorchArray(_stacked(function(left, right), left[0]))
+
+    def products(self, table: ProductTable, *xs: TorchArray) -> TorchArray:
+        """See `Stage.products`."""
+        flat = [x.tensor.permute(0, 2, 1).flatten(0, 1) for x in xs]
+        return TorchArray(products(table, *flat).T[None])
 
     def join(self, *parts: TorchArray) -> TorchArray:
         """See `Stage.join`."""
