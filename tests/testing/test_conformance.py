@@ -19,6 +19,22 @@ from forgefield.testing import CHECKS, check_potential
 SETTINGS = {
     "nep": {"cutoff_radial": 5.0, "cutoff_angular": 4.0, "n_max_radial": 4, "n_max_angular": 3},
     "so3": {"cutoff": 4.5, "n_max": 2, "l_max": 3},
+    "acsf": {
+        "cutoff": 4.5,
+        "cutoff_angular": 4.0,
+        "g1": True,
+        "g2": [{"etas": [0.05, 0.5], "shifts": [0.0, 2.0]}],
+        "g4": [{"etas": [0.01], "zetas": [1.0, 2.5]}],
+        "g5": [{"etas": [0.01, 0.1], "zetas": [1.0, 4.0, 2.5]}],
+    },
+    "wacsf": {
+        "cutoff": 4.0,
+        "g2": [{"etas": [0.05, 0.5]}],
+        "g4": [{"etas": [0.01], "zetas": [1.0, 4.0]}],
+        "g5": [{"etas": [0.02], "zetas": [2.0]}],
+    },
+    "ead": {"etas": [0.05, 0.3], "l_max": 3, "cutoff": 4.5},
+    "chebyshev": {"cutoff_radial": 5.0, "cutoff_angular": 4.0, "n_max_radial": 5, "n_max_angular": 4},
 }
 """Smaller than the defaults where these are slow; a descriptor without an entry is tested with its defaults."""
 

@@ -6,19 +6,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forgefield.config import parse
+from forgefield.descriptors.acsf import ACSF, ACSFSettings
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.chebyshev import Chebyshev, ChebyshevSettings
+from forgefield.descriptors.ead import EAD, EADSettings
 from forgefield.descriptors.nep import NEP, NEPSettings
 from forgefield.descriptors.so3 import SO3, SO3Settings
+from forgefield.descriptors.wacsf import WACSF, WACSFSettings
 from forgefield.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "ACSF",
     "DESCRIPTORS",
+    "EAD",
     "NEP",
     "SO3",
+    "WACSF",
+    "ACSFSettings",
+    "Chebyshev",
+    "ChebyshevSettings",
     "Descriptor",
     "DescriptorSettings",
+    "EADSettings",
     "NEPSettings",
     "SO3Settings",
+    "WACSFSettings",
     "make_descriptor",
     "parse_settings",
 ]
@@ -26,6 +38,10 @@ __all__ = [
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "nep": NEP,
     "so3": SO3,
+    "acsf": ACSF,
+    "wacsf": WACSF,
+    "ead": EAD,
+    "chebyshev": Chebyshev,
 }
 
 
