@@ -24,6 +24,7 @@ from forgefield.evaluation import evaluate
 from forgefield.models import make_model
 from forgefield.models.file import save
 from forgefield.models.potential import Potential
+from forgefield.models.zbl import ZBL
 from forgefield.training.batches import LabelledSet, elements_of
 from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
 from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
@@ -170,7 +171,10 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     exact = settings.free_atom == "exact" or (
         settings.free_atom == "auto" and dataset.reference_fit.method in ("isolated_atoms", "given")
     )
-    potential = Potential(descriptor, model, dataset.references, exact_free_atom=exact).to_dtype(dtype)
+    zbl = None if settings.zbl is None else ZBL(descriptor.species, settings.zbl)
+    potential = Potential(descriptor, model, dataset.references, exact_free_atom=exact, zbl=zbl).to_dtype(
+        dtype
+    )
     with naming(potential, dataset.frames):
         train_set, valid_set = (
             LabelledSet(potential, frames["train"], settings.group_weights),

@@ -144,9 +144,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         return duplicate
 
     def _fresh_neighbours(self) -> SkinnedNeighbours:
-        return SkinnedNeighbours(
-            self.potential.species, self.potential.descriptor.cutoffs, self.parameters["skin"]
-        )
+        return SkinnedNeighbours(self.potential.species, self.potential.cutoffs, self.parameters["skin"])
 
 
 def _in_dtype(potential: Potential | str | Path, dtype: DtypeName | None) -> Potential:

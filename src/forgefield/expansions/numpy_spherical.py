@@ -29,12 +29,16 @@ class _Geometry:
     angular_slope: FloatArray  # (n_harmonics, 3, n_atoms, width)
 
 
-def _geometry(expansion: SphericalExpansion, vectors: FloatArray, neighbour_species: IntArray) -> _Geometry:
+def _geometry(
+    expansion: SphericalExpansion, vectors: FloatArray, neighbour_species: IntArray, centre_species: IntArray
+) -> _Geometry:
     components = np.moveaxis(np.asarray(vectors, dtype=np.float64), -1, 0)
     r = np.sqrt((components * components).sum(axis=0))
     unit = components / r
     zero, zeros = np.zeros_like(r), np.zeros((3, *r.shape))
-    values, slopes = split_duals(expansion.radial(Dual(r, np.ones_like(r))), zero, zero)
+    table = expansion.stretch_factors
+    factor = np.ones_like(r) if table is None else table[centre_species[:, None], neighbour_species]
+    values, slopes = split_duals(expansion.radial(Dual(r * factor, factor)), zero, zero)
     axes = np.eye(3).reshape(3, 3, 1, 1)
     harmonics = expansion.angular(*(Dual(unit[a], axes[a] + zeros) for a in range(3)))
     angular, angular_slope = split_duals(harmonics, zero, zeros)
@@ -53,10 +57,10 @@ def forward(
     expansion: SphericalExpansion,
     vectors: FloatArray,
     neighbour_species: IntArray,
-    centre_species: IntArray,  # noqa: ARG001
+    centre_species: IntArray,
 ) -> FloatArray:
     """Return A; see `numpy_backend.forward`."""
-    g = _geometry(expansion, vectors, neighbour_species)
+    g = _geometry(expansion, vectors, neighbour_species, centre_species)
     return _contract(expansion, g.weights, g.radial, g.angular)
 
 
@@ -75,10 +79,10 @@ def vjp(
     vectors: FloatArray,
     neighbour_species: IntArray,
     a_bar: FloatArray,
-    centre_species: IntArray,  # noqa: ARG001
+    centre_species: IntArray,
 ) -> FloatArray:
     """Return the edge gradients; see `numpy_backend.vjp`."""
-    g = _geometry(expansion, vectors, neighbour_species)
+    g = _geometry(expansion, vectors, neighbour_species, centre_species)
     radial_bar = np.zeros_like(g.radial)
     angular_bar = np.zeros_like(g.angular)
     for k, m in expansion.radial_blocks():
@@ -96,10 +100,10 @@ def jvp(
     vectors: FloatArray,
     neighbour_species: IntArray,
     tangent: FloatArray,
-    centre_species: IntArray,  # noqa: ARG001
+    centre_species: IntArray,
 ) -> FloatArray:
     """Return the change of A; see `numpy_backend.jvp`."""
-    g = _geometry(expansion, vectors, neighbour_species)
+    g = _geometry(expansion, vectors, neighbour_species, centre_species)
     change = np.moveaxis(tangent, -1, 0)
     r_dot = (g.unit * change).sum(axis=0)
     unit_dot = (change - g.unit * r_dot) * g.inverse

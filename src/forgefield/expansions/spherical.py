@@ -54,6 +54,9 @@ class SphericalExpansion:
         The identity resolves the species of the neighbour; one column of weights adds them up.
     unit_l0 : bool
         Take Y_00 = 1 instead of 1/sqrt(4 pi) (radial features of NEP and of Behler-Parrinello functions).
+    stretch : tuple of n_species rows of n_species factors >= 1, or None
+        Each pair of elements has a cutoff of its own, ``cutoff / stretch[species_i][species_j]``: the radial functions
+        are taken at ``stretch * r_ij``.
     """
 
     radial: RadialBasis
@@ -62,6 +65,7 @@ class SphericalExpansion:
     l_max: int
     channels: tuple[tuple[float, ...], ...]
     unit_l0: bool = False
+    stretch: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def n_channels(self) -> int:
@@ -92,6 +96,11 @@ class SphericalExpansion:
     def channel_weights(self) -> NDArray[np.float64]:
         """(n_species, n_channels) array of the channel weights."""
         return np.asarray(self.channels, dtype=np.float64)
+
+    @property
+    def stretch_factors(self) -> NDArray[np.float64] | None:
+        """(n_species, n_species) array of the factors on the distance, centre first, or None."""
+        return None if self.stretch is None else np.asarray(self.stretch, dtype=np.float64)
 
     @property
     def resolves_species(self) -> bool:

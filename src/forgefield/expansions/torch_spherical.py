@@ -42,7 +42,7 @@ def geometry(
     expansion: SphericalExpansion,
     vectors: Tensor,
     neighbour_species: Tensor,
-    centre_species: Tensor,  # noqa: ARG001
+    centre_species: Tensor,
 ) -> Geometry:
     """Evaluate the basis.
 
@@ -53,14 +53,16 @@ def geometry(
         Padded rows of ``r_ij``.
     neighbour_species : (n_atoms, width) int tensor
     centre_species : (n_atoms,) int tensor
-        Not used: the functions are the same for all centres.
+        Used where the cutoff depends on the pair of elements.
     """
     components = vectors.movedim(-1, 0).contiguous()
     r = (components * components).sum(dim=0).sqrt()
     inverse = 1.0 / r
     unit = components * inverse
     zero = torch.zeros_like(r)
-    values, slopes = split_duals(expansion.radial(Dual(r, torch.ones_like(r))), zero, zero)
+    factor = _stretch(expansion, neighbour_species, centre_species, r.dtype)
+    scaled = Dual(r, torch.ones_like(r)) if factor is None else Dual(r * factor, factor)
+    values, slopes = split_duals(expansion.radial(scaled), zero, zero)
     axes = torch.eye(3, dtype=r.dtype, device=r.device).reshape(3, 3, 1, 1)
     harmonics = expansion.angular(*(Dual(unit[a], axes[a]) for a in range(3)))
     none = torch.zeros((3, 1, 1), dtype=r.dtype, device=r.device)
@@ -83,6 +85,17 @@ def _channel_weights(
         return None
     table = torch.as_tensor(expansion.channel_weights, dtype=dtype, device=neighbour_species.device)
     return table[neighbour_species].movedim(-1, 0).contiguous()
+
+
+def _stretch(
+    expansion: SphericalExpansion, neighbour_species: Tensor, centre_species: Tensor, dtype: torch.dtype
+) -> Tensor | None:
+    """Return the factors on the distances, (n_atoms, width)."""
+    factors = expansion.stretch_factors
+    if factors is None:
+        return None
+    table = torch.as_tensor(factors, dtype=dtype, device=neighbour_species.device)
+    return table[centre_species[:, None], neighbour_species]
 
 
 def _weighted(weights: Tensor | None, radial: Tensor) -> Tensor:
@@ -147,7 +160,7 @@ def second_derivative(
     expansion: SphericalExpansion,
     vectors: Tensor,
     neighbour_species: Tensor,
-    centre_species: Tensor,  # noqa: ARG001
+    centre_species: Tensor,
     a_bar: Tensor,
     direction: Tensor,
 ) -> Tensor:
@@ -158,7 +171,8 @@ def second_derivative(
         r = (components * components).sum(dim=0).sqrt()
         unit = components / r
         zero = torch.zeros_like(r)
-        radial = torch.stack([zero + v for v in expansion.radial(r)])
+        factor = _stretch(expansion, neighbour_species, centre_species, r.dtype)
+        radial = torch.stack([zero + v for v in expansion.radial(r if factor is None else r * factor)])
         angular = torch.stack([zero + v for v in expansion.angular(unit[0], unit[1], unit[2])])
         weights = _channel_weights(expansion, neighbour_species, r.dtype)
         nothing = Geometry(weights, unit, r, radial, radial, angular, angular)

@@ -30,6 +30,7 @@ from forgefield.files import write_bytes
 from forgefield.models import make_model
 from forgefield.models.potential import Potential, Provenance
 from forgefield.models.self_test import self_test_tensors, verify_self_test
+from forgefield.models.zbl import ZBL, ZBLSettings
 
 __all__ = ["DTYPES", "UPGRADES", "VERSION", "describe", "from_bytes", "load", "save", "to_bytes"]
 
@@ -94,12 +95,14 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
         "units": UNITS,
         "references": dict(zip(potential.elements, potential.references.tolist(), strict=True)),
         "energy_scale": float(potential.energy_scale),
-        "cutoffs": list(potential.descriptor.cutoffs),
+        "cutoffs": list(potential.cutoffs),
         "n_features": potential.descriptor.n_features,
         "n_parameters": potential.n_parameters,
         "provenance": _plain(asdict(potential.provenance)),
         "checksum": _checksum(tensors),
     }
+    if potential.zbl is not None:
+        header["zbl"] = potential.zbl.settings.model_dump(mode="json")
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     content: bytes = safetensors.torch.save(tensors, metadata={METADATA_KEY: text})
     return content
@@ -233,7 +236,10 @@ def _build(header: Header, tensors: Tensors, name: str) -> Potential:
     try:
         descriptor = make_descriptor(header["descriptor"], header["species"])
         model = make_model(header["model"], descriptor.n_features, descriptor.n_species)
-        potential = Potential(descriptor, model).to_dtype(DTYPES[header["dtype"]])
+        zbl = None
+        if "zbl" in header:
+            zbl = ZBL(descriptor.species, ZBLSettings.parse(header["zbl"], where="zbl"))
+        potential = Potential(descriptor, model, zbl=zbl).to_dtype(DTYPES[header["dtype"]])
         potential.provenance = Provenance(**header["provenance"])
     except (ConfigError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__} {error}" if not isinstance(error, ConfigError) else str(error)

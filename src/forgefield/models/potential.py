@@ -1,4 +1,4 @@
-"""The potential: reference energies + descriptor + scaler + model.
+"""The potential: reference energies + nuclear repulsion + descriptor + scaler + model.
 
 This is the one place where edge gradients ``g_ij = dE_i/dr_ij`` become forces, stress, atomic virials and heat flux.
 """
@@ -25,6 +25,7 @@ from forgefield.models.base import Model
 from forgefield.models.results import Evaluation, Prediction, Provenance, VirialKind
 from forgefield.models.scaler import FeatureScaler
 from forgefield.models.tensors import TensorGraph, to_tensors
+from forgefield.models.zbl import ZBL
 
 if TYPE_CHECKING:
     from forgefield.deployment.ase import ForgefieldCalculator
@@ -51,6 +52,8 @@ class Potential(nn.Module):
     exact_free_atom : bool
         Subtract what the model says of an atom without neighbours, so that a free atom has exactly its reference
         energy. Right where the references are energies of isolated atoms; a fitted offset needs the freedom.
+    zbl : ZBL, optional
+        Repulsion of nuclei that is added to what is learned; fixed in training.
     """
 
     references: Tensor
@@ -65,10 +68,16 @@ class Potential(nn.Module):
         energy_scale: float = 1.0,
         *,
         exact_free_atom: bool = False,
+        zbl: ZBL | None = None,
     ) -> None:
         super().__init__()
+        if zbl is not None and zbl.species != descriptor.species:
+            raise ConfigError(
+                f"`zbl` is for the elements {zbl.species}, the descriptor for {descriptor.species}"
+            )
         self.descriptor = descriptor
         self.model = model
+        self.zbl = zbl
         self.scaler = FeatureScaler(descriptor.n_features)
         values = [float((references or {}).get(z, 0.0)) for z in descriptor.species]
         self.register_buffer("references", torch.tensor(values, dtype=torch.float64))
@@ -89,7 +98,12 @@ class Potential(nn.Module):
     @property
     def cutoff(self) -> float:
         """Largest cutoff [Å]."""
-        return max(self.descriptor.cutoffs)
+        return max(self.cutoffs)
+
+    @property
+    def cutoffs(self) -> tuple[float, ...]:
+        """Cutoff [Å] of each list of pairs: those of the expansions, then that of the nuclear repulsion."""
+        return self.descriptor.cutoffs + (() if self.zbl is None else (self.zbl.cutoff,))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -144,7 +158,7 @@ class Potential(nn.Module):
 
     def graph(self, atoms: Atoms) -> Graph:
         """Return the graph of a structure with this potential's elements and cutoffs."""
-        return build_graph(atoms, self.species, self.descriptor.cutoffs)
+        return build_graph(atoms, self.species, self.cutoffs)
 
     def tensors(self, graph: Graph) -> TensorGraph:
         """Return a graph on this potential's device and in its number type."""
@@ -199,27 +213,14 @@ class Potential(nn.Module):
         training : bool
             Keep what a gradient with respect to the parameters needs.
         """
-        energies, gradients = self.edge_gradients(graph, training=training)
-        forces = torch.zeros_like(gradients[0][:, 0])
-        strain = torch.zeros((graph.n_structures, 9), dtype=forces.dtype, device=forces.device)
-        for g, pairs in zip(gradients, graph.pairs, strict=True):
-            forces = forces + g.sum(dim=1)
-            forces = forces.index_add(0, pairs.neighbours.flatten(), g.flatten(0, 1), alpha=-1)
-            atomic = torch.bmm(pairs.vectors.transpose(1, 2), g).flatten(1)
-            strain = strain.index_add(0, graph.structure, atomic)
-        total = torch.zeros(graph.n_structures, dtype=torch.float64, device=energies.device)
-        total = total.index_add(0, graph.structure, energies.double())
-        components = [0.5 * (strain[:, 3 * a + b] + strain[:, 3 * b + a]) for a, b in VOIGT]
-        return Evaluation(energies, total, forces, torch.stack(components, dim=1))
+        return _collect(*self.edge_gradients(graph, training=training), graph)
 
     def edge_gradients(self, graph: TensorGraph, *, training: bool = False) -> tuple[Tensor, list[Tensor]]:
         """Return atomic energies (n_atoms,) and ``g_ij`` (n_atoms, width, 3) of each list of pairs."""
+        lists = list(zip(self.descriptor.expansions, graph.pairs, strict=False))
         with torch.no_grad():
-            bases = [
-                backend.geometry(e, p.vectors, p.species, graph.species)
-                for e, p in zip(self.descriptor.expansions, graph.pairs, strict=True)
-            ]
-            a = [backend.forward(e, b) for e, b in zip(self.descriptor.expansions, bases, strict=True)]
+            bases = [backend.geometry(e, p.vectors, p.species, graph.species) for e, p in lists]
+            a = [backend.forward(e, b) for (e, _), b in zip(lists, bases, strict=True)]
         with torch.enable_grad():
             for x in a:
                 x.requires_grad_()
@@ -227,9 +228,30 @@ class Potential(nn.Module):
             a_bars = torch.autograd.grad(energies.sum(), a, create_graph=training)
         gradients = [
             backend.pull_back(e, p.vectors, p.species, a_bar, b, graph.species)
-            for e, p, a_bar, b in zip(self.descriptor.expansions, graph.pairs, a_bars, bases, strict=True)
+            for (e, p), a_bar, b in zip(lists, a_bars, bases, strict=True)
         ]
+        if self.zbl is not None:
+            repulsion, g = self.repulsion(graph)
+            energies = energies + repulsion
+            gradients.append(g)
         return (energies if training else energies.detach()), gradients
+
+    def repulsion(self, graph: TensorGraph) -> tuple[Tensor, Tensor]:
+        """Return the energies (n_atoms,) and ``g_ij`` (n_atoms, width, 3) of the nuclear repulsion."""
+        if self.zbl is None:
+            raise ConfigError("this potential has no nuclear repulsion; give it one with `zbl`")
+        pairs = graph.pairs[-1]
+        with torch.no_grad():
+            energies, gradients = self.zbl(pairs.vectors, graph.species, pairs.species)
+        return energies, gradients
+
+    def baseline(self, graph: TensorGraph) -> Evaluation | None:
+        """Return what of a prediction is fixed in training, without references; None where nothing is."""
+        if self.zbl is None:
+            return None
+        energies, gradients = self.repulsion(graph)
+        none = [torch.zeros_like(p.vectors) for p in graph.pairs[:-1]]
+        return _collect(energies, [*none, gradients], graph)
 
     # ---- structures ------------------------------------------------------------------------------------------
 
@@ -343,6 +365,21 @@ class Potential(nn.Module):
             kinetic = 0.5 * atoms.get_masses() * (velocities**2).sum(axis=1)
             flux = flux + ((kinetic + result.energies)[:, None] * velocities).sum(axis=0)
         return np.asarray(flux / abs(atoms.get_volume()), dtype=np.float64)
+
+
+def _collect(energies: Tensor, gradients: Sequence[Tensor], graph: TensorGraph) -> Evaluation:
+    """Add up the atoms and edges of each structure."""
+    forces = torch.zeros_like(gradients[0][:, 0])
+    strain = torch.zeros((graph.n_structures, 9), dtype=forces.dtype, device=forces.device)
+    for g, pairs in zip(gradients, graph.pairs, strict=True):
+        forces = forces + g.sum(dim=1)
+        forces = forces.index_add(0, pairs.neighbours.flatten(), g.flatten(0, 1), alpha=-1)
+        atomic = torch.bmm(pairs.vectors.transpose(1, 2), g).flatten(1)
+        strain = strain.index_add(0, graph.structure, atomic)
+    total = torch.zeros(graph.n_structures, dtype=torch.float64, device=energies.device)
+    total = total.index_add(0, graph.structure, energies.double())
+    components = [0.5 * (strain[:, 3 * a + b] + strain[:, 3 * b + a]) for a, b in VOIGT]
+    return Evaluation(energies, total, forces, torch.stack(components, dim=1))
 
 
 def _scatter(index: NDArray[np.int64], values: FloatArray, n: int) -> FloatArray:

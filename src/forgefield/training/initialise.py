@@ -26,7 +26,7 @@ def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) ->
         with torch.no_grad():
             a = [
                 backend.expand(e, p.vectors, p.species, graph.species)
-                for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=True)
+                for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=False)
             ]
             yield from potential.features(a, graph)
 

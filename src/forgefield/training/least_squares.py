@@ -8,7 +8,7 @@ triangular factor structure by structure (TSQR), so memory does not grow with th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,11 +20,12 @@ from torch import Tensor
 from forgefield.config import Schema
 from forgefield.errors import ConfigError, TrainingError
 from forgefield.expansions import torch_backend as backend
+from forgefield.graph import Graph
 from forgefield.keys import VOIGT
 from forgefield.models.linear import Linear
-from forgefield.models.potential import Potential
+from forgefield.models.potential import Evaluation, Potential
 from forgefield.models.tensors import TensorGraph
-from forgefield.training.batches import LabelledSet
+from forgefield.training.batches import LabelledSet, Labels
 from forgefield.training.loss import PRESETS, LossSettings
 
 __all__ = ["DesignRows", "LeastSquaresSettings", "design_rows", "fit_linear"]
@@ -72,7 +73,7 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
     n_features, n_species = descriptor.n_features, descriptor.n_species
     bases = [
         backend.geometry(e, p.vectors, p.species, graph.species)
-        for e, p in zip(descriptor.expansions, graph.pairs, strict=True)
+        for e, p in zip(descriptor.expansions, graph.pairs, strict=False)
     ]
     a = [backend.forward(e, b).requires_grad_() for e, b in zip(descriptor.expansions, bases, strict=True)]
     n_parameters = n_species * (n_features + 1)
@@ -88,7 +89,7 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
         energy[n_species * n_features + species] = 0.0 if exact else scale * len(scaled)
         for f in range(n_features):
             a_bars = torch.autograd.grad(scaled[:, f].sum(), a, retain_graph=True, materialize_grads=True)
-            for e, p, b, bar in zip(descriptor.expansions, graph.pairs, bases, a_bars, strict=True):
+            for e, p, b, bar in zip(descriptor.expansions, graph.pairs, bases, a_bars, strict=False):
                 g = backend.vjp(e, b, bar)
                 forces[:, :, start + f] += scale * _forces(g, p.neighbours).double().numpy()
                 outer = torch.einsum("iwa,iwb->ab", p.vectors.double(), g.double()).numpy()
@@ -169,7 +170,9 @@ def fit_linear(
     for i in range(len(data)):
         batch = data.batch([i], potential.dtype, potential.device)
         design = design_rows(potential, batch.graph)
-        n_rows += _add_structure(rows, design, data, i, factors, virial=PRESETS[loss.normalisation].virial)
+        labels = _learned(data.labels[i], potential.baseline(batch.graph))
+        virial = PRESETS[loss.normalisation].virial
+        n_rows += _add_structure(rows, design, labels, data.graphs[i], factors, virial=virial)
         if on_structure is not None:
             on_structure(i + 1, len(data))
     rows.fold()
@@ -201,16 +204,28 @@ def _row_factors(data: LabelledSet, loss: LossSettings) -> dict[str, float]:
     } | {"by_structure": float(preset.forces_by_structure)}
 
 
+def _learned(labels: Labels, baseline: Evaluation | None) -> Labels:
+    """Return the labels of one structure without what the potential adds to them anyway."""
+    if baseline is None:
+        return labels
+    energy, forces, strain = labels.energy, labels.forces, labels.strain_gradient
+    return replace(
+        labels,
+        energy=None if energy is None else energy - float(baseline.energy[0]),
+        forces=None if forces is None else forces - baseline.forces.double().numpy(),
+        strain_gradient=None if strain is None else strain - baseline.strain_gradient[0].double().numpy(),
+    )
+
+
 def _add_structure(
     rows: _Accumulator,
     design: DesignRows,
-    data: LabelledSet,
-    i: int,
+    label: Labels,
+    graph: Graph,
     factors: dict[str, float],
     *,
     virial: bool,
 ) -> int:
-    label, graph = data.labels[i], data.graphs[i]
     n, count = graph.n_atoms, 0
     root = {k: np.sqrt(w) for k, w in label.weights.items()}
     if label.energy is not None and "energy" in factors:

@@ -14,6 +14,7 @@ from forgefield.descriptors import DescriptorSettings, NEPSettings
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.models import ModelSettings, NetworkSettings
 from forgefield.models.scaler import ScalingKind
+from forgefield.models.zbl import ZBLSettings
 from forgefield.training.gradient import GradientSettings
 from forgefield.training.least_squares import LeastSquaresSettings
 from forgefield.training.loss import LossSettings
@@ -49,6 +50,9 @@ class RunSettings(Schema):
     )
     model: Annotated[SerializeAsAny[ModelSettings], BeforeValidator(models.parse_settings)] = Field(
         default_factory=NetworkSettings, description="regression on the features"
+    )
+    zbl: ZBLSettings | None = Field(
+        None, description="repulsion of nuclei at short distance, added to what is learned; null: none"
     )
     scaling: ScalingKind = Field("whitened", description="scaling of the features")
     free_atom: Literal["auto", "exact", "free"] = Field(
