@@ -1,0 +1,124 @@
+"""Blocks of atoms for kernels: as many atoms of one element as the processor works on at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.engine.points import Listing
+
+__all__ = ["Block", "BlockList", "make_blocks"]
+
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """Where the neighbours of each lane of each block are listed.
+
+    Attributes
+    ----------
+    starts, ends : (n_blocks, n_species, lanes) int32
+        First entry and padding entry of each lane's run in `Listing.neighbours`.
+    offsets : (n_blocks, n_species + 1) int32
+        First row of each species among the rows of the block; a block has as many rows as its longest run.
+    """
+
+    starts: Int32
+    ends: Int32
+    offsets: Int32
+
+    @property
+    def longest(self) -> int:
+        """Rows of the longest block."""
+        return int(self.offsets[:, -1].max(initial=1))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Atoms in blocks.
+
+    Attributes
+    ----------
+    centres : (n_blocks, lanes) int32
+        Index of the point in each lane; the padding centre where there is none.
+    species : (n_blocks,) int32
+    lists : tuple of BlockList
+        One for each `Listing`.
+    atoms : (n_blocks * lanes,) int64
+        Index into the atoms that were asked for; `n_atoms` where there is none.
+    n_atoms : int
+    """
+
+    centres: Int32
+    species: Int32
+    lists: tuple[BlockList, ...]
+    atoms: NDArray[np.int64]
+    n_atoms: int
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks."""
+        return len(self.species)
+
+
+def make_blocks(
+    atoms: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    species: NDArray[np.int64],
+    lists: Sequence[Listing],
+    *,
+    n_species: int,
+    lanes: int,
+    padding: int,
+) -> Block:
+    """Group atoms into blocks of one element.
+
+    Parameters
+    ----------
+    atoms : (n,) int
+        Points that are centres, in an order in which near ones are near in space.
+    rows : (n,) int
+        Row of each in the listings.
+    species : (n,) int
+        Element of each.
+    lists : sequence of Listing
+    n_species, lanes : int
+    padding : int
+        Point that stands for no neighbour; the next one stands for no centre.
+    """
+    n = len(atoms)
+    order = np.argsort(species, kind="stable")
+    counts = np.bincount(species, minlength=n_species)
+    blocks = -(-counts // lanes)
+    kinds = np.repeat(np.arange(n_species), blocks)
+    slots = np.full(int(blocks.sum()) * lanes, n, dtype=np.int64)
+    starts = (np.cumsum(blocks) - blocks) * lanes - (np.cumsum(counts) - counts)
+    slots[np.arange(n) + np.repeat(starts, counts)] = order
+    centres = np.append(atoms, padding + 1)[slots].astype(np.int32).reshape(-1, lanes)
+    listed = np.append(rows, -1)[slots]
+    return Block(
+        centres=centres,
+        species=kinds.astype(np.int32),
+        lists=tuple(_block_list(listed, x, n_species, lanes) for x in lists),
+        atoms=slots,
+        n_atoms=n,
+    )
+
+
+def _block_list(rows: NDArray[np.int64], listing: Listing, n_species: int, lanes: int) -> BlockList:
+    """Return where the neighbours of these atoms are; row -1 has none: its run is the very first padding entry."""
+    segments = rows[:, None] * n_species + np.arange(n_species)
+    nobody = rows < 0
+    segments[nobody] = 0
+    starts, ends = listing.first[segments], listing.first[segments + 1] - 1
+    starts[nobody] = ends[nobody]
+    shape = (-1, lanes, n_species)
+    counts = (ends - starts).reshape(shape).max(axis=1)
+    offsets = np.zeros((len(counts), n_species + 1), dtype=np.int32)
+    np.cumsum(counts, axis=1, out=offsets[:, 1:])
+    lanes_last = (starts.reshape(shape).transpose(0, 2, 1), ends.reshape(shape).transpose(0, 2, 1))
+    return BlockList(*(np.ascontiguousarray(x, dtype=np.int32) for x in lanes_last), offsets)

@@ -1,0 +1,232 @@
+"""Energies, forces and virials from compiled kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from forgefield.engine.blocks import Block, make_blocks
+from forgefield.engine.kernel import Plan, value_kernel, value_signature
+from forgefield.engine.points import Listing, Points
+from forgefield.expansions.kernels import TracedExpansion
+from forgefield.models.potential import Potential
+from forgefield.parallel import get_num_threads, run_parts
+from forgefield.stages.parameters import Entry
+from forgefield.tracer.cache import Native, aligned, host, native
+from forgefield.tracer.trace import trace
+
+__all__ = ["Engine", "Evaluated", "flat_parameters"]
+
+FloatArray = NDArray[np.float64]
+Precision = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the kernel says of the atoms asked for, without reference energies.
+
+    Attributes
+    ----------
+    energies : (n_atoms,) [eV]
+    forces : (n_points, 4) [eV/Å]
+        Images still hold what belongs to their atoms; see `Points.fold`.
+    strain : (n_atoms, 6) [eV]
+        ``sum_j r_ij g_ij`` of each atom, `keys.VOIGT` components; their sum is stress times volume.
+    virials : (n_points, 3, 4) [eV] or None
+        Atomic virials of kind I, row a holding ``-r_a g``.
+    """
+
+    energies: FloatArray
+    forces: NDArray[np.floating]
+    strain: FloatArray
+    virials: NDArray[np.floating] | None
+
+
+def folded(potential: Potential, entry: Entry) -> tuple[FloatArray, FloatArray | None]:
+    """Return weight (n_species, n_in, n_out) and bias (n_species, n_out) of a linear map as the kernel reads them."""
+    weight = entry.weight.detach().double().cpu().numpy().reshape(-1, entry.n_in, entry.n_out)
+    bias = None if entry.bias is None else entry.bias.detach().double().cpu().numpy().reshape(-1, entry.n_out)
+    if not entry.folded:
+        return weight, bias
+    shift, scale, mix = (x.double().cpu().numpy() for x in scaling(potential))
+    weight = scale[:, None] * (mix @ weight)
+    offset = -np.einsum("i,sio->so", shift, weight)
+    return weight, offset if bias is None else bias + offset
+
+
+def scaling(potential: Potential) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return shift, scale and mix of the features."""
+    s = potential.scaler
+    return s.shift, s.scale, s.mix
+
+
+def flat_parameters(potential: Potential, plan: Plan, dtype: Any) -> NDArray[np.floating]:
+    """Return all parameters in the layout of the kernels; the unit of energy comes last."""
+    flat = aligned(plan.layout.size + 16, dtype)
+    for e in plan.layout.entries:
+        weight, bias = folded(potential, e)
+        flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
+        if bias is not None:
+            flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
+    flat[plan.layout.size] = float(potential.energy_scale)
+    return flat
+
+
+class Engine:
+    """A potential compiled for the processor at hand.
+
+    Parameters
+    ----------
+    potential : Potential
+    dtype : {'float32', 'float64'}
+        Of the kernels; positions, differences and sums over atoms are float64 anyway.
+    threads : int, optional
+        Default: `parallel.get_num_threads`.
+    """
+
+    def __init__(
+        self, potential: Potential, dtype: Precision = "float64", threads: int | None = None
+    ) -> None:
+        self.potential, self.dtype = potential, np.dtype(dtype)
+        self.bits = 8 * self.dtype.itemsize
+        self.plan = Plan.of(potential)
+        self.threads = threads
+        self.lanes = host().lanes(self.bits)
+        self.parameters = flat_parameters(potential, self.plan, self.dtype)
+        self.channels = [
+            np.ascontiguousarray(e.channel_weights, dtype=self.dtype) for e in self.plan.expansions
+        ]
+        self._kernels: dict[tuple[bool, bool], Native] = {}
+        self._memory: dict[Any, NDArray[Any]] = {}
+
+    def kernel(self, *, save: bool = False, virials: bool = False) -> Native:
+        """Return the compiled kernel of one kind, built when first asked for."""
+        key = (save, virials)
+        if key not in self._kernels:
+            signature = value_signature(self.plan, virials=virials)
+            self._kernels[key] = native(
+                "values",
+                signature,
+                self.bits,
+                (self.describe(), key),
+                lambda: trace(
+                    "values", signature, self.bits, value_kernel(self.plan, save=save, virials=virials)
+                ),
+            )
+        return self._kernels[key]
+
+    def describe(self) -> str:
+        """Return all that a kernel depends on beside the values of the parameters."""
+        p = self.potential
+        parts = [type(p.descriptor).__name__, p.descriptor.settings.model_dump_json()]
+        parts += [type(p.model).__name__, p.model.settings.model_dump_json()]
+        return " ".join([*parts, repr(self.plan.expansions), str(len(p.species))])
+
+    def blocks(
+        self, points: Points, lists: tuple[Listing, ...], order: NDArray[np.int64] | None = None
+    ) -> Block:
+        """Return the atoms of a structure in blocks."""
+        atoms = np.arange(points.n_atoms) if order is None else order
+        return make_blocks(
+            atoms,
+            atoms,
+            points.species[atoms],
+            lists,
+            n_species=len(self.potential.species),
+            lanes=self.lanes,
+            padding=points.padding,
+        )
+
+    def memory(self, name: Any, size: int, dtype: Any = None) -> NDArray[Any]:
+        """Return memory to be reused by later calls: at least `size` numbers, contents as they were left."""
+        have = self._memory.get(name)
+        if have is None or have.size < size:
+            have = self._memory[name] = aligned(size, dtype or self.dtype)
+        return have
+
+    def list_arguments(self, block: Block, lists: tuple[Listing, ...], thread: int, planes: int) -> list[Any]:
+        """Return the arguments of the kernels from ``neighbours0`` to ``scratch``."""
+        arguments: list[Any] = []
+        scratch = 1
+        for n, (e, listing, b) in enumerate(zip(self.plan.expansions, lists, block.lists, strict=True)):
+            picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
+            arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, self.channels[n]]
+            scratch = max(scratch, b.longest * planes * TracedExpansion.rows_per_edge(e))
+        return [*arguments, self.parameters, scratch * self.lanes]
+
+    def evaluate(
+        self,
+        points: Points,
+        lists: tuple[Listing, ...],
+        block: Block,
+        *,
+        save: NDArray[Any] | None = None,
+        virials: bool = False,
+    ) -> Evaluated:
+        """Run the kernel on all blocks.
+
+        Parameters
+        ----------
+        points : Points
+        lists : tuple of Listing
+            One for each expansion.
+        block : Block
+        save : array, optional
+            Where the expansion coefficients are kept, ``coefficients * lanes`` numbers for each block.
+        virials : bool
+            Also compute atomic virials.
+        """
+        kernel = self.kernel(save=save is not None, virials=virials)
+        n, lanes, n_points = block.n_blocks, self.lanes, len(points.positions)
+        threads = max(1, min(self.threads or get_num_threads(), n))
+        energies, strain = self.memory("energies", n * lanes), self.memory("strain", n * 6 * lanes)
+        collected = [self.memory(("forces", t), n_points * 4) for t in range(threads)]
+        atomic = [
+            [self.memory((a, t), n_points * 4) for a in "xyz"] if virials else [] for t in range(threads)
+        ]
+
+        def part(thread: int, first: int, last: int) -> None:
+            *arguments, scratch = self.list_arguments(block, lists, thread, 1)
+            for x in (collected[thread], *atomic[thread]):
+                x[: n_points * 4] = 0
+            kernel(
+                first,
+                last,
+                points.positions,
+                block.centres,
+                block.species,
+                *arguments,
+                self.memory(("work", thread), kernel.workspace * lanes),
+                self.memory(("scratch", thread), scratch),
+                energies if save is None else save,
+                collected[thread],
+                energies,
+                strain,
+                *atomic[thread],
+            )
+
+        run_parts(n, threads, part)
+        forces = _total([x[: n_points * 4].reshape(-1, 4) for x in collected])
+        real = block.atoms < block.n_atoms
+        where = block.atoms[real]
+        out_energies, out_strain = np.empty(len(where)), np.empty((len(where), 6))
+        out_energies[where] = energies[: n * lanes][real]
+        per_lane = strain[: n * 6 * lanes].reshape(n, 6, lanes).transpose(0, 2, 1).reshape(-1, 6)
+        out_strain[where] = per_lane[real]
+        parts = (
+            [_total([a[c][: n_points * 4].reshape(-1, 4) for a in atomic]) for c in range(3)]
+            if virials
+            else None
+        )
+        return Evaluated(out_energies, forces, out_strain, None if parts is None else np.stack(parts, axis=1))
+
+
+def _total(parts: list[NDArray[np.floating]]) -> NDArray[np.floating]:
+    total = parts[0]
+    for x in parts[1:]:
+        total = total + x
+    return total

@@ -1,0 +1,228 @@
+"""The fused kernels: everything a potential does to a block of atoms, in one pass.
+
+``values``: neighbours -> expansion -> features -> energy -> reverse -> edge gradients -> forces and virials.
+``gradients``: the same up to the energy with a tangent on everything, and back to the parameters. With the loss L, its
+derivatives ``E' = dL/dE_i`` and ``G_ij = dL/dg_ij``, the gradient of L is that of ``sum_i E'_i E_i + <dE_i/dA, J G>``,
+the second term being the change of E along ``J G``, the change of the coefficients when the neighbours move along G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from forgefield.expansions.kernels import TracedExpansion
+from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.keys import VOIGT
+from forgefield.models.potential import Potential
+from forgefield.stages.kernel_stage import KernelArray, KernelStage
+from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
+from forgefield.tracer.memory import Indices, Points, Rows
+from forgefield.tracer.trace import Int, Kernel
+from forgefield.tracer.values import Lanes, Vec
+
+__all__ = ["Plan", "gradient_kernel", "gradient_signature", "value_kernel", "value_signature"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a kernel is built for: the parts of a potential, without the values of its parameters."""
+
+    potential: Potential
+    expansions: tuple[SphericalExpansion, ...]
+    layout: ParameterLayout
+
+    @classmethod
+    def of(cls, potential: Potential) -> Plan:
+        """Return the plan of a potential, or None where a part of it has no kernel."""
+        expansions = tuple(potential.descriptor.expansions)
+        stage = ShapeStage(len(potential.species))
+        a = [Shape((e.n_channels * e.radial.n_radial, e.n_harmonics)) for e in expansions]
+        features = potential.descriptor.features(stage, a)
+        potential.model.energy(stage, stage.scaled(features))
+        return cls(potential, expansions, stage.layout)
+
+    @property
+    def coefficients(self) -> int:
+        """Expansion coefficients of an atom."""
+        return sum(e.shape[0] * e.shape[1] * e.shape[2] for e in self.expansions)
+
+    def energy(self, stage: KernelStage, a: list[KernelArray]) -> KernelArray:
+        """Emit the energy of the block."""
+        potential = self.potential
+        features = potential.descriptor.features(stage, a)
+        energy: KernelArray = potential.model.energy(stage, stage.scaled(features))
+        return energy
+
+
+class _ListedEdges:
+    """The neighbours of a block, picked from the lists into rows of one per lane."""
+
+    def __init__(self, k: Kernel, block: Int, n: int, plan: Plan, arguments: dict[str, Any]) -> None:
+        self.n_species = len(plan.potential.species)
+        self.points: Points = arguments["positions"]
+        self.centres: Lanes = arguments["centres"].lanes(block)
+        self.offsets: Indices = arguments[f"offsets{n}"] + block * (self.n_species + 1)
+        self.picked: Indices = arguments[f"picked{n}"]
+        starts, ends = (arguments[f"{x}{n}"] + block * self.n_species for x in ("starts", "ends"))
+        neighbours: Indices = arguments[f"neighbours{n}"]
+        with k.range(self.n_species) as s:
+            start, end = starts.lanes(s), ends.lanes(s)
+            lo = self.offsets[s]
+            with k.range(self.offsets[s + 1] - lo) as e:
+                self.picked.set_lanes(lo + e, neighbours.pick(start, end, e))
+
+    def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
+        return self.offsets[species], self.offsets[species + count]
+
+    def at(self, row: Int) -> Lanes:
+        return self.picked.lanes(row)
+
+    def vector(self, row: Int) -> list[Vec]:
+        return self.points.difference(self.at(row), self.centres)
+
+
+def _list_signature(plan: Plan) -> dict[str, str]:
+    signature = {"b0": "int", "b1": "int", "positions": "points", "centres": "indices", "species": "indices"}
+    for n in range(len(plan.expansions)):
+        signature |= {f"{x}{n}": "indices" for x in ("neighbours", "starts", "ends", "offsets", "picked")}
+        signature[f"channels{n}"] = "scalars"
+    return signature | {"parameters": "scalars", "work": "workspace", "scratch": "workspace", "saved": "rows"}
+
+
+def value_signature(plan: Plan, *, virials: bool) -> dict[str, str]:
+    """Return the arguments of `value_kernel`.
+
+    ``forces`` (and ``virial_x, _y, _z``) are rows of four per point, added to; ``energies`` one row per block;
+    ``strain`` six rows per block, `keys.VOIGT` components of ``sum_j r_ij g_ij``; ``saved`` the coefficients.
+    """
+    signature = _list_signature(plan) | {"forces": "vectors", "energies": "rows", "strain": "rows"}
+    return signature | ({f"virial_{x}": "vectors" for x in "xyz"} if virials else {})
+
+
+def gradient_signature(plan: Plan) -> dict[str, str]:
+    """Return the arguments of `gradient_kernel`.
+
+    ``force_bars`` are ``dL/dF`` of every point; ``energy_bars`` one row and ``strain_bars`` six rows per block (of
+    `keys.VOIGT`, half for the components off the diagonal); ``gradients`` one row per parameter, added to.
+    """
+    bars = {"force_bars": "vectors", "energy_bars": "rows", "strain_bars": "rows", "gradients": "sums"}
+    return _list_signature(plan) | bars
+
+
+def _setup(
+    k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], stage: KernelStage, *, saved: bool
+) -> tuple[list[_ListedEdges], list[TracedExpansion], list[KernelArray]]:
+    edges, traced, arrays = [], [], []
+    start: Any = block * plan.coefficients
+    for n, e in enumerate(plan.expansions):
+        neighbours = _ListedEdges(k, block, n, plan, arguments)
+        rows, columns = e.n_channels * e.radial.n_radial, e.n_harmonics
+        planes: list[Rows] | None = None
+        if saved:
+            planes = [arguments["saved"] + start]
+            planes += [k.buffer(rows * columns) for _ in range(stage.planes - 1)]
+        start = start + rows * columns
+        edges.append(neighbours)
+        traced.append(TracedExpansion(k, e, neighbours, arguments["scratch"], arguments[f"channels{n}"]))
+        arrays.append(stage.array(rows, columns, planes))
+    return edges, traced, arrays
+
+
+def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None]:
+    """Return the kernel of energies, forces and virials.
+
+    Parameters
+    ----------
+    plan : Plan
+    save : bool
+        Keep the expansion coefficients for `gradient_kernel`.
+    virials : bool
+        Also atomic virials of kind I (given to the neighbour): ``virial_a[j] -= r_ij_a g_ij``.
+    """
+
+    def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
+        with k.range(b0, b1, parallel=True) as block:
+            stage = KernelStage(k, arguments["species"][block], plan.layout, arguments["parameters"])
+            edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=save)
+            for t, x in zip(traced, arrays, strict=True):
+                t.forward(*_plane(x, 0))
+            energy = plan.energy(stage, arrays)
+            scale = arguments["parameters"][plan.layout.size]
+            arguments["energies"][block] = scale * energy.value(0, 0, 0)
+            energy.base.bars[0][energy.at(0, 0)] = scale
+            stage.backward()
+            own, strain = k.accumulators(3), k.accumulators(6)
+            forces: Points = arguments["forces"]
+            for neighbours, t, x in zip(edges, traced, arrays, strict=True):
+
+                def use(row: Int, r: list[Vec], g: list[Any], neighbours: _ListedEdges = neighbours) -> None:
+                    j = neighbours.at(row)
+                    forces.add(j, [-c for c in g])
+                    for a in range(3):
+                        own[a] += g[a]
+                    for n, (a, b) in enumerate(VOIGT):
+                        strain[n] += r[a] * g[b]
+                    if virials:
+                        for a, axis in enumerate("xyz"):
+                            arguments[f"virial_{axis}"].add(j, [-(r[a] * c) for c in g])
+
+                t.reverse(lambda i, m, x=x: x.bar(0, i, m), use)
+            forces.add(edges[0].centres, own.values())
+            for n in range(6):
+                arguments["strain"][block * 6 + n] = strain[n]
+
+    return kernel
+
+
+def _plane(x: KernelArray, plane: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return what sets and what adds to the elements of a plane."""
+    rows = x.base.values[plane]
+    return (lambda i, j, v: x.put(plane, i, j, v)), (lambda i, j, v: rows.add(x.at(i, j), v))
+
+
+def gradient_kernel(plan: Plan) -> Callable[..., None]:
+    """Return the kernel of the gradient with respect to the parameters; it reads what `value_kernel` saved."""
+
+    def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
+        with k.range(b0, b1, parallel=True) as block:
+            stage = KernelStage(
+                k,
+                arguments["species"][block],
+                plan.layout,
+                arguments["parameters"],
+                gradients=arguments["gradients"],
+                tangent=True,
+            )
+            edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=True)
+            force_bars: Points = arguments["force_bars"]
+            own = force_bars.gather(edges[0].centres)
+            strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
+            for neighbours, t, x in zip(edges, traced, arrays, strict=True):
+
+                def direction(row: Int, neighbours: _ListedEdges = neighbours) -> list[Any]:
+                    return _edge_bar(neighbours, force_bars, row, own, strain)
+
+                t.tangent(*_plane(x, 1), direction)
+            energy = plan.energy(stage, arrays)
+            scale = arguments["parameters"][plan.layout.size]
+            at = energy.at(0, 0)
+            energy.base.bars[0][at] = scale * arguments["energy_bars"][block]
+            energy.base.bars[1][at] = scale
+            stage.backward()
+
+    return kernel
+
+
+def _edge_bar(
+    neighbours: _ListedEdges, force_bars: Points, row: Int, own: list[Vec], strain: list[Vec]
+) -> list[Any]:
+    """``dL/dg_ij = dL/dF_i - dL/dF_j + (dL/dstrain) r_ij``."""
+    other, r = force_bars.gather(neighbours.at(row)), neighbours.vector(row)
+    result: list[Any] = [a - b for a, b in zip(own, other, strict=True)]
+    for n, (a, b) in enumerate(VOIGT):
+        result[a] = result[a] + strain[n] * r[b]
+        if a != b:
+            result[b] = result[b] + strain[n] * r[a]
+    return result

@@ -1,0 +1,225 @@
+"""The spherical expansion as instructions of a kernel: forward, reverse (VJP) and tangent (JVP).
+
+One atom per lane. The neighbours of a block of atoms come in rows of one neighbour per lane, grouped by species. The
+basis of every row is evaluated once into scratch memory; the sums over neighbours then run as a product of radial
+functions and harmonics, a few harmonics at a time, so that all sums stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.tracer.memory import Rows, Scalars
+from forgefield.tracer.trace import Int, Kernel
+from forgefield.tracer.values import Vec
+
+__all__ = ["Edges", "TracedExpansion"]
+
+HARMONICS_AT_A_TIME = 2
+"""With ten radial functions this fills the registers of AVX-512."""
+
+Matrix = Callable[[Any, Any], Any]
+Store = Callable[[Any, Any, Any], None]
+Direction = Callable[[Int], list[Any]]
+
+
+class Edges(Protocol):
+    """Where a kernel finds the neighbours of a block."""
+
+    def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
+        """Return first and last row of the neighbours of `count` species from `species` on."""
+        ...
+
+    def vector(self, row: Int) -> list[Vec]:
+        """Return the components of ``r_ij``, one neighbour per lane."""
+        ...
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Vectors, radial functions and harmonics of one row; constants among the harmonics are plain numbers."""
+
+    vector: list[Vec]
+    radial: list[Any]
+    angular: list[Any]
+
+
+class TracedExpansion:
+    """Emits the instructions of one expansion for one block of atoms.
+
+    Parameters
+    ----------
+    k : Kernel
+    expansion : SphericalExpansion
+    edges : Edges
+    scratch : Rows
+        Memory of this thread for ``rows_per_edge`` numbers per row of neighbours, twice that with a tangent.
+    channels : Scalars
+        The (n_species, n_channels) weights of the channels; not looked at where there is one channel per species.
+    """
+
+    def __init__(
+        self, k: Kernel, expansion: SphericalExpansion, edges: Edges, scratch: Rows, channels: Scalars
+    ) -> None:
+        self.k, self.expansion, self.edges, self.scratch = k, expansion, edges, scratch
+        self.channels = channels
+        self.n_species = len(expansion.channels)
+        self.n_radial = expansion.radial.n_radial
+        self.n_functions = len(expansion.radial(1.0))
+        plain = expansion.angular(0.3, 0.4, 0.5)
+        self.n_constant = 1 if expansion.l_min == 0 else 0
+        self.n_harmonics = len(plain)
+        self.constants = plain[: self.n_constant]
+
+    @staticmethod
+    def rows_per_edge(expansion: SphericalExpansion) -> int:
+        """Return how many numbers of scratch memory a row of neighbours takes."""
+        return len(expansion.radial(1.0)) + expansion.n_harmonics
+
+    def basis(self, row: Int) -> Basis:
+        """Evaluate the formulas for one neighbour per lane."""
+        d = self.edges.vector(row)
+        f = d[0].formula_functions
+        r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
+        inverse = 1.0 / r
+        return Basis(d, self.expansion.radial(r), self.expansion.angular(*(x * inverse for x in d)))
+
+    # ---- sums over neighbours --------------------------------------------------------------------------------
+
+    def forward(self, store: Store, add: Store) -> None:
+        """Emit A.
+
+        Parameters
+        ----------
+        store, add : callable (row, column, value)
+            Set or add to an element of A; rows are (channel, radial function).
+        """
+        self._emit(store, add, None)
+
+    def tangent(self, store: Store, add: Store, direction: Direction) -> None:
+        """Emit the change of A along a `direction`: a callable from a row of neighbours to the change of r_ij."""
+        self._emit(store, add, direction)
+
+    def _emit(self, store: Store, add: Store, direction: Direction | None) -> None:
+        resolved, n = self.expansion.resolves_species, self.n_radial
+        n_channels = self.expansion.n_channels
+        width = self.n_functions + self.n_harmonics
+        stride = width if direction is None else 2 * width
+        first, last = self.edges.rows(0, self.n_species)
+        if not resolved:
+            with self.k.range(n_channels * n) as i, self.k.range(self.n_harmonics) as m:
+                store(i, m, 0.0)
+        with self.k.range(first, last) as e:
+            self._basis_to_scratch(e, (e - first) * stride, direction)
+        with self.k.range(self.n_species) as s:
+            lo, hi = self.edges.rows(s, 1)
+            for i, m, v in self._sums(lo - first, hi - first, stride, tangent=direction is not None):
+                if resolved:
+                    store(s * n + i, m, v)
+                    continue
+                for c in range(n_channels):
+                    add(c * n + i, m, self.channels[s * n_channels + c] * v)
+
+    def _basis_to_scratch(self, e: Int, at: Any, direction: Direction | None) -> None:
+        with self.k.tape() as tape:
+            b = self.basis(e)
+        values = b.radial + b.angular
+        if direction is not None:
+            values = values + self.k.jvp(tape, b.vector, direction(e), values)
+        for n, v in enumerate(values):
+            self.scratch[at + n] = v
+
+    def _sums(self, lo: Any, hi: Any, stride: int, *, tangent: bool) -> Iterator[tuple[int, Any, Any]]:
+        """Yield (radial function, harmonic, sum over the neighbours lo ... hi - 1)."""
+        for functions, harmonics in self.expansion.radial_blocks():
+            start = max(harmonics.start, self.n_constant)
+            for m in range(harmonics.start, start):
+                yield from self._constant(lo, hi, functions, m, stride, tangent=tangent)
+            count, size = harmonics.stop - start, HARMONICS_AT_A_TIME
+            if count // size:
+                with self.k.range(start, start + count // size * size, size) as m:
+                    yield from self._tile(lo, hi, functions, (m, size), stride, tangent=tangent)
+            if count % size:
+                last = harmonics.stop - count % size
+                yield from self._tile(lo, hi, functions, (last, count % size), stride, tangent=tangent)
+
+    def _constant(
+        self, lo: Any, hi: Any, functions: slice, m: int, stride: int, *, tangent: bool
+    ) -> Iterator[tuple[int, Any, Any]]:
+        """Sums with a harmonic that is a plain number: those of the radial functions alone."""
+        n = functions.stop - functions.start
+        sums = self.k.accumulators(n)
+        start = functions.start + (self.n_functions + self.n_harmonics if tangent else 0)
+        with self.k.range(lo, hi) as e:
+            for i in range(n):
+                sums[i] += self.scratch[e * stride + (start + i)]
+        for i in range(n):
+            yield i, m, self.constants[m] * sums[i]
+
+    def _tile(
+        self, lo: Any, hi: Any, functions: slice, tile: tuple[Any, int], stride: int, *, tangent: bool
+    ) -> Iterator[tuple[int, Any, Any]]:
+        first, size = tile
+        n, width = functions.stop - functions.start, self.n_functions + self.n_harmonics
+        sums = [self.k.accumulators(n) for _ in range(size)]
+        with self.k.range(lo, hi) as e:
+            at = e * stride
+            y = [self.scratch[at + (first + (self.n_functions + t))] for t in range(size)]
+            y_dot = (
+                [self.scratch[at + (first + (width + self.n_functions + t))] for t in range(size)]
+                if tangent
+                else y
+            )
+            for i in range(functions.start, functions.stop):
+                r = self.scratch[at + i]
+                for t in range(size):
+                    if tangent:
+                        r_dot = self.scratch[at + (width + i)]
+                        sums[t][i - functions.start] += r_dot * y[t] + r * y_dot[t]
+                    else:
+                        sums[t][i - functions.start] += r * y[t]
+        for t in range(size):
+            for i in range(n):
+                yield i, first + t, sums[t][i]
+
+    # ---- back to the neighbours ------------------------------------------------------------------------------
+
+    def reverse(self, bar: Matrix, use: Callable[[Int, list[Vec], list[Any]], None]) -> None:
+        """Emit ``g_ij = sum A_bar dA/dr_ij``.
+
+        Parameters
+        ----------
+        bar : callable (row, column)
+            Adjoint of an element of A.
+        use : callable (row of neighbours, r_ij, g_ij)
+        """
+        with self.k.range(self.n_species) as s:
+            seed = self._seeds(s, bar)
+            with self.k.range(*self.edges.rows(s, 1)) as e:
+                with self.k.tape() as tape:
+                    b = self.basis(e)
+                radial_bar: list[Any] = [0.0] * len(b.radial)
+                angular_bar: list[Any] = [0.0] * len(b.angular)
+                for functions, harmonics in self.expansion.radial_blocks():
+                    for m in range(harmonics.start, harmonics.stop):
+                        g = [seed(i, m) for i in range(self.n_radial)]
+                        angular_bar[m] = sum(a * r for a, r in zip(g, b.radial[functions], strict=True))
+                        for i, a in enumerate(g):
+                            radial_bar[functions.start + i] += a * b.angular[m]
+                use(e, b.vector, self.k.vjp(tape, b.radial + b.angular, radial_bar + angular_bar, b.vector))
+
+    def _seeds(self, s: Int | int, bar: Matrix) -> Matrix:
+        """Return the adjoint of what neighbours of species s add, by radial function and harmonic."""
+        n, n_channels, n_harmonics = self.n_radial, self.expansion.n_channels, self.n_harmonics
+        if self.expansion.resolves_species:
+            return lambda i, m: bar(s * n + i, m)
+        rows = self.k.buffer(n * n_harmonics)
+        with self.k.range(n) as i, self.k.range(n_harmonics) as m:
+            total: Any = 0.0
+            for c in range(n_channels):
+                total = total + self.channels[s * n_channels + c] * bar(i + c * n, m)
+            rows[i * n_harmonics + m] = total
+        return lambda i, m: rows[i * n_harmonics + m]
