@@ -19,6 +19,17 @@ from forgefield.testing import CHECKS, check_potential
 SETTINGS = {
     "nep": {"cutoff_radial": 5.0, "cutoff_angular": 4.0, "n_max_radial": 4, "n_max_angular": 3},
     "so3": {"cutoff": 4.5, "n_max": 2, "l_max": 3},
+    "ace": {"cutoff": 4.5, "n_max": [4, 2, 2, 1], "l_min": [0, 0, 0, 0], "l_max": [0, 3, 2, 2]},
+    "pod": {
+        "cutoff": 4.5,
+        "n_max_two_body": 5,
+        "n_max_three_body": 3,
+        "degree_three_body": 3,
+        "n_max_four_body": 2,
+        "degree_four_body": 3,
+        "n_max_five_body": 1,
+        "degree_five_body": 1,
+    },
     "acsf": {
         "cutoff": 4.5,
         "cutoff_angular": 4.0,

@@ -6,22 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from forgefield.config import parse
+from forgefield.descriptors.ace import ACE, ACESettings
 from forgefield.descriptors.acsf import ACSF, ACSFSettings
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.descriptors.chebyshev import Chebyshev, ChebyshevSettings
 from forgefield.descriptors.ead import EAD, EADSettings
 from forgefield.descriptors.nep import NEP, NEPSettings
+from forgefield.descriptors.pod import POD, PODSettings
 from forgefield.descriptors.so3 import SO3, SO3Settings
 from forgefield.descriptors.wacsf import WACSF, WACSFSettings
 from forgefield.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "ACE",
     "ACSF",
     "DESCRIPTORS",
     "EAD",
     "NEP",
+    "POD",
     "SO3",
     "WACSF",
+    "ACESettings",
     "ACSFSettings",
     "Chebyshev",
     "ChebyshevSettings",
@@ -29,6 +34,7 @@ __all__ = [
     "DescriptorSettings",
     "EADSettings",
     "NEPSettings",
+    "PODSettings",
     "SO3Settings",
     "WACSFSettings",
     "make_descriptor",
@@ -38,6 +44,8 @@ __all__ = [
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "nep": NEP,
     "so3": SO3,
+    "ace": ACE,
+    "pod": POD,
     "acsf": ACSF,
     "wacsf": WACSF,
     "ead": EAD,
