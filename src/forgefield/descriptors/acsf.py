@@ -59,8 +59,11 @@ class SymmetrySettings(DescriptorSettings):
         functions = self.functions
         if not (self.g1 or any(functions)):
             raise ValueError("there is no symmetry function left; set one of `g1`, `g2`, `g4`, `g5`")
-        for name, grids in zip(functions._fields, functions, strict=True):
-            parameters = [p for grid in grids for p in grid.parameters]
+        for name, parameters in (
+            ("g2", [p for grid in functions.g2 for p in grid.parameters]),
+            ("g4", [p for grid in functions.g4 for p in grid.parameters]),
+            ("g5", [p for grid in functions.g5 for p in grid.parameters]),
+        ):
             if len(set(parameters)) < len(parameters):
                 raise ValueError(f"`{name}` holds the same function twice; list every combination once")
         return self
@@ -75,7 +78,9 @@ class SymmetrySettings(DescriptorSettings):
         """The grids in force."""
         preset = named_set(self.preset, self.angular)
         return FunctionSet(
-            *(p if own is None else own for p, own in zip(preset, (self.g2, self.g4, self.g5), strict=True))
+            preset.g2 if self.g2 is None else self.g2,
+            preset.g4 if self.g4 is None else self.g4,
+            preset.g5 if self.g5 is None else self.g5,
         )
 
 
@@ -293,11 +298,12 @@ class ACSF(SymmetryFunctions):
 
 def _divided(grids: Sequence[AngularGrid]) -> tuple[list[AngularGrid], list[AngularGrid]]:
     """Return the parts of the grids that are sums over harmonics, and those that need pairs of neighbours."""
-    spherical, slow = [], []
+    spherical: list[AngularGrid] = []
+    slow: list[AngularGrid] = []
     for grid in grids:
-        fits = [z.is_integer() and z <= LARGEST_SPHERICAL_ZETA for z in grid.zetas]
-        for parts, wanted in ((spherical, True), (slow, False)):
-            zetas = tuple(z for z, fit in zip(grid.zetas, fits, strict=True) if fit == wanted)
+        fast = tuple(z for z in grid.zetas if z.is_integer() and z <= LARGEST_SPHERICAL_ZETA)
+        rest = tuple(z for z in grid.zetas if z not in fast)
+        for parts, zetas in ((spherical, fast), (slow, rest)):
             if zetas:
                 parts.append(AngularGrid(etas=grid.etas, zetas=zetas, lambdas=grid.lambdas))
     return spherical, slow

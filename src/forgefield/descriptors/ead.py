@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
@@ -95,7 +96,9 @@ class EAD(Descriptor):
         )
         radial = EADRadial(p.cutoff, tuple(itertools.product(p.etas, p.shifts)), p.l_max)
         self.expansions = (SphericalExpansion(radial, p.cutoff, 0, p.l_max, channels),)
-        self._weights = [angular_weights([lambda x, n=n: x**n], n)[0] for n in range(p.l_max + 1)]
+        self._weights = [
+            angular_weights([np.polynomial.Polynomial.basis(n)], n)[0] for n in range(p.l_max + 1)
+        ]
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:

@@ -52,6 +52,12 @@ def _triangles(expansion: TripletExpansion, vectors: FloatArray, neighbour_speci
     )
 
 
+def _summed(t: _Triangles, values: FloatArray) -> FloatArray:
+    """Sum over the pairs: (n_atoms, n_channels, n_functions, 1)."""
+    a: FloatArray = np.einsum("ipc,qip->icq", t.weights, values, optimize=True)[..., None]
+    return a
+
+
 def forward(
     expansion: TripletExpansion,
     vectors: FloatArray,
@@ -60,7 +66,7 @@ def forward(
 ) -> FloatArray:
     """Return A of shape (n_atoms, n_channels, n_functions, 1); arguments as in `numpy_backend.forward`."""
     t = _triangles(expansion, vectors, neighbour_species)
-    return np.einsum("ipc,qip->icq", t.weights, t.values, optimize=True)[..., None]
+    return _summed(t, t.values)
 
 
 def vjp(
@@ -93,4 +99,4 @@ def jvp(
     j, k = tangent[:, t.first], tangent[:, t.second]
     changes = (np.stack([j, k, k - j]) * t.units).sum(axis=-1)
     values = np.einsum("qaip,aip->qip", t.slopes, changes, optimize=True)
-    return np.einsum("ipc,qip->icq", t.weights, values, optimize=True)[..., None]
+    return _summed(t, values)
