@@ -284,7 +284,7 @@ class ACSF(SymmetryFunctions):
 
     Notes
     -----
-    Every pair of neighbours counts once, as in DScribe, n2p2 and RuNNer; sums over j and k printed without order have
+    Every pair of neighbours counts once, as in DScribe and n2p2; sums over j and k printed without order have
     twice the value. Features: G1 and G2 by element, then G4 (and G5 of powers that are no integer or large) by pair
     of elements, then the other G5 functions grid by grid; powers, then signs, then exponents.
     Accuracy: G5 as sums over harmonics has an error of 1e-15 (float32: 1e-6) of the largest value its angular factor

@@ -37,8 +37,8 @@ class TripletGeometry:
         Channel weights; None where each triangle belongs to one channel.
     lengths : (3, n_triangles) [Å]
         r_ij, r_ik and r_jk.
-    units : (3, n_triangles, 3)
-        Directions of r_ij, r_ik and r_ik - r_ij.
+    units : (3, 3, n_triangles)
+        Directions of r_ij, r_ik and r_ik - r_ij by component.
     """
 
     n_atoms: int
@@ -63,27 +63,42 @@ def geometry(
 ) -> TripletGeometry:
     """List the triangles; arguments as in `torch_backend.geometry`."""
     n_atoms, width = vectors.shape[:2]
-    flat = vectors.reshape(-1, 3)
-    inside = (vectors * vectors).sum(dim=-1) < expansion.cutoff**2
+    flat = _components(vectors)
+    inside = (flat * flat).sum(dim=0).reshape(n_atoms, width) < expansion.cutoff**2
     first, second = torch.triu_indices(width, width, offset=1, device=vectors.device)
     centre, pair = (inside[:, first] & inside[:, second]).nonzero(as_tuple=True)
-    rows = torch.stack([centre * width + first[pair], centre * width + second[pair]])
-    sides = flat[rows]
-    between = sides[1] - sides[0]
-    near = (between * between).sum(dim=-1) < expansion.basis.reach**2
-    if not bool(near.all()):
-        centre, rows, sides, between = centre[near], rows[:, near], sides[:, near], between[near]
-    sides = torch.cat([sides, between[None]])
-    lengths = (sides * sides).sum(dim=-1).sqrt()
-    species = neighbour_species.reshape(-1)[rows]
+    rows = torch.stack([first, second])[:, pair] + centre * width
+    sides = _sides(flat, rows)
+    squares = (sides * sides).sum(dim=1)
+    near = (squares[2] < expansion.basis.reach**2).nonzero()[:, 0]
+    if len(near) < len(centre):
+        centre, rows, sides, squares = centre[near], rows[:, near], sides[:, :, near], squares[:, near]
+    lengths = squares.sqrt()
     table = torch.as_tensor(expansion.channel_weights, dtype=vectors.dtype, device=vectors.device)
+    species = neighbour_species.reshape(-1)[rows]
+    kinds = species[0] * expansion.n_species + species[1]
     weights: Tensor | None = None
     if expansion.resolves_species:
-        channel = table.argmax(dim=-1)[species[0], species[1]]
-        target = centre * expansion.n_channels + channel
+        target = centre * expansion.n_channels + table.argmax(dim=-1).flatten()[kinds]
     else:
-        weights, target = table[species[0], species[1]], centre
-    return TripletGeometry(n_atoms, width, rows, target, weights, lengths, sides / lengths[..., None])
+        weights, target = table.flatten(0, 1)[kinds], centre
+    return TripletGeometry(n_atoms, width, rows, target, weights, lengths, sides / lengths[:, None])
+
+
+def _components(vectors: Tensor) -> Tensor:
+    """Return vectors (n_atoms, width, 3) as (3, n_atoms * width)."""
+    return vectors.movedim(-1, 0).reshape(3, -1)
+
+
+def _vectors(components: Tensor, g: TripletGeometry) -> Tensor:
+    """Undo `_components`."""
+    return components.reshape(3, g.n_atoms, g.width).movedim(0, -1)
+
+
+def _sides(components: Tensor, rows: Tensor) -> Tensor:
+    """Return r_ij, r_ik and r_ik - r_ij (or their changes) as (3 sides, 3 components, n_triangles)."""
+    j, k = components[:, rows[0]], components[:, rows[1]]
+    return torch.stack([j, k, k - j])
 
 
 def _values(expansion: TripletExpansion, lengths: Tensor) -> Tensor:
@@ -127,25 +142,24 @@ def forward(expansion: TripletExpansion, g: TripletGeometry) -> Tensor:
 
 def vjp(expansion: TripletExpansion, g: TripletGeometry, a_bar: Tensor) -> Tensor:
     """Return ``g_ij = sum A_bar dA_i/dr_ij``, (n_atoms, width, 3)."""
-    result = a_bar.new_zeros((g.n_atoms * g.width, 3))
+    result = a_bar.new_zeros((3, g.n_atoms * g.width))
     for part in g.slices():
         with torch.enable_grad():
             lengths = g.lengths[:, part].detach().requires_grad_()
             values = _values(expansion, lengths)
             (slopes,) = torch.autograd.grad(values, lengths, _bar(expansion, g, part, a_bar.detach()))
-        pulls = slopes[..., None] * g.units[:, part]
-        result.index_add_(0, g.rows[0, part], pulls[0] - pulls[2])
-        result.index_add_(0, g.rows[1, part], pulls[1] + pulls[2])
-    return result.reshape(g.n_atoms, g.width, 3)
+        pulls = slopes[:, None] * g.units[..., part]
+        result.index_add_(1, g.rows[0, part], pulls[0] - pulls[2])
+        result.index_add_(1, g.rows[1, part], pulls[1] + pulls[2])
+    return _vectors(result, g)
 
 
 def jvp(expansion: TripletExpansion, g: TripletGeometry, tangent: Tensor) -> Tensor:
     """Return the change of A, shaped like A, for a change `tangent` (n_atoms, width, 3) of the vectors."""
     a = _empty(expansion, g)
-    flat = tangent.reshape(-1, 3)
+    flat = _components(tangent)
     for part in g.slices():
-        j, k = flat[g.rows[0, part]], flat[g.rows[1, part]]
-        changes = (torch.stack([j, k, k - j]) * g.units[:, part]).sum(dim=-1)
+        changes = (_sides(flat, g.rows[:, part]) * g.units[..., part]).sum(dim=1)
         lengths = g.lengths[:, part]
         zero = torch.zeros_like(lengths[0])
         functions = expansion.basis(*(Dual(lengths[s], changes[s]) for s in range(3)))
@@ -163,16 +177,16 @@ def second_derivative(
 ) -> Tensor:
     """Return d/dvectors of ``<A_bar, J(vectors) direction>``: the formulas under autograd, twice."""
     g = geometry(expansion, vectors, neighbour_species, centre_species)
-    flat, along = vectors.reshape(-1, 3), direction.reshape(-1, 3)
+    flat, along = _components(vectors), _components(direction)
     result = torch.zeros_like(flat)
     for part in g.slices():
         rows = g.rows[:, part]
         with torch.enable_grad():
-            x = flat[rows].detach().requires_grad_()
-            sides = torch.cat([x, (x[1] - x[0])[None]])
-            values = _values(expansion, (sides * sides).sum(dim=-1).sqrt())
+            x = flat[:, rows].detach().requires_grad_()  # (3, 2, n_triangles)
+            sides = torch.cat([x, (x[:, 1] - x[:, 0])[:, None]], dim=1)
+            values = _values(expansion, (sides * sides).sum(dim=0).sqrt())
             total = (values * _bar(expansion, g, part, a_bar)).sum()
             (first,) = torch.autograd.grad(total, x, create_graph=True)
-            (second,) = torch.autograd.grad((first * along[rows]).sum(), x)
-        result.index_add_(0, rows.flatten(), second.flatten(0, 1))
-    return result.reshape(vectors.shape)
+            (second,) = torch.autograd.grad((first * along[:, rows]).sum(), x)
+        result.index_add_(1, rows.flatten(), second.flatten(1))
+    return _vectors(result, g)
