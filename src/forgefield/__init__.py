@@ -5,7 +5,7 @@
     import forgefield as ff
     frames = ff.read("train.xyz")                 # list of ase.Atoms with audited labels
     run = ff.train("train.yaml", output="run")    # run.potential, run.metrics
-    potential = ff.load("run/potential.ff")
+    potential = ff.load("run/potential.ff")       # or a nep.txt
     atoms.calc = potential.calculator(dtype="float32", threads=2)
     result = potential.predict(atoms)             # .energy, .forces, .stress: eV, eV/Å, eV/Å^3
     table = ff.evaluate(potential, frames)        # errors per split and group
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from forgefield.api.evaluate import evaluate
     from forgefield.api.train import train
     from forgefield.data import read
-    from forgefield.models.file import load
+    from forgefield.deployment.load import load
 
 __all__ = [
     "__version__",
@@ -43,7 +43,7 @@ __version__ = "0.1.0"
 
 _FUNCTIONS = {
     "evaluate": "forgefield.api.evaluate",
-    "load": "forgefield.models.file",
+    "load": "forgefield.deployment.load",
     "read": "forgefield.data",
     "train": "forgefield.api.train",
 }

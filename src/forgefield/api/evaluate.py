@@ -10,8 +10,8 @@ from ase import Atoms
 from forgefield import evaluation
 from forgefield.api.naming import naming
 from forgefield.data import read
+from forgefield.deployment.load import load
 from forgefield.evaluation import MetricsTable
-from forgefield.models import file
 from forgefield.models.potential import Potential
 
 __all__ = ["evaluate"]
@@ -46,7 +46,7 @@ def evaluate(
         A structure the potential cannot be applied to.
     """
     if isinstance(potential, str | Path):
-        potential = file.load(potential)
+        potential = load(potential)
     structures = _frames(frames)
     with naming(potential, structures):
         return evaluation.evaluate(potential, structures, progress=progress).metrics

@@ -125,7 +125,12 @@ def train(
     evaluation = evaluate(potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
     potential.provenance.data_hash = prepared.dataset.hash
-    potential.provenance.notes = {"seed": settings.seed, "versions": versions(), "title": settings.title}
+    potential.provenance.notes = {
+        "seed": settings.seed,
+        "versions": versions(),
+        "title": settings.title,
+        "max_neighbours": prepared.train.max_neighbours[: len(potential.descriptor.expansions)],
+    }
     table = properties(potential) if properties else None
     folder.write_results(settings, prepared.dataset, potential, evaluation, history, properties=table)
     return Run(potential, evaluation.metrics.to_dict(), folder.path, evaluation, history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import data, potential, training
+from forgefield.cli import data, export, potential, training
 from forgefield.cli.guard import State
 
 __all__ = ["app"]
@@ -43,4 +43,5 @@ app.command("init")(data.init)
 app.command("train")(training.train)
 app.command("evaluate")(potential.evaluate)
 app.command("info")(potential.info)
+app.command("export")(export.export)
 app.command("md")(potential.md)

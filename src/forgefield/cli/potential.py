@@ -25,9 +25,9 @@ def evaluate(
     """Compare a potential with labelled structures: MAE, RMSE, largest error."""
     from forgefield import api
     from forgefield.data import read
+    from forgefield.deployment.load import load
     from forgefield.errors import DataError
     from forgefield.files import write_json
-    from forgefield.models.file import load
 
     loaded = load(potential)
     frames = read([str(path) for path in data])
@@ -52,7 +52,7 @@ def info(
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Recompute the stored self-test."),
 ) -> None:
     """Show what a potential is, where it comes from and how good it is."""
-    from forgefield.models.file import describe, load
+    from forgefield.deployment.load import describe, load
 
     about = describe(potential)
     if verify:

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from forgefield.deployment.load import load
 from forgefield.errors import ConfigError
 from forgefield.graph import SkinnedNeighbours
 from forgefield.keys import matrix_to_voigt
@@ -149,7 +150,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
 
 def _in_dtype(potential: Potential | str | Path, dtype: DtypeName | None) -> Potential:
     if isinstance(potential, str | Path):
-        return file.load(potential, dtype=dtype)
+        return load(potential, dtype=dtype)
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
     if dtype is None or DTYPES[dtype] == potential.dtype:

@@ -105,12 +105,11 @@ def parse_nep(text: str, *, dtype: DtypeName | None = None, name: str = "nep.txt
     numbers = _read_numbers(lines, header)
     try:
         descriptor = NEP(header.elements, _descriptor_settings(header))
-        model = Network(
-            descriptor.n_features, descriptor.n_species, NetworkSettings(hidden=(header.n_neurons,))
-        )
+        layers = NetworkSettings.parse({"hidden": [header.n_neurons]}, where="model")
         zbl = ZBL(descriptor.species, _zbl_settings(header, numbers.zbl)) if header.zbl is not None else None
-    except ValueError as error:  # a schema refuses
+    except ConfigError as error:
         raise PotentialFileError(f"{name}: {error}") from None
+    model = Network(descriptor.n_features, descriptor.n_species, layers)
     potential = Potential(descriptor, model, zbl=zbl).to_dtype(torch.float64)
     _set_parameters(potential, header, numbers)
     potential.provenance.notes["nep"] = {
@@ -170,27 +169,28 @@ def _parameters(lines: Lines, count: int, header: NEPHeader) -> FloatArray:
 def _descriptor_settings(header: NEPHeader) -> NEPSettings:
     radial, angular = (max(c[k] for c in header.cutoffs) for k in (0, 1))
     single = len(header.cutoffs) == 1
-    values: dict[str, Any] = dict(zip(INVARIANTS, header.invariants, strict=True))
-    return NEPSettings(
-        cutoff_radial=radial,
-        cutoff_angular=angular,
-        n_max_radial=header.n_max[0],
-        n_max_angular=header.n_max[1],
-        basis_size_radial=header.basis_size[0],
-        basis_size_angular=header.basis_size[1],
-        l_max=header.l_max,
-        element_cutoffs=None if single else dict(zip(header.elements, header.cutoffs, strict=True)),
-        **values,
-    )
+    values: dict[str, Any] = {
+        "cutoff_radial": radial,
+        "cutoff_angular": angular,
+        "n_max_radial": header.n_max[0],
+        "n_max_angular": header.n_max[1],
+        "basis_size_radial": header.basis_size[0],
+        "basis_size_angular": header.basis_size[1],
+        "l_max": header.l_max,
+        "element_cutoffs": None if single else dict(zip(header.elements, header.cutoffs, strict=True)),
+        **dict(zip(INVARIANTS, header.invariants, strict=True)),
+    }
+    return NEPSettings.parse(values, where="descriptor")
 
 
 def _zbl_settings(header: NEPHeader, parameters: FloatArray) -> ZBLSettings:
     if header.flexible_zbl:
         keys = [f"{a}-{b}" for n, a in enumerate(header.elements) for b in header.elements[n:]]
         pairs = {k: tuple(p) for k, p in zip(keys, parameters.tolist(), strict=True)}
-        return ZBLSettings(outer=float(parameters[:, 1].max()), inner=0.0, pairs=pairs)
+        return ZBLSettings.parse({"pairs": pairs}, where="zbl")
     inner, outer, *factor = header.zbl or ()
-    return ZBLSettings(inner=inner, outer=outer, typewise_factor=factor[0] if factor else None)
+    values = {"inner": inner, "outer": outer, "typewise_factor": factor[0] if factor else None}
+    return ZBLSettings.parse(values, where="zbl")
 
 
 def _set_parameters(potential: Potential, header: NEPHeader, x: _Numbers) -> None:

@@ -32,7 +32,18 @@ from forgefield.models.potential import Potential, Provenance
 from forgefield.models.self_test import self_test_tensors, verify_self_test
 from forgefield.models.zbl import ZBL, ZBLSettings
 
-__all__ = ["DTYPES", "UPGRADES", "VERSION", "describe", "from_bytes", "load", "save", "to_bytes"]
+__all__ = [
+    "DTYPES",
+    "UPGRADES",
+    "VERSION",
+    "describe",
+    "describe_content",
+    "from_bytes",
+    "load",
+    "read_content",
+    "save",
+    "to_bytes",
+]
 
 DtypeName = Literal["float32", "float64"]
 Header = dict[str, Any]
@@ -151,7 +162,7 @@ def load(path: str | Path, *, verify: bool = True, dtype: DtypeName | None = Non
     PotentialFileError
         The file is missing, not a potential, damaged, from a newer version, or fails its self-test.
     """
-    return from_bytes(_read(path), verify=verify, dtype=dtype, name=str(path))
+    return from_bytes(read_content(path), verify=verify, dtype=dtype, name=str(path))
 
 
 def from_bytes(
@@ -187,11 +198,16 @@ def describe(path: str | Path) -> dict[str, Any]:
         The header (`version`, `species`, `descriptor`, `model`, `references` [eV], `provenance`, ...) and
         `bytes`, the size of the file.
     """
-    content = _read(path)
-    return {**_header(content, str(path)), "bytes": len(content)}
+    return describe_content(read_content(path), str(path))
 
 
-def _read(path: str | Path) -> bytes:
+def describe_content(content: bytes, name: str) -> dict[str, Any]:
+    """Return what the content of a potential file says of itself; see `describe`."""
+    return {**_header(content, name), "bytes": len(content)}
+
+
+def read_content(path: str | Path) -> bytes:
+    """Return the bytes of a file, or explain why not."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

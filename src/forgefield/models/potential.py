@@ -143,6 +143,12 @@ class Potential(nn.Module):
 
         return file.load(path, verify=verify, dtype=dtype)
 
+    def export(self, to: str, folder: str | Path) -> list[Path]:
+        """Write the files another program needs, such as "gpumd"; see `deployment.export.export`."""
+        from forgefield.deployment.export import export
+
+        return export(self, to, folder)
+
     def calculator(
         self,
         dtype: Literal["float32", "float64"] | None = None,

@@ -105,6 +105,12 @@ class LabelledSet:
         """Padded pairs in all structures, over all lists."""
         return sum(p.neighbours.size for g in self.graphs for p in g.pairs)
 
+    @property
+    def max_neighbours(self) -> list[int]:
+        """Most neighbours of an atom in each list of pairs."""
+        lists = zip(*(g.pairs for g in self.graphs), strict=True)
+        return [max(int(p.counts.max(initial=0)) for p in pairs) for pairs in lists]
+
     def scales(self) -> dict[str, float]:
         """Root mean square of the labels: energy per atom [eV], force components [eV/Å], stress [eV/Å^3].
 

@@ -1,0 +1,64 @@
+"""Potentials from any file this package can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from forgefield.deployment.gpumd import parse_nep
+from forgefield.deployment.gpumd_header import is_nep
+from forgefield.errors import PotentialFileError
+from forgefield.models import file
+from forgefield.models.file import DtypeName
+from forgefield.models.potential import Potential
+
+__all__ = ["describe", "load"]
+
+Reader = Callable[[bytes, DtypeName | None, str], Potential]
+
+
+def _nep(content: bytes, dtype: DtypeName | None, name: str) -> Potential:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PotentialFileError(
+            f"{name} begins like a nep.txt, but byte {error.start} is no text; copy it again"
+        ) from None
+    return parse_nep(text, dtype=dtype, name=name)
+
+
+FOREIGN: tuple[tuple[Callable[[bytes], bool], Reader], ...] = ((is_nep, _nep),)
+"""Files of other programs: how their content is recognised and read."""
+
+
+def load(path: str | Path, *, verify: bool = True, dtype: DtypeName | None = None) -> Potential:
+    """Read a potential: a file of this package, or a nep.txt of GPUMD; its content decides.
+
+    Parameters
+    ----------
+    path : str or Path
+    verify : bool
+        Recompute the self-test structures of a file of this package and compare.
+    dtype : {'float32', 'float64'}, optional
+        Number type to evaluate in; default: the one it was saved with, float64 for files of other programs.
+
+    Raises
+    ------
+    PotentialFileError
+        The file is missing, not a potential, damaged, from a newer version, or fails its self-test.
+    """
+    content = file.read_content(path)
+    for recognised, read in FOREIGN:
+        if recognised(content):
+            return read(content, dtype, str(path))
+    return file.from_bytes(content, verify=verify, dtype=dtype, name=str(path))
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a potential file says of itself, as `models.file.describe`; `bytes` is the size of the file."""
+    content = file.read_content(path)
+    if not any(recognised(content) for recognised, _ in FOREIGN):
+        return file.describe_content(content, str(path))
+    own = file.to_bytes(load(path), self_test=False)
+    return {**file.describe_content(own, str(path)), "bytes": len(content)}
