@@ -9,7 +9,15 @@ directional derivative (JVP, gives the gradient of a force loss) behind one sign
 """
 
 from forgefield.expansions.base import Expansion
+from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.spherical import RadialBasis, SphericalExpansion
 from forgefield.expansions.triplets import TripletBasis, TripletExpansion
 
-__all__ = ["Expansion", "RadialBasis", "SphericalExpansion", "TripletBasis", "TripletExpansion"]
+__all__ = [
+    "Expansion",
+    "HypersphericalExpansion",
+    "RadialBasis",
+    "SphericalExpansion",
+    "TripletBasis",
+    "TripletExpansion",
+]

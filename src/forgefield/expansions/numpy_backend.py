@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forgefield.expansions import numpy_spherical, numpy_triplets
+from forgefield.expansions import numpy_hyperspherical, numpy_spherical, numpy_triplets
 from forgefield.expansions.base import Expansion
+from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.expansions.triplets import TripletExpansion
 
@@ -49,6 +50,7 @@ class NumpyKind(Protocol):
 
 KINDS: dict[type, NumpyKind] = {
     SphericalExpansion: numpy_spherical,
+    HypersphericalExpansion: numpy_hyperspherical,
     TripletExpansion: numpy_triplets,
 }
 

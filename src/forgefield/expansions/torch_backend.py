@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from forgefield.expansions import torch_spherical, torch_triplets
+from forgefield.expansions import torch_hyperspherical, torch_spherical, torch_triplets
 from forgefield.expansions.base import Expansion
+from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.expansions.triplets import TripletExpansion
 
@@ -54,6 +55,7 @@ class TorchKind(Protocol):
 
 KINDS: dict[type, TorchKind] = {
     SphericalExpansion: torch_spherical,
+    HypersphericalExpansion: torch_hyperspherical,
     TripletExpansion: torch_triplets,
 }
 
