@@ -149,7 +149,7 @@ class TracedExpansion:
     def _constant(
         self, lo: Any, hi: Any, functions: slice, m: int, stride: int, *, tangent: bool
     ) -> Iterator[tuple[int, Any, Any]]:
-        """Sums with a harmonic that is a plain number: those of the radial functions alone."""
+        """Yield the sums with a harmonic that is a plain number: those of the radial functions alone."""
         n = functions.stop - functions.start
         sums = self.k.accumulators(n)
         start = functions.start + (self.n_functions + self.n_harmonics if tangent else 0)

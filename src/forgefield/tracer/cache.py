@@ -1,7 +1,8 @@
 """Machine code from programs: compiled once for each processor, kept on disk, called with NumPy arrays.
 
 The cache is safe for several processes: files are written atomically and verified when read. It lives in
-``$FORGEFIELD_CACHE``, else ``$XDG_CACHE_HOME/forgefield``, else ``~/.cache/forgefield``.
+``$FORGEFIELD_CACHE``, else ``$XDG_CACHE_HOME/forgefield``, else ``~/.cache/forgefield``; where none of these can be
+made, kernels are built anew in every process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import ctypes
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +27,17 @@ from forgefield.files import write_bytes
 from forgefield.tracer.llvm import assembly
 from forgefield.tracer.trace import Program
 
-__all__ = ["Machine", "Native", "aligned", "cache_folder", "host", "native", "object_code"]
+__all__ = [
+    "Machine",
+    "Native",
+    "aligned",
+    "cache_folder",
+    "cached_files",
+    "clear_cache",
+    "host",
+    "native",
+    "object_code",
+]
 
 LARGEST_CACHE = 256 * 2**20
 """Bytes; the files used longest ago go first."""
@@ -109,8 +119,7 @@ class Native:
     workspace : int
         Rows of memory each thread needs in the argument ``work``.
     lanes : int
-    seconds : float
-        What building or loading it took is the caller's to measure; the code holds no state.
+        Atoms at a time.
     """
 
     def __init__(
@@ -124,7 +133,7 @@ class Native:
         self._call = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address(name))
 
     def __call__(self, *arguments: int | np.ndarray) -> None:
-        """Run; other Python threads go on meanwhile."""
+        """Run; other Python threads go on meanwhile. Arrays must be contiguous and of the kinds of the signature."""
         self._call(*(a if isinstance(a, int) else a.ctypes.data for a in arguments))
 
 
@@ -155,59 +164,75 @@ def native(
     """
     machine = host()
     text = repr((name, tuple(signature.items()), bits, key, machine, _sources()))
-    path = cache_folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.kernel"
-    found = _read(path)
+    folder = cache_folder()
+    path = folder and folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.kernel"
+    found = _read(path) if path else None
     if found is None:
         program = build()
-        code = object_code(program, machine)
-        found = program.workspace, code
-        _write(path, program.workspace, code)
+        found = program.workspace, object_code(program, machine)
+        if path:
+            _write(path, *found)
     return Native(name, signature, machine.lanes(bits), *found)
 
 
-def cache_folder() -> Path:
-    """Return the folder of the cache, created where it can be."""
+def cache_folder() -> Path | None:
+    """Return the folder of the cache, created where needed; None where there can be none."""
     own, base = os.environ.get("FORGEFIELD_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    folder = Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "forgefield"
     try:
+        folder = Path(own) if own else (Path(base) if base else Path.home() / ".cache") / "forgefield"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home: kernels are built anew in every process
-        return Path(tempfile.gettempdir()) / "forgefield-without-cache"
+    except (OSError, RuntimeError):  # read-only, or nobody knows where home is
+        return None
     return folder
+
+
+def cached_files() -> list[tuple[float, int, Path]]:
+    """Return (time of last use, bytes, path) of every kernel in the cache, the one used longest ago first."""
+    files, folder = [], cache_folder()
+    for path in folder.glob("*.kernel") if folder else ():
+        with contextlib.suppress(OSError):  # another process may have removed it
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    return sorted(files)
+
+
+def clear_cache() -> int:
+    """Remove every kernel from the cache and return how many there were."""
+    return _trim(0)
 
 
 def _read(path: Path) -> tuple[int, bytes] | None:
     try:
         head, _, code = path.read_bytes().partition(b"\n")
         header = json.loads(head)
+        workspace = int(header["workspace"])
         if header["sha256"] != hashlib.sha256(code).hexdigest():
             return None
-        os.utime(path)
-        return int(header["workspace"]), code
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):  # absent or damaged
         return None
+    with contextlib.suppress(OSError):  # the folder may be read-only
+        os.utime(path)
+    return workspace, code
 
 
 def _write(path: Path, workspace: int, code: bytes) -> None:
     header = {"workspace": workspace, "sha256": hashlib.sha256(code).hexdigest()}
     with contextlib.suppress(ForgefieldError):  # without a cache everything works, slower
         write_bytes(path, json.dumps(header).encode() + b"\n" + code)
-        _trim(path.parent)
+        _trim(LARGEST_CACHE)
 
 
-def _trim(folder: Path) -> None:
-    files = []
-    for path in folder.glob("*.kernel"):
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            files.append((status.st_mtime, status.st_size, path))
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total <= LARGEST_CACHE:
-            return
+def _trim(limit: int) -> int:
+    """Remove what was used longest ago until at most `limit` bytes are left; return how many files went."""
+    files = cached_files()
+    total, removed = sum(size for _, size, _ in files), 0
+    for _, size, path in files:
+        if total <= limit:
+            break
         with contextlib.suppress(OSError):
             path.unlink()
-        total -= size
+        total, removed = total - size, removed + 1
+    return removed
 
 
 def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -215,4 +240,5 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    array: np.ndarray = raw[start : start + size].view(dtype).reshape(shape)
+    return array

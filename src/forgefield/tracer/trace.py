@@ -106,7 +106,7 @@ class Kernel:
 
     def op(self, name: str, *args: Any) -> Any:
         """Append an operation on numbers, simplified where an argument is a plain number that allows it."""
-        args = tuple(a if isinstance(a, Value) else self._number(a) for a in args)
+        args = tuple(a if isinstance(a, Value) else self.number(a) for a in args)
         plain = [not isinstance(a, Value) for a in args]
         if all(plain):
             return _FOLD[name](*args)
@@ -130,7 +130,8 @@ class Kernel:
         return out
 
     @staticmethod
-    def _number(x: Any) -> float:
+    def number(x: Any) -> float:
+        """Return a plain number; anything else cannot meet a traced value."""
         try:
             return float(x)
         except (TypeError, ValueError):
@@ -138,7 +139,7 @@ class Kernel:
 
     def compare(self, name: str, a: Any, b: Any) -> Mask:
         """Return the mask a < b (``lt``) or a <= b (``le``)."""
-        sides = [x if isinstance(x, Vec) else self._number(x) for x in (a, b)]
+        sides = [x if isinstance(x, Vec) else self.number(x) for x in (a, b)]
         mask: Mask = self.emit(name, Mask, *sides)
         return mask
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Int", "Lanes", "Mask", "TraceError", "Value", "Vec", "blame"]
 
-_HERE = Path(__file__).parent
+_HERE = str(Path(__file__).parent)
 
 
 class TraceError(ForgefieldError):
@@ -24,17 +26,22 @@ class TraceError(ForgefieldError):
 def blame(problem: str) -> TraceError:
     """Return an error that names the innermost formula at work, its file and line."""
     frame = sys._getframe(1)  # noqa: SLF001 - the only way to the caller's line
-    while frame.f_back is not None and Path(frame.f_code.co_filename).parent == _HERE:
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     code = frame.f_code
     return TraceError(f"{code.co_name} ({Path(code.co_filename).name}, line {frame.f_lineno}): {problem}")
+
+
+_UFUNCS = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt, "greater_equal": operator.ge,
+}  # fmt: skip
 
 
 class Value:
     """The result of an instruction."""
 
     __slots__ = ("id", "k")
-    __array_ufunc__ = None  # NumPy scalars leave the arithmetic to us
     __hash__ = object.__hash__
 
     def __init__(self, k: Kernel, number: int) -> None:
@@ -50,6 +57,13 @@ class Value:
 
     def __iter__(self) -> Any:
         raise blame("a traced value was used as a sequence; it is one number per atom")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Let NumPy scalars take part in arithmetic; refuse NumPy's functions."""
+        name = ufunc.__name__
+        if name not in _UFUNCS or method != "__call__" or options:
+            raise blame(f"numpy.{name} of a traced value; use functions_of(x), which knows what x is")
+        return _UFUNCS[name](*(x if isinstance(x, Value) else self.k.number(x) for x in inputs))
 
 
 class Mask(Value):
@@ -88,40 +102,26 @@ class Int(Value):
     __radd__, __rmul__ = __add__, __mul__
 
 
+def _operator(name: str, *, swapped: bool = False) -> Callable[[Vec, Any], Any]:
+    if swapped:
+        return lambda a, b: a.k.op(name, b, a)
+    return lambda a, b: a.k.op(name, a, b)
+
+
 class Vec(Value):
     """One number per lane; arithmetic with plain numbers broadcasts them."""
 
     __slots__ = ()
+    formula_functions: Any = None
 
-    def __add__(self, other: Any) -> Any:
-        return self.k.op("add", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self.k.op("add", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self.k.op("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self.k.op("sub", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self.k.op("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self.k.op("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self.k.op("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self.k.op("div", other, self)
-
-    def __neg__(self) -> Any:
-        return self.k.op("sub", 0.0, self)
-
-    def __abs__(self) -> Any:
-        return self.k.op("where", self < 0.0, -self, self)
+    __add__ = _operator("add")
+    __radd__ = _operator("add", swapped=True)
+    __sub__ = _operator("sub")
+    __rsub__ = _operator("sub", swapped=True)
+    __mul__ = _operator("mul")
+    __rmul__ = _operator("mul", swapped=True)
+    __truediv__ = _operator("div")
+    __rtruediv__ = _operator("div", swapped=True)
 
     def __lt__(self, other: Any) -> Mask:
         return self.k.compare("lt", self, other)
@@ -135,22 +135,26 @@ class Vec(Value):
     def __ge__(self, other: Any) -> Mask:
         return self.k.compare("le", other, self)
 
-    def __pow__(self, exponent: float) -> Any:
+    def __neg__(self) -> Any:
+        return self.k.op("sub", 0.0, self)
+
+    def __abs__(self) -> Any:
+        return self.k.op("where", self < 0.0, -self, self)
+
+    def __pow__(self, exponent: Any) -> Any:
         if isinstance(exponent, Value):
             raise blame("the exponent of a power must be a plain number")
         if exponent < 0:
             return 1.0 / self ** (-exponent)
-        if exponent == int(exponent):
-            n = int(exponent)
+        n = int(exponent)
+        if exponent == n:
             if n < 2:
                 return self if n else 1.0
             half = self ** (n // 2)
             return half * half * self if n % 2 else half * half
-        if 2 * exponent == int(2 * exponent):
-            return self ** int(exponent - 0.5) * self.k.op("sqrt", self)
+        if exponent == n + 0.5:
+            return self**n * self.k.op("sqrt", self)
         return self.k.op("exp", exponent * self.k.op("log", self))
-
-    formula_functions: Any = None
 
 
 class _Functions:
@@ -167,10 +171,7 @@ class _Functions:
 
 
 def _unary(name: str) -> Any:
-    def call(x: Any) -> Any:
-        return x.k.op(name, x) if isinstance(x, Vec) else getattr(math, name)(x)
-
-    return staticmethod(call)
+    return staticmethod(lambda x: x.k.op(name, x) if isinstance(x, Vec) else getattr(math, name)(x))
 
 
 for _name in ("sin", "cos", "exp", "sqrt", "tanh", "log", "log1p"):
