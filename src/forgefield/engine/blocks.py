@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,11 @@ class Block:
     def n_blocks(self) -> int:
         """Blocks."""
         return len(self.species)
+
+    @cached_property
+    def real(self) -> NDArray[np.int64]:
+        """Lanes, counted over all blocks, that hold an atom."""
+        return np.flatnonzero(self.atoms < self.n_atoms)
 
 
 def make_blocks(

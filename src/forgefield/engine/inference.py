@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from forgefield.engine.blocks import Block, make_blocks
+from forgefield.engine.parameters import KernelParameters
 from forgefield.engine.kernel import Plan, value_kernel, value_signature
 from forgefield.engine.points import Listing, Points
 from forgefield.expansions.kernels import TracedExpansion
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
-from forgefield.stages.parameters import Entry
 from forgefield.tracer.cache import Native, aligned, host, native
 from forgefield.tracer.trace import trace
 
-__all__ = ["Engine", "Evaluated", "flat_parameters"]
+__all__ = ["Engine", "Evaluated", "Precision"]
 
 FloatArray = NDArray[np.float64]
 Precision = Literal["float32", "float64"]
@@ -46,36 +45,6 @@ class Evaluated:
     virials: NDArray[np.floating] | None
 
 
-def folded(potential: Potential, entry: Entry) -> tuple[FloatArray, FloatArray | None]:
-    """Return weight (n_species, n_in, n_out) and bias (n_species, n_out) of a linear map as the kernel reads them."""
-    weight = entry.weight.detach().double().cpu().numpy().reshape(-1, entry.n_in, entry.n_out)
-    bias = None if entry.bias is None else entry.bias.detach().double().cpu().numpy().reshape(-1, entry.n_out)
-    if not entry.folded:
-        return weight, bias
-    shift, scale, mix = (x.double().cpu().numpy() for x in scaling(potential))
-    weight = scale[:, None] * (mix @ weight)
-    offset = -np.einsum("i,sio->so", shift, weight)
-    return weight, offset if bias is None else bias + offset
-
-
-def scaling(potential: Potential) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return shift, scale and mix of the features."""
-    s = potential.scaler
-    return s.shift, s.scale, s.mix
-
-
-def flat_parameters(potential: Potential, plan: Plan, dtype: Any) -> NDArray[np.floating]:
-    """Return all parameters in the layout of the kernels; the unit of energy comes last."""
-    flat = aligned(plan.layout.size + 16, dtype)
-    for e in plan.layout.entries:
-        weight, bias = folded(potential, e)
-        flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
-        if bias is not None:
-            flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
-    flat[plan.layout.size] = float(potential.energy_scale)
-    return flat
-
-
 class Engine:
     """A potential compiled for the processor at hand.
 
@@ -96,7 +65,7 @@ class Engine:
         self.plan = Plan.of(potential)
         self.threads = threads
         self.lanes = host().lanes(self.bits)
-        self.parameters = flat_parameters(potential, self.plan, self.dtype)
+        self.parameters = KernelParameters(potential, self.plan.layout, self.dtype)
         self.channels = [
             np.ascontiguousarray(e.channel_weights, dtype=self.dtype) for e in self.plan.expansions
         ]
@@ -156,18 +125,12 @@ class Engine:
             picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
             arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, self.channels[n]]
             scratch = max(scratch, b.longest * planes * TracedExpansion.rows_per_edge(e))
-        return [*arguments, self.parameters, scratch * self.lanes]
+        return [*arguments, self.parameters.flat, scratch * self.lanes]
 
     def evaluate(
-        self,
-        points: Points,
-        lists: tuple[Listing, ...],
-        block: Block,
-        *,
-        save: NDArray[Any] | None = None,
-        virials: bool = False,
+        self, points: Points, lists: tuple[Listing, ...], block: Block, *, virials: bool = False
     ) -> Evaluated:
-        """Run the kernel on all blocks.
+        """Return energies, forces and strain gradients of one structure.
 
         Parameters
         ----------
@@ -175,54 +138,82 @@ class Engine:
         lists : tuple of Listing
             One for each expansion.
         block : Block
-        save : array, optional
-            Where the expansion coefficients are kept, ``coefficients * lanes`` numbers for each block.
         virials : bool
             Also compute atomic virials.
         """
-        kernel = self.kernel(save=save is not None, virials=virials)
-        n, lanes, n_points = block.n_blocks, self.lanes, len(points.positions)
-        threads = max(1, min(self.threads or get_num_threads(), n))
-        energies, strain = self.memory("energies", n * lanes), self.memory("strain", n * 6 * lanes)
-        collected = [self.memory(("forces", t), n_points * 4) for t in range(threads)]
+        threads = self.threads_for(block)
+        size = len(points.positions) * 4
+        collected = [self.memory(("forces", t), size)[:size].reshape(-1, 4) for t in range(threads)]
         atomic = [
-            [self.memory((a, t), n_points * 4) for a in "xyz"] if virials else [] for t in range(threads)
+            [self.memory((axis, t), size)[:size].reshape(-1, 4) for axis in "xyz"] if virials else []
+            for t in range(threads)
         ]
+        for x in (*collected, *(y for of_thread in atomic for y in of_thread)):
+            x[:] = 0.0
+        energies, strain = self.values(points.positions, lists, block, collected, atomic=atomic)
+        parts = [_total([a[c] for a in atomic]) for c in range(3)] if virials else None
+        joined = None if parts is None else np.stack(parts, axis=1)
+        return Evaluated(energies, _total(collected), strain, joined)
+
+    def threads_for(self, block: Block) -> int:
+        """Return the number of threads that share these blocks."""
+        return max(1, min(self.threads or get_num_threads(), block.n_blocks))
+
+    def values(
+        self,
+        positions: FloatArray,
+        lists: tuple[Listing, ...],
+        block: Block,
+        forces: list[NDArray[Any]],
+        *,
+        atomic: list[list[NDArray[Any]]] | None = None,
+        save: NDArray[Any] | None = None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Run the kernel on all blocks and return energies (n_atoms,) and strain gradients (n_atoms, 6).
+
+        Parameters
+        ----------
+        positions : (n_points, 4) float64
+        lists : tuple of Listing
+        block : Block
+        forces : list of (n_points, 4) arrays
+            One for each thread, added to.
+        atomic : list of three (n_points, 4) arrays each, optional
+            Likewise for atomic virials.
+        save : array, optional
+            Where the expansion coefficients are kept, ``coefficients * lanes`` numbers for each block.
+        """
+        virials = bool(atomic and atomic[0])
+        kernel = self.kernel(save=save is not None, virials=virials)
+        n, lanes = block.n_blocks, self.lanes
+        energies, strain = self.memory("energies", n * lanes), self.memory("strain", n * 6 * lanes)
 
         def part(thread: int, first: int, last: int) -> None:
             *arguments, scratch = self.list_arguments(block, lists, thread, 1)
-            for x in (collected[thread], *atomic[thread]):
-                x[: n_points * 4] = 0
             kernel(
                 first,
                 last,
-                points.positions,
+                positions,
                 block.centres,
                 block.species,
                 *arguments,
                 self.memory(("work", thread), kernel.workspace * lanes),
                 self.memory(("scratch", thread), scratch),
                 energies if save is None else save,
-                collected[thread],
+                forces[thread],
                 energies,
                 strain,
-                *atomic[thread],
+                *(atomic[thread] if atomic else ()),
             )
 
-        run_parts(n, threads, part)
-        forces = _total([x[: n_points * 4].reshape(-1, 4) for x in collected])
-        real = block.atoms < block.n_atoms
+        run_parts(n, len(forces), part)
+        real = block.real
         where = block.atoms[real]
         out_energies, out_strain = np.empty(len(where)), np.empty((len(where), 6))
         out_energies[where] = energies[: n * lanes][real]
-        per_lane = strain[: n * 6 * lanes].reshape(n, 6, lanes).transpose(0, 2, 1).reshape(-1, 6)
-        out_strain[where] = per_lane[real]
-        parts = (
-            [_total([a[c][: n_points * 4].reshape(-1, 4) for a in atomic]) for c in range(3)]
-            if virials
-            else None
-        )
-        return Evaluated(out_energies, forces, out_strain, None if parts is None else np.stack(parts, axis=1))
+        per_lane = strain[: n * 6 * lanes].reshape(n, 6, lanes).transpose(0, 2, 1)
+        out_strain[where] = per_lane.reshape(-1, 6)[real]
+        return out_energies, out_strain
 
 
 def _total(parts: list[NDArray[np.floating]]) -> NDArray[np.floating]:

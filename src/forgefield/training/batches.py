@@ -85,6 +85,7 @@ class LabelledSet:
     ) -> None:
         factors = group_weights or {}
         references = dict(zip(potential.species, potential.references.tolist(), strict=True))
+        self.frames = list(frames)
         self.graphs: list[Graph] = [potential.graph(atoms) for atoms in frames]
         self.labels = [
             _labels(atoms, graph, references, factors.get(group_of(atoms), 1.0))

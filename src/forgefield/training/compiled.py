@@ -1,0 +1,299 @@
+"""Loss and gradient of a batch from fused kernels: no tensors of pairs or features, no small operations in between.
+
+Two kernels do the work (`engine.kernel`); what lies between them is the loss, on a few numbers per atom. The plain
+path (`training.objective.TorchObjective`) gives the same to rounding and is what this one is tested against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from forgefield.engine.blocks import Block, make_blocks
+from forgefield.engine.inference import Engine, Precision
+from forgefield.engine.kernel import gradient_kernel, gradient_signature
+from forgefield.engine.points import Listing, list_neighbours
+from forgefield.models.potential import Potential
+from forgefield.parallel import get_num_threads, run_parts
+from forgefield.tracer.cache import Native, aligned, native
+from forgefield.tracer.trace import trace
+from forgefield.training.batches import LabelledSet
+from forgefield.training.loss import Loss
+from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms, compare
+
+__all__ = ["CompiledObjective"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Atoms and images of a batch: global indices, and where they belong within the batch.
+
+    Attributes
+    ----------
+    points : (n,) int
+        Point of each atom.
+    structure : (n,) int
+        Structure of each atom, counted within the batch.
+    starts : (n_structures,) int
+        First atom of each structure.
+    images, owner : (n_images,) int
+        Point of each image; its atom, counted within the batch.
+    """
+
+    points: IntArray
+    structure: IntArray
+    starts: IntArray
+    images: IntArray
+    owner: IntArray
+    block: Block
+
+
+class _Points:
+    """All structures of a set as points with one common numbering."""
+
+    def __init__(self, potential: Potential, data: LabelledSet) -> None:
+        parts = [list_neighbours(a, potential.species, potential.descriptor.cutoffs) for a in data.frames]
+        sizes = np.array([len(p.positions) - 2 for p, _ in parts], dtype=np.int64)
+        bases = np.cumsum(sizes) - sizes
+        self.padding = int(sizes.sum())
+        self.positions = aligned((self.padding + 2, 4), np.float64)
+        n_atoms = np.array([p.n_atoms for p, _ in parts], dtype=np.int64)
+        n_images = sizes - n_atoms
+        self.atom_start = np.concatenate([[0], np.cumsum(n_atoms)])
+        self.image_start = np.concatenate([[0], np.cumsum(n_images)])
+        self.point = np.empty(int(n_atoms.sum()), dtype=np.int64)
+        self.image = np.empty(int(n_images.sum()), dtype=np.int64)
+        self.owner = np.empty_like(self.image)
+        self.species = np.concatenate([p.species for p, _ in parts])
+        for k, (p, _) in enumerate(parts):
+            self.positions[bases[k] : bases[k] + sizes[k]] = p.positions[:-2]
+            self.point[self.atom_start[k] : self.atom_start[k + 1]] = bases[k] + np.arange(n_atoms[k])
+            images = slice(self.image_start[k], self.image_start[k + 1])
+            self.image[images] = bases[k] + n_atoms[k] + np.arange(n_images[k])
+            self.owner[images] = p.owner
+        if parts:
+            self.positions[-2:] = parts[0][0].positions[-2:]
+        n_lists = len(parts[0][1]) if parts else 0
+        self.lists = tuple(
+            self._joined([p.padding for p, _ in parts], [x[n] for _, x in parts], bases)
+            for n in range(n_lists)
+        )
+
+    def _joined(self, paddings: Sequence[int], lists: Sequence[Listing], bases: IntArray) -> Listing:
+        neighbours, first = [], [np.zeros(1, dtype=np.int64)]
+        total = 0
+        for padding, listing, base in zip(paddings, lists, bases, strict=True):
+            own = listing.neighbours.astype(np.int64)
+            neighbours.append(np.where(own == padding, self.padding, own + base).astype(np.int32))
+            first.append(listing.first[1:] + total)
+            total += len(own)
+        return Listing(np.concatenate(neighbours), np.concatenate(first))
+
+
+class CompiledObjective:
+    """Loss, its terms and its gradient for batches of one labelled set.
+
+    Parameters
+    ----------
+    potential : Potential
+        Its parameters are read at every call; `gradient` writes their ``.grad``.
+    data : LabelledSet
+    loss : Loss
+    threads : int, optional
+    """
+
+    backend = "compiled"
+
+    def __init__(
+        self, potential: Potential, data: LabelledSet, loss: Loss, threads: int | None = None
+    ) -> None:
+        dtype: Precision = "float32" if potential.dtype == torch.float32 else "float64"
+        self.potential, self.loss, self.threads = potential, loss, threads
+        self.engine = Engine(potential, dtype)
+        self.parameters = self.engine.parameters
+        self.points = _Points(potential, data)
+        self.labels = ArrayLabels.of(data)
+        self.n_species = len(potential.species)
+        n_points = len(self.points.positions)
+        self._forces: list[NDArray[Any]] = []
+        self._force_bars = aligned((n_points, 4), self.engine.dtype)
+        self._gradient_kernel: Native | None = None
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of the kernels."""
+        return self.threads or get_num_threads()
+
+    # ---- the interface of the trainer ------------------------------------------------------------------------
+
+    def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
+        """Return the loss terms of a batch and set the gradient of ``sum weights * terms`` on the parameters.
+
+        Parameters
+        ----------
+        index : sequence of int
+            Structures of the batch.
+        weights : mapping of property to weight
+        """
+        self.parameters.refresh()
+        batch = self._batch(index)
+        lanes, n_blocks = self.engine.lanes, batch.block.n_blocks
+        saved = self.engine.memory("saved", n_blocks * self.engine.plan.coefficients * lanes)
+        terms = self._terms(batch, index, weights, saved)
+        n = len(batch.points)
+        energy = np.zeros(batch.block.n_atoms + 1)
+        energy[:n] = terms.energy_bar[batch.structure]
+        if self._phantoms:
+            species = self.points.species[self._atoms(index)]
+            energy[n:-1] = -np.bincount(species, energy[:n], self.n_species)
+        strain = np.zeros((batch.block.n_atoms + 1, 6))
+        strain[:n] = (terms.strain_bar * _HALF_OFF_DIAGONAL)[batch.structure]
+        self._force_bars[batch.points, :3] = terms.forces_bar
+        self._force_bars[batch.images, :3] = terms.forces_bar[batch.owner]
+        slots, dtype = batch.block.atoms, self.engine.dtype
+        energy_bars = self.engine.memory("energy_bars", n_blocks * lanes)
+        energy_bars[: n_blocks * lanes] = energy[slots]
+        strain_bars = self.engine.memory("strain_bars", n_blocks * 6 * lanes)
+        per_block = strain[slots].reshape(n_blocks, lanes, 6).transpose(0, 2, 1)
+        strain_bars[: n_blocks * 6 * lanes].reshape(n_blocks, 6, lanes)[:] = per_block
+        self.parameters.set_gradients(self._run_gradient(batch, energy_bars, strain_bars, saved, dtype))
+        return terms
+
+    def terms(self, index: Sequence[int]) -> ArrayTerms:
+        """Return the loss terms of a batch."""
+        self.parameters.refresh()
+        return self._terms(self._batch(index), index, {}, None)
+
+    # ---- parts -----------------------------------------------------------------------------------------------
+
+    @property
+    def _phantoms(self) -> bool:
+        """Whether energies are relative to the free atom: one atom of each species without neighbours is added."""
+        return bool(self.potential.exact_free_atom)
+
+    def _atoms(self, index: Sequence[int]) -> IntArray:
+        start = self.points.atom_start
+        return np.concatenate([np.arange(start[k], start[k + 1]) for k in index])
+
+    def _batch(self, index: Sequence[int]) -> _Batch:
+        p = self.points
+        atoms = self._atoms(index)
+        images = np.concatenate([np.arange(p.image_start[k], p.image_start[k + 1]) for k in index])
+        sizes = np.array([p.atom_start[k + 1] - p.atom_start[k] for k in index])
+        n_images = np.array([p.image_start[k + 1] - p.image_start[k] for k in index])
+        starts = np.cumsum(sizes) - sizes
+        points, species, rows = p.point[atoms], p.species[atoms], atoms
+        if self._phantoms:
+            nowhere = np.full(self.n_species, p.padding + 1)
+            species = np.concatenate([species, np.arange(self.n_species)])
+            rows = np.concatenate([rows, np.full(self.n_species, -1)])
+            block_points = np.concatenate([points, nowhere])
+        else:
+            block_points = points
+        block = make_blocks(
+            block_points,
+            rows,
+            species,
+            p.lists,
+            n_species=self.n_species,
+            lanes=self.engine.lanes,
+            padding=p.padding,
+        )
+        return _Batch(
+            points=points,
+            structure=np.repeat(np.arange(len(index)), sizes),
+            starts=starts,
+            images=p.image[images],
+            owner=p.owner[images] + np.repeat(starts, n_images),
+            block=block,
+        )
+
+    def _terms(
+        self,
+        batch: _Batch,
+        index: Sequence[int],
+        weights: Mapping[str, float],
+        saved: NDArray[Any] | None,
+    ) -> ArrayTerms:
+        engine, n = self.engine, len(batch.points)
+        threads = max(1, min(self.n_threads, batch.block.n_blocks))
+        while len(self._forces) < threads:
+            self._forces.append(aligned((len(self.points.positions), 4), engine.dtype))
+        forces = self._forces[:threads]
+        touched = np.concatenate([batch.points, batch.images])
+        for f in forces:
+            f[touched] = 0.0
+        energies, strain = engine.values(
+            self.points.positions, self.points.lists, batch.block, forces, save=saved
+        )
+        energies, free = energies[:n], energies[n:]
+        if self._phantoms:
+            energies = energies - free[self.points.species[self._atoms(index)]]
+        f = forces[0] if threads == 1 else np.sum([x[touched] for x in forces], axis=0)
+        on_atoms, on_images = (f[batch.points], f[batch.images]) if threads == 1 else (f[:n], f[n:])
+        total = on_atoms[:, :3].astype(np.float64)
+        if len(batch.images):
+            for c in range(3):
+                total[:, c] += np.bincount(batch.owner, on_images[:, c], n)
+        labels = self.labels.batch(index, self._atoms(index), batch.structure)
+        energy = np.add.reduceat(energies, batch.starts)
+        strain_sum = np.add.reduceat(strain[:n], batch.starts, axis=0)
+        return compare(self.loss, labels, energy, total, strain_sum, weights)
+
+    def _run_gradient(
+        self, batch: _Batch, energy_bars: Any, strain_bars: Any, saved: NDArray[Any], dtype: Any
+    ) -> FloatArray:
+        engine, lanes = self.engine, self.engine.lanes
+        kernel = self._kernel()
+        size = engine.plan.layout.size
+        threads = max(1, min(self.n_threads, batch.block.n_blocks))
+        sums = [engine.memory(("gradients", t), size * lanes) for t in range(threads)]
+
+        def part(thread: int, first: int, last: int) -> None:
+            *arguments, scratch = engine.list_arguments(batch.block, self.points.lists, thread, 2)
+            sums[thread][: size * lanes] = 0
+            kernel(
+                first,
+                last,
+                self.points.positions,
+                batch.block.centres,
+                batch.block.species,
+                *arguments,
+                engine.memory(("work", thread), kernel.workspace * lanes),
+                engine.memory(("scratch", thread), scratch),
+                saved,
+                self._force_bars,
+                energy_bars,
+                strain_bars,
+                sums[thread],
+            )
+
+        run_parts(batch.block.n_blocks, threads, part)
+        ones = np.ones(lanes, dtype=dtype)
+        total: FloatArray = sum(x[: size * lanes].reshape(size, lanes) @ ones for x in sums)
+        return total
+
+    def _kernel(self) -> Native:
+        if self._gradient_kernel is None:
+            plan, bits = self.engine.plan, self.engine.bits
+            signature = gradient_signature(plan)
+            self._gradient_kernel = native(
+                "gradients",
+                signature,
+                bits,
+                self.engine.describe(),
+                lambda: trace("gradients", signature, bits, gradient_kernel(plan)),
+            )
+        return self._gradient_kernel
+
+
+_HALF_OFF_DIAGONAL = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5])
+"""A strain component off the diagonal is the mean of two derivatives."""
