@@ -205,4 +205,4 @@ def spherical_bessel(r: Any, cutoff: float, n: int) -> list[Any]:
         previous = sines[-2] if len(sines) > 1 else 0.0
         sines.append(double * sines[-1] - previous)
     inverse = f.where(r < cutoff, 1.0 / inside, 0.0)
-    return [s * inverse for s in combine(spherical_bessel_coefficients(cutoff, n), sines)]
+    return [s * inverse for s in combine(spherical_bessel_coefficients(cutoff, n).copy(), sines)]

@@ -131,7 +131,7 @@ def pod_radial(
     r: Any, inner_cutoff: float, cutoff: float, bessel_degree: int, inverse_degree: int, n: int
 ) -> list[Any]:
     """Return the first n radial functions of POD."""
-    modes = pod_modes(inner_cutoff, cutoff, bessel_degree, inverse_degree)[:n]
+    modes = pod_modes(inner_cutoff, cutoff, bessel_degree, inverse_degree)[:n].copy()
     return combine(modes, pod_snapshots(r, inner_cutoff, cutoff, bessel_degree, inverse_degree))
 
 

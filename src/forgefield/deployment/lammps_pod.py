@@ -1,0 +1,85 @@
+"""POD potentials for LAMMPS (`pair_style pod`) and from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from forgefield.descriptors.pod import POD
+from forgefield.descriptors.pod_files import (
+    read_pod_coefficients,
+    read_pod_parameters,
+    write_pod_coefficients,
+    write_pod_parameters,
+)
+from forgefield.errors import ConfigError
+from forgefield.files import make_folder
+from forgefield.models.linear import Linear
+from forgefield.models.potential import Potential
+
+__all__ = ["export_pod", "read_pod"]
+
+
+def read_pod(parameters: str | Path, coefficients: str | Path) -> Potential:
+    """Read the two files of a POD potential, e.g. ``Ta_param.pod`` and ``Ta_coeff.pod``.
+
+    Returns
+    -------
+    Potential
+        In float64; a free atom has the one-body coefficient of its element as its energy.
+
+    Raises
+    ------
+    PotentialFileError
+        A file is missing, damaged, does not fit the other or asks for something that is not supported.
+    """
+    descriptor = read_pod_parameters(parameters)
+    table = torch.from_numpy(read_pod_coefficients(coefficients, descriptor))
+    model = Linear(descriptor.n_features, descriptor.n_species)
+    energies = dict(zip(descriptor.species, table[:, 0].tolist(), strict=True))
+    potential = Potential(descriptor, model, energies).to_dtype(torch.float64)
+    with torch.no_grad():
+        model.weight.copy_(table[:, 1:])
+    return potential
+
+
+def export_pod(potential: Potential, folder: str | Path, name: str = "potential") -> list[Path]:
+    """Write ``NAME_param.pod`` and ``NAME_coeff.pod`` for LAMMPS.
+
+    In LAMMPS: ``pair_style pod``, ``pair_coeff * * NAME_param.pod NAME_coeff.pod Ta W ...`` (units metal).
+
+    Parameters
+    ----------
+    potential : Potential
+        POD descriptor, linear model, no repulsion of nuclei.
+    folder : str or Path
+        Made if it does not exist.
+    name : str
+        How the files begin.
+
+    Raises
+    ------
+    ConfigError
+        The potential is of another kind.
+    """
+    descriptor, model = potential.descriptor, potential.model
+    if not (isinstance(descriptor, POD) and isinstance(model, Linear)) or potential.zbl is not None:
+        zbl = " and ZBL" if potential.zbl is not None else ""
+        raise ConfigError(
+            "LAMMPS's pair_style pod needs `descriptor.kind: pod` and `model.kind: linear` without ZBL, got "
+            f"{descriptor.settings.kind} with {model.settings.kind}{zbl}; train such a potential"
+        )
+    scaler = potential.scaler
+    with torch.no_grad():
+        weights = model.weight.double() @ scaler.mix.double().T * scaler.scale.double()
+        weights = weights * potential.energy_scale.double()
+    free = potential.free_atom_energies()
+    constants = np.array([free[z] for z in descriptor.species])
+    table = np.column_stack([constants, weights.cpu().numpy()])
+    target = make_folder(folder)
+    return [
+        write_pod_parameters(target / f"{name}_param.pod", descriptor),
+        write_pod_coefficients(target / f"{name}_coeff.pod", descriptor, table),
+    ]
