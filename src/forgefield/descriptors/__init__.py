@@ -13,6 +13,7 @@ from forgefield.descriptors.chebyshev import Chebyshev, ChebyshevSettings
 from forgefield.descriptors.ead import EAD, EADSettings
 from forgefield.descriptors.nep import NEP, NEPSettings
 from forgefield.descriptors.pod import POD, PODSettings
+from forgefield.descriptors.snap import SNAP, SNAPSettings
 from forgefield.descriptors.so3 import SO3, SO3Settings
 from forgefield.descriptors.wacsf import WACSF, WACSFSettings
 from forgefield.errors import ConfigError, did_you_mean
@@ -24,6 +25,7 @@ __all__ = [
     "EAD",
     "NEP",
     "POD",
+    "SNAP",
     "SO3",
     "WACSF",
     "ACESettings",
@@ -35,6 +37,7 @@ __all__ = [
     "EADSettings",
     "NEPSettings",
     "PODSettings",
+    "SNAPSettings",
     "SO3Settings",
     "WACSFSettings",
     "make_descriptor",
@@ -44,6 +47,7 @@ __all__ = [
 DESCRIPTORS: dict[str, type[Descriptor]] = {
     "nep": NEP,
     "so3": SO3,
+    "snap": SNAP,
     "ace": ACE,
     "pod": POD,
     "acsf": ACSF,

@@ -1,0 +1,200 @@
+"""Tables of the bispectrum: which products of matrix elements make an invariant of SO(4).
+
+``Z^j = sum CG U^j1 U^j2 CG`` couples two matrices to a third, ``B = Re tr(U^j* Z^j)`` is invariant. Both are sparse
+polynomials in the independent numbers of the matrices, hence `ProductTable`s, evaluated one after the other.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.formulas.wigner import clebsch_gordan, components, n_diagonal
+from forgefield.stages import ProductTable
+
+__all__ = ["Triple", "coupling_table", "invariant_table", "quadratic_table", "triples"]
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+class Triple(NamedTuple):
+    """Twice the angular momenta that are coupled."""
+
+    two_j1: int
+    two_j2: int
+    two_j: int
+
+
+@lru_cache(maxsize=16)
+def triples(two_j_max: int) -> tuple[Triple, ...]:
+    """Return the couplings j2 <= j1 <= j of the distinct invariants, in LAMMPS's order.
+
+    Source: Thompson et al., J. Comput. Phys. 285 (2015) 316, section 2.1.
+    """
+    return tuple(
+        Triple(two_j1, two_j2, two_j)
+        for two_j1 in range(two_j_max + 1)
+        for two_j2 in range(two_j1 + 1)
+        for two_j in range(two_j1 - two_j2, min(two_j_max, two_j1 + two_j2) + 1, 2)
+        if two_j >= two_j1
+    )
+
+
+class _Elements:
+    """Where any element of the matrices is among the independent numbers: position and sign of both parts."""
+
+    def __init__(self, two_j_max: int) -> None:
+        position = {c: n for n, c in enumerate(components(two_j_max))}
+        self.position: list[IntArray] = []  # for each 2j: (2, 2j + 1, 2j + 1)
+        self.sign: list[FloatArray] = []
+        for two_j in range(two_j_max + 1):
+            where = np.zeros((2, two_j + 1, two_j + 1), dtype=np.int64)
+            sign = np.zeros(where.shape)
+            for part, mb, ma in np.ndindex(*where.shape):
+                own = (two_j, mb, ma, part)
+                mirrored = (two_j, two_j - mb, two_j - ma, part)
+                if own in position:
+                    where[part, mb, ma], sign[part, mb, ma] = position[own], 1.0
+                elif mirrored in position:
+                    where[part, mb, ma] = position[mirrored]
+                    sign[part, mb, ma] = -1.0 if (ma - mb + part) % 2 else 1.0
+            self.position.append(where)
+            self.sign.append(sign)
+
+
+@lru_cache(maxsize=16)
+def _elements(two_j_max: int) -> _Elements:
+    return _Elements(two_j_max)
+
+
+def _z_elements(two_j: int) -> list[tuple[int, int, int]]:
+    """Return (mb, ma, part) of the independent numbers of one matrix, the order of a block of Z."""
+    return [(c.mb, c.ma, c.part) for c in components(two_j) if c.two_j == two_j]
+
+
+def _sums(t: Triple) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
+    """Return all (m, m1, m2) with m = m1 + m2, as indices from 0, and their Clebsch-Gordan coefficients."""
+    table = clebsch_gordan(*t)
+    first, second = np.nonzero(table)
+    m = first + second - (t.two_j1 + t.two_j2 - t.two_j) // 2
+    return m, first, second, table[first, second]
+
+
+def _couple(t: Triple, elements: _Elements, norm: float) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return outputs (numbered within the block), factors (position in the first and second matrix), coefficients."""
+    m, m1, m2, cg = _sums(t)
+    position1, position2 = elements.position[t.two_j1], elements.position[t.two_j2]
+    sign1, sign2 = elements.sign[t.two_j1], elements.sign[t.two_j2]
+    outputs, factors, coefficients = [], [], []
+    for n, (mb, ma, part) in enumerate(_z_elements(t.two_j)):
+        b, a = np.flatnonzero(m == mb), np.flatnonzero(m == ma)
+        rows, columns = np.repeat(b, len(a)), np.tile(a, len(b))
+        weight = norm * cg[rows] * cg[columns]
+        # Re: Re Re - Im Im; Im: Re Im + Im Re.
+        for p1 in (0, 1):
+            p2 = p1 ^ part
+            one, two = (p1, m1[rows], m1[columns]), (p2, m2[rows], m2[columns])
+            value = weight * sign1[one] * sign2[two] * (-1.0 if p1 and p2 else 1.0)
+            kept = value != 0
+            outputs.append(np.full(int(kept.sum()), n))
+            factors.append(np.stack([position1[one][kept], position2[two][kept]], axis=1))
+            coefficients.append(value[kept])
+    return np.concatenate(outputs), np.concatenate(factors), np.concatenate(coefficients)
+
+
+def _array_sizes(two_j_max: int, n_elements: int) -> tuple[int, int]:
+    """Return how many numbers the diagonal and the other columns of all elements hold."""
+    diagonal, total = n_diagonal(two_j_max), len(components(two_j_max))
+    return diagonal * n_elements, (total - diagonal) * n_elements
+
+
+@lru_cache(maxsize=8)
+def coupling_table(two_j_max: int, n_elements: int, *, per_dimension: bool) -> ProductTable:
+    """Return the table of all Z: blocks of (2j + 1)^2 numbers for element 1, element 2, triple, in this order.
+
+    Parameters
+    ----------
+    two_j_max : int
+    n_elements : int
+        Matrices per atom: the arrays hold the diagonal and the other `components`, column by column, with a row
+        for each element.
+    per_dimension : bool
+        Divide Z^j by 2j + 1.
+    """
+    elements = _elements(two_j_max)
+    outputs, factors, coefficients = [], [], []
+    start = 0
+    parts = [_couple(t, elements, 1.0 / (t.two_j + 1) if per_dimension else 1.0) for t in triples(two_j_max)]
+    for first, second in np.ndindex(n_elements, n_elements):
+        for t, (out, pair, value) in zip(triples(two_j_max), parts, strict=True):
+            outputs.append(start + out)
+            factors.append(pair * n_elements + (first, second))
+            coefficients.append(value)
+            start += (t.two_j + 1) ** 2
+    return ProductTable.build(
+        _array_sizes(two_j_max, n_elements),
+        start,
+        np.concatenate(outputs),
+        np.concatenate(factors),
+        np.concatenate(coefficients),
+    )
+
+
+@lru_cache(maxsize=8)
+def invariant_table(
+    two_j_max: int, n_elements: int, offsets: tuple[float, ...] | None, *, of_own_element: bool
+) -> ProductTable:
+    """Return the table of all B: element 1, element 2, element 3, triple, in this order.
+
+    Its arrays are those of `coupling_table`, Z, and one number for each element that is 1 for the element of the
+    centre and 0 otherwise.
+
+    Parameters
+    ----------
+    two_j_max, n_elements : int
+    offsets : one number per triple, optional
+        Subtracted.
+    of_own_element : bool
+        Subtract the offsets only where all three elements are that of the centre.
+    """
+    elements, couplings = _elements(two_j_max), triples(two_j_max)
+    sizes = _array_sizes(two_j_max, n_elements)
+    z_start = sum(sizes)
+    n_z = n_elements**2 * sum((t.two_j + 1) ** 2 for t in couplings)
+    own_start = z_start + n_z
+    one = own_start + n_elements
+    outputs: list[int] = []
+    factors: list[tuple[int, int]] = []
+    coefficients: list[float] = []
+    output, z_block = 0, z_start
+    for first, second in np.ndindex(n_elements, n_elements):
+        z_pair = z_block
+        for third in range(n_elements):
+            z = z_pair
+            for n, t in enumerate(couplings):
+                for mb, ma, part in _z_elements(t.two_j):
+                    u = int(elements.position[t.two_j][part, mb, ma]) * n_elements + third
+                    outputs.append(output)
+                    factors.append((u, z))
+                    coefficients.append(1.0 if 2 * mb == t.two_j and ma == mb else 2.0)
+                    z += 1
+                if offsets is not None and (not of_own_element or first == second == third):
+                    outputs.append(output)
+                    factors.append((own_start + third, one) if of_own_element else (one, one))
+                    coefficients.append(-offsets[n])
+                output += 1
+        z_block = z
+    return ProductTable.build((*sizes, n_z, n_elements), output, outputs, factors, coefficients)
+
+
+@lru_cache(maxsize=8)
+def quadratic_table(n: int) -> ProductTable:
+    """Return the table of ``B_a B_b``, a <= b, a-major, halved on the diagonal: the quadratic features of LAMMPS."""
+    a, b = np.triu_indices(n)
+    return ProductTable.build(
+        (n,), len(a), np.arange(len(a)), np.stack([a, b], axis=1), np.where(a == b, 0.5, 1.0)
+    )

