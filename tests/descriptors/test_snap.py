@@ -174,7 +174,7 @@ def test_derivatives_are_those_of_lammps(lammps, case):
     assert_equal_columns(-rows.strain_gradient[:, : n * n_species], virials)
 
 
-@pytest.mark.parametrize("case", ["plain", "radii and weights", "chemical quadratic"])
+@pytest.mark.parametrize("case", ["plain", "radii and weights", "quadratic"])
 def test_rows_of_a_linear_fit_are_those_of_compute_snap(lammps, case):
     species, settings = CASES[case]
     d = SNAP(species, **settings)

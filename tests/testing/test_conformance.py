@@ -19,6 +19,7 @@ from forgefield.testing import CHECKS, check_potential
 SETTINGS = {
     "nep": {"cutoff_radial": 5.0, "cutoff_angular": 4.0, "n_max_radial": 4, "n_max_angular": 3},
     "so3": {"cutoff": 4.5, "n_max": 2, "l_max": 3},
+    "snap": {"two_j_max": 5, "cutoff": 4.6, "radii": {"Si": 0.5, "O": 0.42}, "weights": {"O": 0.7}},
     "ace": {"cutoff": 4.5, "n_max": [4, 2, 2, 1], "l_min": [0, 0, 0, 0], "l_max": [0, 3, 2, 2]},
     "pod": {
         "cutoff": 4.5,
@@ -49,7 +50,7 @@ SETTINGS = {
 }
 """Smaller than the defaults where these are slow; a descriptor without an entry is tested with its defaults."""
 
-SCALES = {"so3": 1e-2}
+SCALES = {"so3": 1e-2, "snap": 1e-2}
 
 
 @functools.cache
