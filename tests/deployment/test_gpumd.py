@@ -20,7 +20,7 @@ from forgefield.keys import voigt_to_matrix
 from forgefield.models import Linear, Network, NetworkSettings
 from forgefield.models.potential import Potential
 from forgefield.models.zbl import ZBL, ZBLSettings
-from forgefield.testing.numerics import deviation, random_rotation
+from forgefield.testing.numerics import deviation
 from forgefield.testing.tolerances import OTHER_PROGRAM
 
 calorine = pytest.importorskip("calorine.calculators", reason="needs the dev extra: pip install calorine")
@@ -239,28 +239,6 @@ def test_every_kind_of_file_and_what_we_make_of_it(kind, tmp_path):
     again = export_nep(potential, tmp_path / "again.txt")
     assert deviation(ff.load(again).predict(atoms).forces, expected.forces) < 1e-13
     compare(potential, atoms, again)
-
-
-def test_cutoffs_of_elements_matter_pair_by_pair():
-    """Two atoms interact up to the mean of their cutoffs, and no further."""
-    potential = parse_nep(made_up(["Si", "O"], cutoffs=(6.0, 5.0, 4.0, 3.0)))
-    for symbols, cutoff in (("Si2", 6.0), ("SiO", 5.0), ("O2", 4.0)):
-        for distance, interacts in ((cutoff - 0.05, True), (cutoff + 0.01, False)):
-            atoms = ff.testing.numerics.transformed(bulk("Si"), np.eye(3))
-            atoms = type(atoms)(symbols, [[0, 0, 0], [0, 0, distance]])
-            assert (np.abs(potential.predict(atoms).forces).max() > 0) == interacts
-
-
-def test_further_invariants_do_not_turn():
-    descriptor = NEP(["Si", "O"], q_112=True, q_123=True, q_233=True, q_134=True, n_max_angular=1).double()
-    names = [n for n in descriptor.feature_names if n.startswith("n1 ")][-6:]
-    assert names == ["n1 222", "n1 1111", "n1 112", "n1 123", "n1 233", "n1 134"]
-    atoms = dense(["Si", "O"])
-    turn = random_rotation(np.random.default_rng(0), improper=True)
-    turned = ff.testing.numerics.transformed(atoms, turn)
-    before, after = descriptor.compute(atoms), descriptor.compute(turned)
-    assert np.abs(before).min(axis=0).max() > 0
-    assert deviation(after, before) < 1e-12
 
 
 # ---- what we train -------------------------------------------------------------------------------------------
