@@ -137,9 +137,12 @@ class _Interpreter:
     def do_pick(self, name: str, starts: Any, ends: Any, e: int) -> Any:
         return self.flat[name][np.minimum(starts + e, ends)]
 
-    def do_append(self, name: str, at: int, first: int, mask: Any) -> int:
+    def do_first_lanes(self, n: int) -> Any:
+        return np.arange(self.lanes) < n
+
+    def do_append(self, name: str, at: int, first: int, mask: Any, source: str | None) -> int:
         found = first + np.flatnonzero(mask)
-        self.flat[name][at : at + len(found)] = found
+        self.flat[name][at : at + len(found)] = found if source is None else self.flat[source][found]
         return at + len(found)
 
     def do_difference(self, name: str, j: Any, i: Any) -> Any:

@@ -277,25 +277,32 @@ class _Writer:
             result.append(self.new(f"sext i32 {x} to i64"))
         return result
 
-    def do_append(self, name: str, at: Any, first: Any, mask: Value) -> str:
-        kind, n = f"<{self.lanes} x i32>", self.lanes
-        small = self.new(f"trunc i64 {self.i(first)} to i32")
+    def _same(self, x: Any) -> str:
+        """Return an integer as int32 in every lane."""
+        kind = f"<{self.lanes} x i32>"
+        small = self.new(f"trunc i64 {self.i(x)} to i32")
         one = self.new(f"insertelement {kind} poison, i32 {small}, i32 0")
-        all_ = self.new(f"shufflevector {kind} {one}, {kind} poison, {kind} zeroinitializer")
-        counting = ", ".join(f"i32 {lane}" for lane in range(n))
-        values = self.new(f"add {kind} {all_}, <{counting}>")
-        where, m = self.at(name, at, "i32"), self.names[mask.id]
-        self.call(
-            "void",
-            f"llvm.masked.compressstore.v{n}i32",
-            f"{kind} {values}",
-            f"ptr {where}",
-            f"<{n} x i1> {m}",
-        )
-        ones = self.new(f"bitcast <{n} x i1> {m} to i{n}")
-        count = self.call(f"i{n}", f"llvm.ctpop.i{n}", f"i{n} {ones}")
-        many = self.new(f"zext i{n} {count} to i64")
-        return self.new(f"add nsw i64 {self.i(at)}, {many}")
+        return self.new(f"shufflevector {kind} {one}, {kind} poison, {kind} zeroinitializer")
+
+    def _counting(self) -> str:
+        return f"<{', '.join(f'i32 {lane}' for lane in range(self.lanes))}>"
+
+    def do_first_lanes(self, n: Any) -> str:
+        return self.new(f"icmp sgt <{self.lanes} x i32> {self._same(n)}, {self._counting()}")
+
+    def do_append(self, name: str, at: Any, first: Any, mask: Value, source: str | None) -> str:
+        n, m = self.lanes, f"<{self.lanes} x i1> {self.names[mask.id]}"
+        kind, bits = f"<{n} x i32>", f"i{n}"
+        if source is None:
+            values = self.new(f"add {kind} {self._same(first)}, {self._counting()}")
+        else:
+            values = self.new(f"load {kind}, ptr {self.at(source, first, 'i32')}, align 4")
+        # Packed in a register and stored whole: packing into memory takes some processors a hundred cycles.
+        packing = f"llvm.experimental.vector.compress.v{n}i32"
+        packed = self.call(kind, packing, f"{kind} {values}", m, f"{kind} poison")
+        self.lines.append(f"store {kind} {packed}, ptr {self.at(name, at, 'i32')}, align 4")
+        count = self.call(bits, f"llvm.ctpop.{bits}", f"{bits} {self.new(f'bitcast {m} to {bits}')}")
+        return self.new(f"add nsw i64 {self.i(at)}, {self.new(f'zext {bits} {count} to i64')}")
 
     # ---- atoms: rows of four <-> one vector per component ----------------------------------------------------
 

@@ -83,9 +83,14 @@ class Indices(Memory):
         """Return element ``min(start + e, end)`` of each lane."""
         return self.k.emit("pick", Lanes, self.name, starts, ends, e)  # type: ignore[no-any-return]
 
-    def append(self, at: Index, first: Index, mask: Mask) -> Int:
-        """Write ``first + lane`` for the lanes of the mask from element `at` on; return where they end."""
-        return self.k.emit("append", Int, self.name, self.at(at), first, mask)  # type: ignore[no-any-return]
+    def append(self, at: Index, first: Index, mask: Mask, source: Indices | None = None) -> Int:
+        """Write ``first + lane`` for the lanes of the mask from element `at` on; return where they end.
+
+        With a `source`, write its elements ``first + lane`` instead. Up to `lanes` elements from `at` on may be
+        overwritten.
+        """
+        name, start = (None, first) if source is None else (source.name, source.at(first))
+        return self.k.emit("append", Int, self.name, self.at(at), start, mask, name)  # type: ignore[no-any-return]
 
 
 class Points(Memory):

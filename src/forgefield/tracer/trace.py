@@ -7,6 +7,7 @@ for NumPy or torch arrays accept a `Vec` unchanged.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,7 +134,7 @@ class Kernel:
     def number(x: Any) -> float:
         """Return a plain number; anything else cannot meet a traced value."""
         try:
-            return float(x)
+            return math.fsum((x,))  # unlike float, it takes no text
         except (TypeError, ValueError):
             raise blame(f"arithmetic between a traced value and {type(x).__name__}") from None
 
@@ -141,6 +142,11 @@ class Kernel:
         """Return the mask a < b (``lt``) or a <= b (``le``)."""
         sides = [x if isinstance(x, Vec) else self.number(x) for x in (a, b)]
         mask: Mask = self.emit(name, Mask, *sides)
+        return mask
+
+    def first_lanes(self, n: Int | int) -> Mask:
+        """Return the mask of the first `n` lanes; of all where there are fewer."""
+        mask: Mask = self.emit("first_lanes", Mask, n)
         return mask
 
     def integer(self, name: str, a: Int | int, b: Int | int) -> Int:
