@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import sys
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Int", "Lanes", "Mask", "TraceError", "Value", "Vec", "blame"]
 
-_HERE = str(Path(__file__).parent)
+_HERE = (str(Path(__file__).parent), contextlib.__file__)
 
 
 class TraceError(ForgefieldError):
