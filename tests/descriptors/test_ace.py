@@ -246,7 +246,7 @@ def test_steps_are_the_full_contraction():
 def test_chebyshev_functions():
     r, cutoff, decay = np.linspace(0.3, 6.0, 40), 5.0, 1.7
     got = np.array(chebyshev_exponential(r, cutoff, 5, decay))
-    x = 1 - 2 * np.expm1(-decay * (r / cutoff - 1)) / np.expm1(decay)  # Drautz (2019), eq. 25
+    x = 1 - 2 * np.expm1(-decay * (r / cutoff - 1)) / np.expm1(decay)
     cut = np.where(r < cutoff, 0.5 * (1 + np.cos(np.pi * r / cutoff)), 0)
     expected = [cut] + [0.5 * (1 - special.eval_chebyt(k, x)) * cut for k in range(1, 5)]
     assert np.abs(got - expected).max() < 1e-14

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from forgefield.deployment.lammps_pod import export_pod, read_pod
+from forgefield.deployment.load import describe, load
 from forgefield.descriptors import POD, make_descriptor
 from forgefield.descriptors.pod_files import (
     read_pod_coefficients,
@@ -103,6 +104,8 @@ def test_exported_potential_in_lammps(elements, settings, tmp_path):
     files = export_pod(potential, tmp_path, "test")
     assert [f.name for f in files] == ["test_param.pod", "test_coeff.pod"]
     again = read_pod(*files)
+    for path in files:
+        assert load(path, dtype="float32").to_dtype(torch.float64).n_parameters == again.n_parameters
     assert again.predict(atoms).energy == pytest.approx(potential.predict(atoms).energy, rel=1e-12)
     agree(again, atoms, lammps_run.evaluate(atoms, *files, elements))
 
@@ -252,6 +255,19 @@ def test_bad_coefficient_files(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(PotentialFileError, match=message):
         read_pod_coefficients(path, d)
+
+
+def test_found_by_content(tmp_path):
+    d = POD(["W", "Ta"], **SMALL)
+    potential = Potential(d, make_model({"kind": "linear"}, d.n_features, 2), {73: -1.0, 74: -2.5})
+    parameters, coefficients = potential.export("lammps-pod", tmp_path / "new")
+    assert load(coefficients).free_atom_energies() == {73: -1.0, 74: -2.5}
+    assert describe(parameters)["bytes"] == parameters.stat().st_size
+    alone = parameters.rename(tmp_path / "parameters.pod")
+    with pytest.raises(PotentialFileError, match=r"name them NAME_param\.pod and NAME_coeff\.pod"):
+        load(alone)
+    with pytest.raises(PotentialFileError, match=r"potential_param\.pod"):
+        load(coefficients)
 
 
 def test_only_linear_pod_potentials_are_exported(tmp_path):

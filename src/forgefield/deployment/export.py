@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forgefield.deployment.gpumd import export_nep
+from forgefield.deployment.lammps_pod import export_pod
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import make_folder
 from forgefield.models.potential import Potential
@@ -17,7 +18,7 @@ def _gpumd(potential: Potential, folder: Path) -> list[Path]:
     return [export_nep(potential, folder / "nep.txt")]
 
 
-TARGETS: dict[str, Callable[[Potential, Path], list[Path]]] = {"gpumd": _gpumd}
+TARGETS: dict[str, Callable[[Potential, Path], list[Path]]] = {"gpumd": _gpumd, "lammps-pod": export_pod}
 """What writes the files for each program into a folder and names them."""
 
 

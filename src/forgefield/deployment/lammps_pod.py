@@ -9,17 +9,57 @@ import torch
 
 from forgefield.descriptors.pod import POD
 from forgefield.descriptors.pod_files import (
+    KEYWORDS,
     read_pod_coefficients,
     read_pod_parameters,
     write_pod_coefficients,
     write_pod_parameters,
 )
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.files import make_folder
+from forgefield.models.file import DTYPES, DtypeName
 from forgefield.models.linear import Linear
 from forgefield.models.potential import Potential
 
-__all__ = ["export_pod", "read_pod"]
+__all__ = ["export_pod", "is_pod", "load_pod", "read_pod"]
+
+
+def is_pod(content: bytes) -> bool:
+    """Return whether the content of a file looks like one of the two files of a POD potential."""
+    lines = [
+        line.partition("#")[0].split() for line in content[:65536].decode("utf-8", "ignore").splitlines()
+    ]
+    first = [words[0] for words in lines if words]
+    return first[:1] == ["model_coefficients:"] or (
+        "species" in first and len(set(first) & set(KEYWORDS)) > 2
+    )
+
+
+def load_pod(path: str | Path, dtype: DtypeName | None = None) -> Potential:
+    """Read a POD potential from the path of one of its files, ``*_param.pod`` or ``*_coeff.pod``.
+
+    Parameters
+    ----------
+    path : str or Path
+    dtype : {'float32', 'float64'}, optional
+        Number type to evaluate in; default float64.
+
+    Raises
+    ------
+    PotentialFileError
+        The name does not say where the other file is; use `read_pod`.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+    path = Path(path)
+    pair = path.name.replace("_coeff", "_param"), path.name.replace("_param", "_coeff")
+    if pair[0] == pair[1]:
+        raise PotentialFileError(
+            f"{path}: a POD potential has two files; name them NAME_param.pod and NAME_coeff.pod, or read them with "
+            "forgefield.deployment.lammps_pod.read_pod(parameters, coefficients)"
+        )
+    potential = read_pod(path.with_name(pair[0]), path.with_name(pair[1]))
+    return potential if dtype is None else potential.to_dtype(DTYPES[dtype])
 
 
 def read_pod(parameters: str | Path, coefficients: str | Path) -> Potential:

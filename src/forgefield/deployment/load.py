@@ -8,6 +8,7 @@ from typing import Any
 
 from forgefield.deployment.gpumd import parse_nep
 from forgefield.deployment.gpumd_header import is_nep
+from forgefield.deployment.lammps_pod import is_pod, load_pod
 from forgefield.errors import PotentialFileError
 from forgefield.models import file
 from forgefield.models.file import DtypeName
@@ -28,12 +29,17 @@ def _nep(content: bytes, dtype: DtypeName | None, name: str) -> Potential:
     return parse_nep(text, dtype=dtype, name=name)
 
 
-FOREIGN: tuple[tuple[Callable[[bytes], bool], Reader], ...] = ((is_nep, _nep),)
+def _pod(content: bytes, dtype: DtypeName | None, name: str) -> Potential:
+    del content  # there are two files
+    return load_pod(name, dtype)
+
+
+FOREIGN: tuple[tuple[Callable[[bytes], bool], Reader], ...] = ((is_nep, _nep), (is_pod, _pod))
 """Files of other programs: how their content is recognised and read."""
 
 
 def load(path: str | Path, *, verify: bool = True, dtype: DtypeName | None = None) -> Potential:
-    """Read a potential: a file of this package, or a nep.txt of GPUMD; its content decides.
+    """Read a potential: a file of this package, a nep.txt of GPUMD or a .pod of LAMMPS; its content decides.
 
     Parameters
     ----------

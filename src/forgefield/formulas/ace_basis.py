@@ -162,7 +162,7 @@ def chebyshev_exponential(r: Any, cutoff: float, n: int, decay: float) -> list[A
 
     ``x = 1 - 2 (exp(-decay r / cutoff) - exp(-decay)) / (1 - exp(-decay))`` falls from 1 at the cutoff to -1 at 0.
 
-    Source: Drautz, PRB 99 (2019) 014104, eqs. 24-26 (the first function without its factor 2).
+    Source: Drautz, PRB 99 (2019) 014104 (there the first function has a factor 2); ChebExpCos of PACE.
     """
     f = functions_of(r)
     inside = f.where(r < cutoff, r, cutoff)
@@ -195,7 +195,7 @@ def spherical_bessel(r: Any, cutoff: float, n: int) -> list[Any]:
 
     ``int_0^cutoff g_a g_b r^2 dr = delta_ab``.
 
-    Source: Kocer, Mason, Erturk, AIP Advances 10 (2020) 015021, eqs. 6-9.
+    Source: Kocer, Mason, Erturk, AIP Advances 10 (2020) 015021; SBessel of PACE.
     """
     f = functions_of(r)
     inside = f.where(r < cutoff, r, cutoff)

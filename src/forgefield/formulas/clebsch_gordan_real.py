@@ -41,8 +41,8 @@ def clebsch_gordan(l1: int, l2: int, l: int) -> NDArray[np.float64]:
 
     Notes
     -----
-    Exact rational arithmetic up to the last square root. Source: Racah's formula, Varshalovich et al., Quantum Theory
-    of Angular Momentum (1988), eq. 8.2.1(3).
+    Exact rational arithmetic up to the last square root. Source: Racah's formula; Varshalovich et al., Quantum
+    Theory of Angular Momentum (1988), section 8.2.1.
     """
     table = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l + 1))
     if abs(l1 - l2) <= l <= l1 + l2:
