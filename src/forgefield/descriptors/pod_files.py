@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forgefield.config import parse
 from forgefield.descriptors.pod import POD, PODSettings
-from forgefield.errors import PotentialFileError, did_you_mean
+from forgefield.errors import DataError, PotentialFileError, did_you_mean
 from forgefield.files import read_text, write_text
 
 __all__ = [
@@ -45,6 +45,16 @@ WITHOUT_EFFECT = ("pbc", "number_of_principal_components")
 KEYWORDS = ("species", *REALS, *INTEGERS, *FIXED, *WITHOUT_EFFECT)
 
 
+def _lines(path: Path) -> list[list[str]]:
+    """Return the words of every line that has any, without comments and quotes."""
+    try:
+        text = read_text(path)
+    except DataError as error:
+        raise PotentialFileError(str(error)) from None
+    lines = (line.partition("#")[0].replace('"', " ").replace("'", " ").split() for line in text.splitlines())
+    return [words for words in lines if words]
+
+
 def _number(words: Sequence[str], path: Path, kind: type[Any]) -> Any:
     try:
         if len(words) == 2:
@@ -67,10 +77,7 @@ def read_pod_parameters(path: str | Path) -> POD:
     path = Path(path)
     values: dict[str, Any] = {"kind": "pod"}
     elements: tuple[str, ...] = ()
-    for line in read_text(path).splitlines():
-        words = line.partition("#")[0].replace('"', " ").replace("'", " ").split()
-        if not words:
-            continue
+    for words in _lines(path):
         keyword = words[0]
         if keyword not in KEYWORDS:
             raise PotentialFileError(
@@ -118,8 +125,7 @@ def read_pod_coefficients(path: str | Path, descriptor: POD) -> NDArray[np.float
         In the order of `descriptor.species`: energy of the free atom, then one coefficient per feature.
     """
     path = Path(path)
-    lines = [line.partition("#")[0].split() for line in read_text(path).splitlines()]
-    lines = [words for words in lines if words]
+    lines = _lines(path)
     expected = descriptor.n_species * (1 + descriptor.n_features)
     header = lines[0] if lines else []
     if len(header) not in (2, 4) or header[1:] != [str(expected), "0", "0"][: len(header) - 1]:
