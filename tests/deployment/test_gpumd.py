@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk, graphene
+from nep_files import made_up
 from typer.testing import CliRunner
 
 import forgefield as ff
@@ -159,38 +160,6 @@ def test_what_is_read_is_written_to_the_letter(name, shared_data):
 # ---- every kind of file, made up -----------------------------------------------------------------------------
 
 
-def made_up(
-    elements=("Si",),
-    version=4,
-    *,
-    zbl=None,
-    cutoffs=(5.0, 4.0),
-    l_max="4 2 1",
-    n_higher=2,
-    tail=(),
-    seed=0,
-):
-    """Return the text of a nep.txt with random parameters, put together from the format alone."""
-    rng = np.random.default_rng(seed)
-    types, n, k, neurons = len(elements), (3, 2), (4, 5), 6
-    dim = n[0] + 1 + (n[1] + 1) * (int(l_max.split()[0]) + n_higher)
-    networks = 1 if version == 3 else types
-    size = networks * (neurons * (dim + 2) + (version == 5)) + 1
-    size += types**2 * sum((a + 1) * (b + 1) for a, b in zip(n, k, strict=True))
-    parameters = [*rng.normal(0.0, 0.5, size), *rng.uniform(0.2, 1.0, dim), *tail]
-    kind = f"nep{version}" + ("_zbl" if zbl else "")
-    head = [
-        f"{kind} {types} {' '.join(elements)}",
-        *([zbl] if zbl else []),
-        f"cutoff {' '.join(map(str, cutoffs))} 200 100",
-        f"n_max {n[0]} {n[1]}",
-        f"basis_size {k[0]} {k[1]}",
-        f"l_max {l_max}",
-        f"ANN {neurons} 0",
-    ]
-    return "\n".join(head) + "\n" + "".join(f"{v:15.7e}\n" for v in parameters)
-
-
 def flexible(n_pairs):
     rng = np.random.default_rng(5)
     return [
@@ -239,6 +208,9 @@ def test_every_kind_of_file_and_what_we_make_of_it(kind, tmp_path):
     again = export_nep(potential, tmp_path / "again.txt")
     assert deviation(ff.load(again).predict(atoms).forces, expected.forces) < 1e-13
     compare(potential, atoms, again)
+    model = calorine_nep.read_model(str(again))
+    assert model.version == 4
+    assert model.n_neuron == 6 + kind.startswith("nep5")  # its biases differ
 
 
 # ---- what we train -------------------------------------------------------------------------------------------
@@ -336,51 +308,9 @@ def test_what_gpumd_cannot_hold_is_refused(tmp_path):
         potential_with(nep).export("gpmud", tmp_path)
 
 
-# ---- damaged files -------------------------------------------------------------------------------------------
+# ---- finding and writing files --------------------------------------------------------------------------------
 
 GOOD = made_up(["Si", "O"], zbl="zbl 1 2")
-
-
-def with_line(number, text):
-    lines = GOOD.splitlines()
-    lines[number - 1 : number] = [] if text is None else [text]
-    return "\n".join(lines)
-
-
-DAMAGE = {
-    "line 1: expected the kind of a potential.*'nep4_dipole'": with_line(1, "nep4_dipole 2 Si O"),
-    "line 1: expected the kind of a potential.*'nep2'": with_line(1, "nep2 2 Si O"),
-    "line 1: expected the number of elements.*'nep4_zbl 3 Si O'": with_line(1, "nep4_zbl 3 Si O"),
-    "line 1: expected symbols of chemical elements, got 'Xx'": with_line(1, "nep4_zbl 2 Si Xx"),
-    "line 1: expected every element once": with_line(1, "nep4_zbl 2 Si Si"),
-    "line 2: expected `zbl INNER OUTER": with_line(2, None),
-    "line 2: expected `zbl INNER OUTER.*INNER < OUTER.*'zbl 2 1'": with_line(2, "zbl 2 1"),
-    "line 3: expected `cutoff RADIAL.*'cutoff 5 x 1 1'": with_line(3, "cutoff 5 x 1 1"),
-    "line 3: expected `cutoff RADIAL.*ANGULAR <= RADIAL": with_line(3, "cutoff 4 5 100 100"),
-    "line 3: expected .*retired": with_line(3, "cutoff 5 4 100 100 2.5 2 0.7"),
-    "line 4: expected `n_max RADIAL ANGULAR`.*'n_max 3'": with_line(4, "n_max 3"),
-    "line 4: expected .*integers >= 0": with_line(4, "n_max 3 -2"),
-    "nep.txt: `descriptor.n_max_angular`.*got 70": with_line(4, "n_max 3 70"),
-    "line 5: expected `basis_size": with_line(5, "basis 4 4"),
-    "line 6: expected `l_max L": with_line(6, "l_max 4 3 1"),
-    "line 7: expected `ANN NEURONS 0`, one hidden layer.*'ANN 6 6'": with_line(7, "ANN 6 6"),
-    "line 20: expected a number, got '1.0e-3x'": with_line(20, "1.0e-3x"),
-    "line 20: expected a finite number, got 'nan'": with_line(20, "nan"),
-    "ends after .* parameters on line .*header announces": "\n".join(GOOD.splitlines()[:-1]),
-    "expected the end of the file after .* parameters": GOOD + "1.0\n",
-    "ends where `l_max L": "\n".join(GOOD.splitlines()[:5]),
-}
-
-
-@pytest.mark.parametrize("message", DAMAGE)
-def test_damaged_files_name_the_line(message):
-    text = DAMAGE[message]
-    if "70" in message:  # as many numbers as this header announces
-        dim, types = 4 + 71 * 6, 2
-        count = types * 6 * (dim + 2) + 1 + types**2 * (4 * 5 + 71 * 6) + dim
-        text = "\n".join([*text.splitlines()[:7], *["0.5"] * count])
-    with pytest.raises(PotentialFileError, match=message):
-        parse_nep(text)
 
 
 def test_files_are_recognised_by_their_content(tmp_path):
