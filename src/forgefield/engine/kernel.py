@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from forgefield.errors import ForgefieldError
 from forgefield.expansions.kernels import TracedExpansion
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.keys import VOIGT
@@ -22,7 +23,18 @@ from forgefield.tracer.memory import Indices, Points, Rows
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Lanes, Vec
 
-__all__ = ["Plan", "gradient_kernel", "gradient_signature", "value_kernel", "value_signature"]
+__all__ = [
+    "NotCompiledError",
+    "Plan",
+    "gradient_kernel",
+    "gradient_signature",
+    "value_kernel",
+    "value_signature",
+]
+
+
+class NotCompiledError(ForgefieldError):
+    """A part of a potential has no kernel; the plain path computes the same, slower."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,24 @@ class Plan:
 
     @classmethod
     def of(cls, potential: Potential) -> Plan:
-        """Return the plan of a potential, or None where a part of it has no kernel."""
+        """Return the plan of a potential.
+
+        Raises
+        ------
+        NotCompiledError
+            A part of it has no kernel.
+        """
         expansions = tuple(potential.descriptor.expansions)
+        for e in expansions:
+            if not isinstance(e, SphericalExpansion) or e.stretch is not None:
+                raise NotCompiledError(f"{type(e).__name__} has no compiled kernel")
         stage = ShapeStage(len(potential.species))
         a = [Shape((e.n_channels * e.radial.n_radial, e.n_harmonics)) for e in expansions]
-        features = potential.descriptor.features(stage, a)
-        potential.model.energy(stage, stage.scaled(features))
+        try:
+            features = potential.descriptor.features(stage, a)
+            potential.model.energy(stage, stage.scaled(features))
+        except AttributeError as error:
+            raise NotCompiledError(f"an operation of the potential has no compiled form ({error})") from None
         return cls(potential, expansions, stage.layout)
 
     @property

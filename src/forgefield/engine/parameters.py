@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.models.potential import Potential
-from forgefield.stages.parameters import Entry, ParameterLayout
+from forgefield.stages.parameters import ParameterLayout
 from forgefield.tracer.cache import aligned
 
 __all__ = ["KernelParameters"]
@@ -32,6 +32,11 @@ class KernelParameters:
     dtype : numpy dtype
         Of the kernels.
 
+    Notes
+    -----
+    Looks at the memory of the parameters and at the scaling of the features once: conversions to another number type
+    and the fit of the scaling come first.
+
     Attributes
     ----------
     flat : (layout.size + 16,) array
@@ -40,46 +45,40 @@ class KernelParameters:
     def __init__(self, potential: Potential, layout: ParameterLayout, dtype: Any) -> None:
         self.potential, self.layout, self.dtype = potential, layout, np.dtype(dtype)
         self.flat = aligned(layout.size + 16, dtype)
+        scaler = potential.scaler
+        self._shift = _array(scaler.shift)
+        self._matrix = _array(scaler.scale)[:, None] * _array(scaler.mix)
+        self._entries = [
+            (e, _array(e.weight), None if e.bias is None else _array(e.bias)) for e in layout.entries
+        ]
         self.refresh()
 
     def refresh(self) -> None:
         """Copy the parameters as they are now."""
-        for e in self.layout.entries:
-            weight, bias = self._folded(e)
+        for e, own_weight, own_bias in self._entries:
+            weight = own_weight.reshape(-1, e.n_in, e.n_out)
+            bias = None if own_bias is None else own_bias.reshape(-1, e.n_out)
+            if e.folded:
+                weight = self._matrix @ weight
+                offset = -(self._shift @ weight)
+                bias = offset if bias is None else bias + offset
             self.flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
             if bias is not None:
                 self.flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
         self.flat[self.layout.size] = float(self.potential.energy_scale)
 
-    def _folded(self, e: Entry) -> tuple[Array, Array | None]:
-        weight = _array(e.weight).reshape(-1, e.n_in, e.n_out)
-        bias = None if e.bias is None else _array(e.bias).reshape(-1, e.n_out)
-        if not e.folded:
-            return weight, bias
-        shift, matrix = self._scaling()
-        weight = matrix @ weight
-        offset = -(shift @ weight)
-        return weight, offset if bias is None else bias + offset
-
-    def _scaling(self) -> tuple[Array, Array]:
-        """Return the shift and the matrix ``diag(scale) mix``."""
-        s = self.potential.scaler
-        return _array(s.shift), _array(s.scale)[:, None] * _array(s.mix)
-
     def set_gradients(self, flat: Array) -> None:
         """Write the gradient with respect to the flat parameters to the ``.grad`` of the potential's own."""
-        for e in self.layout.entries:
-            shape = (-1, e.n_in, e.n_out)
-            n_species = e.weight.shape[0]
-            weight = flat[e.weight_start : e.weight_start + n_species * e.n_in * e.n_out].reshape(shape)
+        for e, own_weight, own_bias in self._entries:
+            weight = flat[e.weight_start : e.weight_start + own_weight.size].reshape(-1, e.n_in, e.n_out)
             bias = None
             if e.bias_start >= 0:
-                bias = flat[e.bias_start : e.bias_start + n_species * e.n_out].reshape(-1, e.n_out)
+                n = len(own_weight) * e.n_out
+                bias = flat[e.bias_start : e.bias_start + n].reshape(-1, e.n_out)
             if e.folded and bias is not None:
-                shift, matrix = self._scaling()
-                weight = matrix.T @ (weight - shift[:, None] * bias[:, None, :])
+                weight = self._matrix.T @ (weight - self._shift[:, None] * bias[:, None, :])
             _set_gradient(e.weight, weight)
-            if e.bias is not None and bias is not None:
+            if e.bias is not None and own_bias is not None and bias is not None:
                 _set_gradient(e.bias, bias)
 
 
@@ -91,8 +90,6 @@ def _array(x: Tensor) -> Array:
 def _set_gradient(parameter: Tensor, values: Array) -> None:
     if not parameter.requires_grad:
         return
-    gradient = torch.from_numpy(np.ascontiguousarray(values)).reshape(parameter.shape).to(parameter.dtype)
     if parameter.grad is None:
-        parameter.grad = gradient
-    else:
-        parameter.grad.copy_(gradient)
+        parameter.grad = torch.zeros_like(parameter)
+    parameter.grad.numpy().reshape(values.shape)[...] = values

@@ -134,7 +134,7 @@ class Native:
 
     def __call__(self, *arguments: int | np.ndarray) -> None:
         """Run; other Python threads go on meanwhile. Arrays must be contiguous and of the kinds of the signature."""
-        self._call(*(a if isinstance(a, int) else a.ctypes.data for a in arguments))
+        self._call(*(a if isinstance(a, int) else a.__array_interface__["data"][0] for a in arguments))
 
 
 @lru_cache(maxsize=1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from forgefield.training.loss import Residuals
+from forgefield.training.loss_arrays import ArrayTerms
 from forgefield.units import EV_PER_A3_TO_GPA, MILLI
 
 __all__ = ["UNITS", "Errors"]
@@ -25,13 +26,13 @@ class Errors:
         self._magnitudes = dict.fromkeys(UNITS, 0.0)
         self._counts = dict.fromkeys(UNITS, 0)
 
-    def add(self, residuals: Residuals) -> None:
+    def add(self, terms: ArrayTerms | Residuals) -> None:
         """Add the residuals of a batch."""
         for name in UNITS:
-            x: Tensor = getattr(residuals, name).to(torch.float64)
-            self._squares[name] += float((x * x).sum())
-            self._magnitudes[name] += float(x.abs().sum())
-            self._counts[name] += x.numel()
+            x: NDArray[np.float64] = np.asarray(getattr(terms, name), dtype=np.float64).ravel()
+            self._squares[name] += float(x @ x)
+            self._magnitudes[name] += float(np.abs(x).sum())
+            self._counts[name] += x.size
 
     def rmse(self) -> dict[str, float | None]:
         """Return ``{property}_rmse``: root mean squares, None where nothing is labelled."""

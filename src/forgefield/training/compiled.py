@@ -123,6 +123,8 @@ class CompiledObjective:
         self.labels = ArrayLabels.of(data)
         self.n_species = len(potential.species)
         n_points = len(self.points.positions)
+        # Energies relative to the free atom: one atom of each species without neighbours is added to every batch.
+        self._phantoms = bool(potential.exact_free_atom)
         self._forces: list[NDArray[Any]] = []
         self._force_bars = aligned((n_points, 4), self.engine.dtype)
         self._gradient_kernel: Native | None = None
@@ -158,13 +160,13 @@ class CompiledObjective:
         strain[:n] = (terms.strain_bar * _HALF_OFF_DIAGONAL)[batch.structure]
         self._force_bars[batch.points, :3] = terms.forces_bar
         self._force_bars[batch.images, :3] = terms.forces_bar[batch.owner]
-        slots, dtype = batch.block.atoms, self.engine.dtype
+        slots = batch.block.atoms
         energy_bars = self.engine.memory("energy_bars", n_blocks * lanes)
         energy_bars[: n_blocks * lanes] = energy[slots]
         strain_bars = self.engine.memory("strain_bars", n_blocks * 6 * lanes)
         per_block = strain[slots].reshape(n_blocks, lanes, 6).transpose(0, 2, 1)
         strain_bars[: n_blocks * 6 * lanes].reshape(n_blocks, 6, lanes)[:] = per_block
-        self.parameters.set_gradients(self._run_gradient(batch, energy_bars, strain_bars, saved, dtype))
+        self.parameters.set_gradients(self._run_gradient(batch, energy_bars, strain_bars, saved))
         return terms
 
     def terms(self, index: Sequence[int]) -> ArrayTerms:
@@ -173,11 +175,6 @@ class CompiledObjective:
         return self._terms(self._batch(index), index, {}, None)
 
     # ---- parts -----------------------------------------------------------------------------------------------
-
-    @property
-    def _phantoms(self) -> bool:
-        """Whether energies are relative to the free atom: one atom of each species without neighbours is added."""
-        return bool(self.potential.exact_free_atom)
 
     def _atoms(self, index: Sequence[int]) -> IntArray:
         start = self.points.atom_start
@@ -249,8 +246,8 @@ class CompiledObjective:
         return compare(self.loss, labels, energy, total, strain_sum, weights)
 
     def _run_gradient(
-        self, batch: _Batch, energy_bars: Any, strain_bars: Any, saved: NDArray[Any], dtype: Any
-    ) -> FloatArray:
+        self, batch: _Batch, energy_bars: Any, strain_bars: Any, saved: NDArray[Any]
+    ) -> NDArray[np.floating]:
         engine, lanes = self.engine, self.engine.lanes
         kernel = self._kernel()
         size = engine.plan.layout.size
@@ -277,9 +274,9 @@ class CompiledObjective:
             )
 
         run_parts(batch.block.n_blocks, threads, part)
-        ones = np.ones(lanes, dtype=dtype)
-        total: FloatArray = sum(x[: size * lanes].reshape(size, lanes) @ ones for x in sums)
-        return total
+        ones = np.ones(lanes, dtype=engine.dtype)
+        parts = [x[: size * lanes].reshape(size, lanes) @ ones for x in sums]
+        return parts[0] if threads == 1 else np.sum(parts, axis=0)
 
     def _kernel(self) -> Native:
         if self._gradient_kernel is None:

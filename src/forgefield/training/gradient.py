@@ -20,7 +20,9 @@ from forgefield.errors import TrainingError
 from forgefield.models.potential import Potential
 from forgefield.training.accumulate import Errors
 from forgefield.training.batches import LabelledSet
+from forgefield.training.flat import flatten
 from forgefield.training.loss import Loss
+from forgefield.training.objective import Backend, make_objective
 from forgefield.training.schedules import ScheduleSettings, learning_rate
 from forgefield.training.weights import LossWeights
 
@@ -52,6 +54,9 @@ class GradientSettings(Schema):
         description="memory per step of the running mean of the parameters that is validated and kept",
     )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    backend: Backend = Field(
+        "auto", description="compiled kernels, plain torch, or compiled where there are kernels (auto)"
+    )
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 
 
@@ -102,15 +107,19 @@ class GradientTrainer:
         self.progress = Progress()
         self.sampler = np.random.default_rng(seed)
         self.best: dict[str, Tensor] = {}
-        self.average = [q.detach().clone() for q in potential.parameters()]
+        self.flat = flatten(potential)
+        self.average = self.flat.detach().clone()
+        self.objective, self.valid_objective = (
+            make_objective(potential, data, loss, settings.backend) for data in (train, valid)
+        )
         self._boundary: tuple[dict[str, Tensor], str] | None = None
         optimiser = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
         self.optimiser: torch.optim.Optimizer = optimiser(
-            potential.parameters(),
+            [self.flat],
             lr=settings.schedule.start,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
-            foreach=True,
+            fused=True,
         )
 
     @property
@@ -178,30 +187,27 @@ class GradientTrainer:
         rate = self._rate()
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        batch = self.train.batch(index, self.potential.dtype, self.potential.device)
-        parts = self.loss.terms(self.potential.evaluate(batch.graph, training=True), batch)
-        active = [current[name] * value for name, value in parts.values.items() if current.get(name)]
         p.step += 1
-        if not active:
+        if not any(current.values()):
             return rate
-        total: Tensor = torch.stack(active).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self._clip(float(total.detach()))
+        result = self.objective.gradient(index, current)
+        self._clip(result.total)
         self.optimiser.step()
         self._update_average()
-        errors.add(parts.residuals)
-        terms.add(float(total.detach()), {k: float(v.detach()) for k, v in parts.values.items()})
+        errors.add(result)
+        terms.add(result.total, result.values)
         return rate
 
     def _clip(self, loss: float) -> None:
         """Limit the gradient norm to `clip` times its running mean; stop if it is not finite."""
-        parameters = [q for q in self.potential.parameters() if q.grad is not None]
         limit = math.inf
         p = self.progress
         if self.settings.clip is not None and p.gradient_norm > 0:
             limit = self.settings.clip * p.gradient_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+        gradient = self.flat.grad
+        norm = 0.0 if gradient is None else float(gradient.norm())
+        if gradient is not None and norm > limit:
+            gradient.mul_(limit / norm)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise TrainingError(
                 f"the loss became {loss} (gradient norm {norm}) in epoch {p.epoch + 1}; the best potential of epoch "
@@ -216,35 +222,26 @@ class GradientTrainer:
         """Return the errors on the validation structures, and add the loss terms to `terms`."""
         errors = errors or Errors()
         for start in range(0, len(self.valid), 16):
-            index = list(range(start, min(start + 16, len(self.valid))))
-            batch = self.valid.batch(index, self.potential.dtype, self.potential.device)
-            parts = self.loss.terms(self.potential.evaluate(batch.graph), batch)
-            errors.add(parts.residuals)
+            result = self.valid_objective.terms(range(start, min(start + 16, len(self.valid))))
+            errors.add(result)
             if terms is not None:
-                terms.add(0.0, {k: float(v) for k, v in parts.values.items()})
+                terms.add(0.0, result.values)
         return errors
 
     def _update_average(self) -> None:
         """Move the running mean; its memory grows from nothing, so that the start is forgotten."""
         memory = min(self.settings.average, self.progress.step / (self.progress.step + 10))
-        with torch.no_grad():
-            for mean, parameter in zip(self.average, self.potential.parameters(), strict=True):
-                mean.lerp_(parameter, 1.0 - memory)
+        self.average.lerp_(self.flat.detach(), 1.0 - memory)
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """Put the running means in place of the parameters for a while."""
-        parameters = list(self.potential.parameters())
-        own = [q.detach().clone() for q in parameters]
-        with torch.no_grad():
-            for q, mean in zip(parameters, self.average, strict=True):
-                q.copy_(mean)
+        own = self.flat.detach().clone()
+        self.flat.data.copy_(self.average)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for q, value in zip(parameters, own, strict=True):
-                    q.copy_(value)
+            self.flat.data.copy_(own)
 
     def _keep_best(self, errors: Errors, epoch: int) -> None:
         score = errors.score(self._used())
@@ -260,7 +257,7 @@ class GradientTrainer:
         if p.lost_epochs < PATIENCE_WHEN_LOST:
             return
         self.use_best()
-        self.average = [q.detach().clone() for q in self.potential.parameters()]
+        self.average = self.flat.detach().clone()
         self.optimiser.state.clear()
         p.lost_epochs, p.gradient_norm = 0, 0.0
         p.rate_factor *= 0.5
@@ -294,7 +291,7 @@ class GradientTrainer:
         """Return tensors and plain values that continue this run exactly."""
         tensors = {f"potential.{k}": v for k, v in self.potential.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        tensors |= {f"average.{i}": q for i, q in enumerate(self.average)}
+        tensors["average"] = self.average
         optimiser = self.optimiser.state_dict()["state"]
         for i, entries in optimiser.items():
             tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in entries.items()}
@@ -321,8 +318,7 @@ class GradientTrainer:
         """Continue where `state` was taken."""
         self.potential.load_state_dict(_part(tensors, "potential."))
         self.best = _part(tensors, "best.")
-        means = _part(tensors, "average.")
-        self.average = [means[str(i)] for i in range(len(means))]
+        self.average = tensors["average"].clone()
         entries: dict[int, dict[str, Tensor]] = {}
         for key, value in _part(tensors, "optimiser.").items():
             index, _, name = key.partition(".")

@@ -146,8 +146,12 @@ def compare(
         "forces": forces - labels.forces,
         "stress": (strain - labels.strain) / labels.volumes[:, None],
     }
-    targets, units = dict(residuals), {"energy": 1.0 / n[:, None], "forces": 1.0}
-    units["stress"] = 1.0 / (n if preset.virial else labels.volumes)[:, None]
+    targets = dict(residuals)
+    units = {
+        "energy": 1.0 / n[:, None],
+        "forces": np.ones((1, 1)),
+        "stress": 1.0 / (n if preset.virial else labels.volumes)[:, None],
+    }
     if preset.virial:
         targets["stress"] = (strain - labels.strain) / n[:, None]
     for name in PROPERTIES:
@@ -163,9 +167,12 @@ def compare(
         weight = weights.get(name, 0.0)
         if weight:
             size = weight * factor / (loss.scales[name] * x.shape[1])
-            unit = units[name] if every or isinstance(units[name], float) else units[name][mask]
+            unit = units[name] if every or name == "forces" else units[name][mask]
             bar = slope * (size * w[:, None] * unit)
-            bars[name].reshape(len(mask), -1)[mask] = bar
+            if every:
+                bars[name] = bar.reshape(bars[name].shape)
+            else:
+                bars[name].reshape(len(mask), -1)[mask] = bar
     return ArrayTerms(
         values,
         sum(weights.get(k, 0.0) * v for k, v in values.items()),
