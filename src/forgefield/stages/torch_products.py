@@ -18,6 +18,9 @@ __all__ = ["products"]
 NUMBERS_PER_CHUNK = 1 << 18
 """Products held at a time: 2 MB in double precision, so that they stay in the cache of a core."""
 
+NUMBERS_PER_CHUNK_GPU = 1 << 25
+"""Products held at a time on a GPU."""
+
 
 @dataclass(frozen=True)
 class _Bucket:
@@ -78,12 +81,13 @@ def _plan(table: ProductTable, dtype: torch.dtype, device: torch.device) -> _Pla
 
 def _evaluate(table: ProductTable, xs: tuple[Tensor, ...]) -> Tensor:
     n_atoms = xs[0].shape[1]
+    chunk = NUMBERS_PER_CHUNK if xs[0].device.type == "cpu" else NUMBERS_PER_CHUNK_GPU
     x = torch.cat([*xs, xs[0].new_ones((1, n_atoms))])
     plan = _plan(table, x.dtype, x.device)
     parts = []
     for bucket in plan.buckets:
         n_outputs, n_terms = bucket.factors.shape[1:]
-        step = max(1, NUMBERS_PER_CHUNK // max(1, n_terms * n_atoms))
+        step = max(1, chunk // max(1, n_terms * n_atoms))
         for first in range(0, n_outputs, step):
             factors = bucket.factors[:, first : first + step]
             terms = x.index_select(0, factors[0].flatten())
