@@ -25,8 +25,10 @@ __all__ = [
     "SkinnedNeighbours",
     "batch",
     "build_graph",
+    "checked_geometry",
     "neighbour_pairs",
     "species_index",
+    "still_listed",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -131,19 +133,30 @@ def neighbour_pairs(atoms: Atoms, cutoff: float) -> tuple[IntArray, IntArray, In
     StructureError
         Non-finite positions, a flat periodic cell, or two atoms at the same place.
     """
-    positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
-    pbc = np.asarray(atoms.pbc, dtype=bool)
-    cell = np.asarray(atoms.cell.array, dtype=np.float64)
-    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
-        raise StructureError("positions or cell are not finite (NaN or infinity); check the input structure")
-    _check_cell(cell, pbc)
-    cell = _completed(cell, pbc)
+    positions, cell, pbc = checked_geometry(atoms)
     calculator = NeighborList(cutoff=float(cutoff), full_list=True, sorted=True, n_threads=1)
     i, j, shifts, vectors = calculator.compute(
         points=positions, box=cell, periodic=list(map(bool, pbc)), quantities="ijSD"
     )
     _check_distances(i, j, vectors)
     return i.astype(np.int64), j.astype(np.int64), shifts.astype(np.int64), np.ascontiguousarray(vectors)
+
+
+def checked_geometry(atoms: Atoms) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return (positions, cell, pbc) of a structure; vectors of the cell that do not count are replaced.
+
+    Raises
+    ------
+    StructureError
+        Non-finite positions or a flat periodic cell.
+    """
+    positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
+    pbc = np.asarray(atoms.pbc, dtype=bool)
+    cell = np.asarray(atoms.cell.array, dtype=np.float64)
+    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+        raise StructureError("positions or cell are not finite (NaN or infinity); check the input structure")
+    _check_cell(cell, pbc)
+    return positions, _completed(cell, pbc), pbc
 
 
 def _check_distances(i: IntArray, j: IntArray, vectors: FloatArray) -> None:
@@ -158,6 +171,8 @@ def _check_distances(i: IntArray, j: IntArray, vectors: FloatArray) -> None:
 
 def _completed(cell: FloatArray, pbc: NDArray[np.bool_]) -> FloatArray:
     """Return the cell with unit vectors across its periodic directions in place of those that do not count."""
+    if pbc.all():
+        return np.ascontiguousarray(cell, dtype=np.float64)
     return np.ascontiguousarray(complete_cell(np.where(pbc[:, None], cell, 0.0)), dtype=np.float64)
 
 
@@ -231,13 +246,41 @@ class _Snapshot:
     shifts: FloatArray | None
 
 
+def still_listed(
+    positions: FloatArray, cell: FloatArray, atoms: Atoms, *, cutoff: float, listed: float
+) -> bool:
+    """Return whether a list of all pairs within `listed` of a structure holds those within `cutoff` of `atoms`.
+
+    With F the change of the cell and u what the atoms moved beyond it, a pair that is not listed is still farther apart
+    than ``s_min(F) listed - 2 max |u|``, s_min being the smallest singular value.
+
+    Parameters
+    ----------
+    positions : (n_atoms, 3) [Å]
+        When the list was made.
+    cell : (3, 3) [Å]
+        When the list was made.
+    atoms : ase.Atoms
+        The same atoms now, periodic in the same directions.
+    cutoff, listed : float [Å]
+    """
+    expected, smallest = positions, 1.0
+    if not np.array_equal(cell, atoms.cell.array):
+        if not np.isfinite(atoms.cell.array).all():
+            return False
+        deformation = np.linalg.solve(_completed(cell, atoms.pbc), _completed(atoms.cell.array, atoms.pbc))
+        expected = positions @ deformation
+        smallest = float(np.linalg.svd(deformation, compute_uv=False)[-1])
+    moved2 = float(((atoms.positions - expected) ** 2).sum(axis=1).max())
+    # The comparison is False for NaN positions, which the new list then reports.
+    return bool(smallest * listed - 2.0 * moved2**0.5 >= cutoff)
+
+
 class SkinnedNeighbours:
     """Graphs of a moving structure from one neighbour list, made anew only when it might miss a pair.
 
-    The list holds all pairs within cutoff + skin. With F the change of the cell and u what the atoms moved beyond
-    it, a pair that is not listed is still farther apart than ``s_min(F) (cutoff + skin) - 2 max |u|``, s_min being
-    the smallest singular value; while that is at least the cutoff nothing can be missing. For a fixed cell this is
-    the usual rule: no atom moved by more than half the skin.
+    The list holds all pairs within cutoff + skin. It is kept while `still_listed` says that nothing can be missing; for
+    a fixed cell this is the usual rule: no atom moved by more than half the skin.
 
     Parameters
     ----------
@@ -279,19 +322,9 @@ class SkinnedNeighbours:
     def _covers(self, then: _Snapshot, atoms: Atoms) -> bool:
         if not (np.array_equal(then.numbers, atoms.numbers) and np.array_equal(then.pbc, atoms.pbc)):
             return False
-        expected, smallest = then.positions, 1.0
-        if not np.array_equal(then.cell, atoms.cell.array):
-            if not np.isfinite(atoms.cell.array).all():
-                return False
-            deformation = np.linalg.solve(
-                _completed(then.cell, then.pbc), _completed(atoms.cell.array, then.pbc)
-            )
-            expected = then.positions @ deformation
-            smallest = float(np.linalg.svd(deformation, compute_uv=False)[-1])
-        moved2 = float(((atoms.positions - expected) ** 2).sum(axis=1).max())
-        cutoff = max(self.cutoffs)
-        # The comparison is False for NaN positions, which the new list then reports.
-        return bool(smallest * (cutoff + self.skin) - 2.0 * moved2**0.5 >= cutoff)
+        return still_listed(
+            then.positions, then.cell, atoms, cutoff=max(self.cutoffs), listed=max(self.cutoffs) + self.skin
+        )
 
     def _build(self, atoms: Atoms) -> _Snapshot:
         index = _index(atoms, self.species)
