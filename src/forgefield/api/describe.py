@@ -100,6 +100,8 @@ def _type_name(annotation: Any) -> str:
         return f"list of {' | '.join(inner)}" if inner else "list"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return f"{_type_name(parts[0])}: {_type_name(parts[1])} pairs"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "settings"
     return _TYPE_NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from forgefield.data import group_of
 from forgefield.graph import Graph, batch
 from forgefield.keys import PROPERTIES
-from forgefield.models.potential import Potential
+from forgefield.models.potential import Evaluation, Potential
 from forgefield.models.tensors import TensorGraph, to_tensors
 
 __all__ = ["LabelledBatch", "LabelledSet", "Labels"]
@@ -106,6 +106,13 @@ class LabelledSet:
         """Padded pairs in all structures, over all lists."""
         return sum(p.neighbours.size for g in self.graphs for p in g.pairs)
 
+    def learned(self, potential: Potential) -> list[Labels]:
+        """Return the labels without what is fixed in the potential (its nuclear repulsion): what is left to learn."""
+        if potential.zbl is None:
+            return self.labels
+        parts = (potential.baseline(to_tensors(g, torch.float64, potential.device)) for g in self.graphs)
+        return [_without(x, part) for x, part in zip(self.labels, parts, strict=True)]
+
     @property
     def max_neighbours(self) -> list[int]:
         """Most neighbours of an atom in each list of pairs."""
@@ -181,6 +188,18 @@ def _labels(atoms: Atoms, graph: Graph, references: dict[int, float], factor: fl
         forces=None if forces is None else np.asarray(forces, dtype=np.float64),
         strain_gradient=strain,
         weights={k: weight * float(atoms.info.get(f"{k}_weight", 1.0)) for k in PROPERTIES},
+    )
+
+
+def _without(labels: Labels, part: Evaluation | None) -> Labels:
+    if part is None:
+        return labels
+    energy, forces, strain = labels.energy, labels.forces, labels.strain_gradient
+    return replace(
+        labels,
+        energy=None if energy is None else energy - float(part.energy[0]),
+        forces=None if forces is None else forces - part.forces.double().cpu().numpy(),
+        strain_gradient=None if strain is None else strain - part.strain_gradient[0].double().cpu().numpy(),
     )
 
 

@@ -8,7 +8,7 @@ triangular factor structure by structure (TSQR), so memory does not grow with th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from forgefield.expansions import torch_backend as backend
 from forgefield.graph import Graph
 from forgefield.keys import VOIGT
 from forgefield.models.linear import Linear
-from forgefield.models.potential import Evaluation, Potential
+from forgefield.models.potential import Potential
 from forgefield.models.tensors import TensorGraph
 from forgefield.training.batches import LabelledSet, Labels
 from forgefield.training.loss import PRESETS, LossSettings
@@ -167,12 +167,12 @@ def fit_linear(
     n_parameters = n_species * (n_features + 1)
     rows = _Accumulator(n_parameters)
     factors, n_rows = _row_factors(data, loss), 0
+    labels = data.learned(potential)
     for i in range(len(data)):
         batch = data.batch([i], potential.dtype, potential.device)
         design = design_rows(potential, batch.graph)
-        labels = _learned(data.labels[i], potential.baseline(batch.graph))
         virial = PRESETS[loss.normalisation].virial
-        n_rows += _add_structure(rows, design, labels, data.graphs[i], factors, virial=virial)
+        n_rows += _add_structure(rows, design, labels[i], data.graphs[i], factors, virial=virial)
         if on_structure is not None:
             on_structure(i + 1, len(data))
     rows.fold()
@@ -202,19 +202,6 @@ def _row_factors(data: LabelledSet, loss: LossSettings) -> dict[str, float]:
         for k, w in loss.weights().items()
         if totals[k] > 0 and w > 0
     } | {"by_structure": float(preset.forces_by_structure)}
-
-
-def _learned(labels: Labels, baseline: Evaluation | None) -> Labels:
-    """Return the labels of one structure without what the potential adds to them anyway."""
-    if baseline is None:
-        return labels
-    energy, forces, strain = labels.energy, labels.forces, labels.strain_gradient
-    return replace(
-        labels,
-        energy=None if energy is None else energy - float(baseline.energy[0]),
-        forces=None if forces is None else forces - baseline.forces.double().numpy(),
-        strain_gradient=None if strain is None else strain - baseline.strain_gradient[0].double().numpy(),
-    )
 
 
 def _add_structure(

@@ -52,7 +52,8 @@ class RunSettings(Schema):
         default_factory=NetworkSettings, description="regression on the features"
     )
     zbl: ZBLSettings | None = Field(
-        None, description="repulsion of nuclei at short distance, added to what is learned; null: none"
+        None,
+        description="repulsion of nuclei at short distance, added to what is learned, such as {outer: 2.0}; null: none",
     )
     scaling: ScalingKind = Field("whitened", description="scaling of the features")
     free_atom: Literal["auto", "exact", "free"] = Field(
