@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from forgefield.errors import ConfigError
 
@@ -12,6 +12,8 @@ __all__ = ["get_num_threads", "run_parts", "set_num_threads"]
 
 _state: dict[str, int] = {}
 _pools: dict[int, ThreadPoolExecutor] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # threads do not survive a fork
 
 
 def _available() -> int:
@@ -51,6 +53,9 @@ def run_parts(n: int, threads: int, task: Callable[[int, int, int], None]) -> No
     if pool is None:
         pool = _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="forgefield")
     jobs = [pool.submit(task, t, cuts[t], cuts[t + 1]) for t in range(1, threads)]
-    task(0, cuts[0], cuts[1])
+    try:
+        task(0, cuts[0], cuts[1])
+    finally:
+        wait(jobs)  # nobody may write to the caller's arrays once it has gone on, even with an error
     for job in jobs:
         job.result()

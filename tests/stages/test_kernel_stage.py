@@ -56,7 +56,8 @@ def used_by_parts(stage, a):
 
 def pairs(stage, a):
     return stage.linear(
-        parameters_of(pairs, 30), stage.join(stage.map_pairs(lambda u, v: [u[0] * v[0], u[1] * v[2] ** 2], a[0]))
+        parameters_of(pairs, 30),
+        stage.join(stage.map_pairs(lambda u, v: [u[0] * v[0], u[1] * v[2] ** 2], a[0])),
     )
 
 
@@ -87,10 +88,8 @@ def compiled(case, x, e_bar=None, *, how="compiled"):
     case(shapes, [Shape(s) for s in SHAPES])
     layout = shapes.layout
 
-    def kernel(k, species, x, y, bars, parameters, gradients, work):
-        stage = KernelStage(
-            k, species[0], layout, parameters, gradients=gradients, tangent=planes == 2
-        )
+    def kernel(k, *, species, x, y, bars, parameters, gradients, work):
+        stage = KernelStage(k, species[0], layout, parameters, gradients=gradients, tangent=planes == 2)
         arrays, start = [], 0
         for rows, columns in SHAPES:
             arrays.append(stage.array(rows, columns, [x + (p * n + start) for p in range(planes)]))
