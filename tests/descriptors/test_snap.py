@@ -1,4 +1,4 @@
-"""SNAP: against LAMMPS, against rotation averages of its definition, settings."""
+"""SNAP: every option against LAMMPS, values, derivatives, rows of linear fits; limits; settings."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.data import chemical_symbols
 
+import forgefield as ff
 from forgefield.descriptors import SNAP
 from forgefield.errors import ConfigError
 from forgefield.models import make_model
 from forgefield.models.potential import Potential
+from forgefield.testing import CHECKS
 from forgefield.training.least_squares import design_rows
 
 TOLERANCE = 1e-10
@@ -38,7 +40,7 @@ def lammps():
 
 
 def triclinic(symbols, n, seed, spacing=2.9):
-    """n atoms on a rattled lattice in a skewed cell, elements in turn."""
+    """Return n atoms on a rattled lattice in a skewed cell, elements in turn."""
     cell = np.array([[1.0, 0.0, 0.0], [0.25, 0.95, 0.0], [-0.15, 0.2, 1.05]])
     per_side = round(n ** (1 / 3))
     grid = np.stack(np.meshgrid(*[np.arange(per_side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -188,3 +190,79 @@ def test_rows_of_a_linear_fit_are_those_of_compute_snap(lammps, case):
     assert_equal_columns(rows.energy[None, :n], table[:1])
     assert_equal_columns(rows.forces[..., :n].reshape(-1, n), table[1:-6])
     assert_equal_columns(-rows.strain_gradient[:, :n], table[-6:])
+
+
+def test_the_call_scripts_rely_on():
+    atoms = bulk("Ta", cubic=True) * (2, 1, 1)
+    features = ff.descriptors.SNAP(two_j_max=8, cutoff=4.9, species=["Ta"]).compute(atoms)
+    assert features.shape == (4, 55)
+    assert features.dtype == np.float64
+    assert np.allclose(features, features[0], rtol=1e-11)
+
+
+def test_scalar_density():
+    """With 2J = 0 the only component is (1 + sum w s)^3 - 1."""
+    d = SNAP(["In", "P"], two_j_max=0, cutoff=4.0, radii={"In": 0.6}, weights={"P": -0.3})
+    got = d.compute(Atoms("InInP", [[0, 0, 0], [2.0, 0, 0], [0, 3.0, 0]]))[0, 0]
+    expected = 0.5 * (1 + np.cos(np.pi * 2.0 / 4.8)) - 0.3 * 0.5 * (1 + np.cos(np.pi * 3.0 / 4.4))
+    assert got == pytest.approx((1 + expected) ** 3 - 1, rel=1e-12)
+
+
+@pytest.mark.parametrize("bnorm", [False, True])
+def test_an_atom_without_neighbours(bnorm):
+    settings = {"two_j_max": 3, "wself": 0.8, "bnorm": bnorm}
+    alone = Atoms("Ta")
+    names = SNAP(["Ta"], **settings).feature_names
+    last = np.array([int(name.split()[-1]) for name in names])
+    expected = 0.8**3 * (np.ones(len(names)) if bnorm else last + 1)
+    assert np.allclose(SNAP(["Ta"], bzero=False, **settings).compute(alone)[0], expected, rtol=1e-13)
+    assert np.allclose(SNAP(["Ta"], **settings).compute(alone), 0.0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["forces", "stress", "rotation", "permutation", "cutoff", "file_round_trip"])
+def test_checklist_with_a_density_for_each_element(name):
+    torch.manual_seed(0)
+    inner = {"inner_middle": {"Si": 1.4, "O": 1.2}, "inner_width": {"Si": 0.4, "O": 0.3}}
+    d = SNAP(["Si", "O"], two_j_max=3, cutoff=4.6, radii={"O": 0.42}, chemical=True, **inner)
+    model = make_model({"kind": "network"}, d.n_features, 2)
+    potential = Potential(d, model, {14: -3.0, 8: -5.0}).to_dtype(torch.float64)
+    potential.scaler.scale.fill_(1e-2)
+    assert CHECKS[name](potential).passed
+
+
+def test_features_in_single_precision():
+    d = SNAP(["Ta"], two_j_max=6)
+    atoms = triclinic(["Ta"], 8, seed=1)
+    exact = d.compute(atoms)
+    assert np.abs(d.float().compute(atoms) - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+def test_names_of_features():
+    assert SNAP(["Ta"], two_j_max=2).feature_names == ["B 0 0 0", "B 1 0 1", "B 1 1 2", "B 2 0 2", "B 2 2 2"]
+    assert len(SNAP(["Ta"], two_j_max=14).feature_names) == 204
+    chemical = SNAP(["P", "In"], two_j_max=0, chemical=True, quadratic=True).feature_names
+    assert chemical[:3] == ["B P P P 0 0 0", "B P P In 0 0 0", "B P In P 0 0 0"]
+    assert chemical[8:10] == ["B P P P 0 0 0 * B P P P 0 0 0", "B P P P 0 0 0 * B P P In 0 0 0"]
+    assert len(chemical) == 8 + 36
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"two_j_max": -1}, "two_j_max"),
+        ({"radii": {"Ta": 0.0}}, "`radii` must be > 0, got 0.0 for Ta"),
+        ({"radii": {"Tantalum": 0.5}}, "'Tantalum', which is not a chemical element"),
+        ({"weights": {"W": 1.0}}, "`descriptor.weights` names 'W', which the potential does not know"),
+        ({"inner_middle": {"Ta": 1.0}}, "must name the same elements"),
+        ({"cutoff": 3.0, "rmin0": 3.5}, "`descriptor.rmin0` must be below every cutoff, got 3.5"),
+        ({"rcutfac": 4.0}, "unknown setting `descriptor.rcutfac`"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        SNAP(["Ta"], **settings)
+
+
+def test_inner_switch_needs_every_element():
+    with pytest.raises(ConfigError, match=r"`descriptor.inner_middle` has no value for P"):
+        SNAP(["In", "P"], inner_middle={"In": 1.0}, inner_width={"In": 0.5})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -134,7 +135,8 @@ class Descriptor(nn.Module):
     def compute(self, atoms: Atoms) -> NDArray[np.float64]:
         """Return the features of every atom, (n_atoms, n_features), in float64."""
         graph = build_graph(atoms, self.species, self.cutoffs)
-        dtype = next((p.dtype for p in self.parameters()), torch.float64)
+        numbers = itertools.chain(self.parameters(), self.buffers())
+        dtype = next((p.dtype for p in numbers if p.is_floating_point()), torch.float64)
         with torch.no_grad():
             a = []
             centres = torch.from_numpy(graph.species)
