@@ -1,0 +1,211 @@
+"""The kernels of a potential on a GPU: small ones, so that each keeps its numbers in registers.
+
+``expand``: neighbours -> A. ``energy``: A -> energies and ``A_bar = dE/dA``. ``forces``: A_bar -> edge gradients ->
+forces and virials. For training, with ``G_ij = dL/dg_ij`` (see `kernel`): ``tangent``: neighbours -> J G, the change of
+A along G; ``gradients``: A, J G -> the gradient with respect to the parameters. Between kernels, A and its companions
+lie in device memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from forgefield.engine.kernel import Plan
+from forgefield.expansions.recomputed import RecomputedExpansion
+from forgefield.keys import VOIGT
+from forgefield.stages.kernel_stage import KernelArray, KernelStage
+from forgefield.tracer.memory import Indices, Points
+from forgefield.tracer.trace import Int, Kernel, Program, trace
+from forgefield.tracer.values import Lanes, Vec
+
+__all__ = ["KERNELS", "gpu_program", "gpu_signature"]
+
+KERNELS = ("expand", "energy", "forces", "forces_virials", "tangent", "gradients")
+
+Arguments = dict[str, Any]
+
+
+class _Edges:
+    """The neighbours of a block: a table of one per lane, as many rows as the longest run of the block."""
+
+    def __init__(self, block: Int, n: int, plan: Plan, arguments: Arguments) -> None:
+        self.points: Points = arguments["positions"]
+        self.centres: Lanes = arguments["centres"].lanes(block)
+        self.table: Indices = arguments[f"table{n}"]
+        self.offsets: Indices = arguments[f"offsets{n}"] + block * (len(plan.potential.species) + 1)
+
+    def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
+        return self.offsets[species], self.offsets[species + count]
+
+    def at(self, row: Int) -> Lanes:
+        return self.table.lanes(row)
+
+    def vector(self, row: Int) -> list[Vec]:
+        return self.points.difference(self.at(row), self.centres)
+
+
+def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
+    """Return the arguments of a kernel of `KERNELS`.
+
+    ``coefficients``, ``coefficient_bars`` and ``changes`` hold ``plan.coefficients`` rows per block: A, dE/dA and J G.
+    ``table`` has one row of neighbours per lane, ``offsets`` (n_blocks, n_species + 1) the first row of each species.
+    The others are those of `kernel.value_signature` and `kernel.gradient_signature`; ``gradients`` is one float64
+    number per parameter. ``forces`` and the virials are added to.
+    """
+    signature = {"b0": "int", "b1": "int"}
+    if name in ("energy", "gradients"):
+        signature |= {
+            "species": "indices",
+            "parameters": "scalars",
+            "work": "workspace",
+            "coefficients": "rows",
+        }
+        if name == "energy":
+            return signature | {"coefficient_bars": "rows", "energies": "rows"}
+        return signature | {"changes": "rows", "energy_bars": "rows", "gradients": "sums"}
+    signature |= {"positions": "points", "centres": "indices", "work": "workspace"}
+    for n in range(len(plan.expansions)):
+        signature |= {f"table{n}": "indices", f"offsets{n}": "indices", f"channels{n}": "scalars"}
+    if name == "expand":
+        return signature | {"coefficients": "rows"}
+    if name == "tangent":
+        return signature | {"force_bars": "vectors", "strain_bars": "rows", "changes": "rows"}
+    signature |= {"coefficient_bars": "rows", "forces": "vectors", "strain": "rows"}
+    return signature | ({f"virial_{x}": "vectors" for x in "xyz"} if name == "forces_virials" else {})
+
+
+def gpu_program(plan: Plan, name: str, bits: int) -> Program:
+    """Trace a kernel of `KERNELS`."""
+    body = {
+        "expand": _expand,
+        "energy": _energy,
+        "forces": _forces,
+        "forces_virials": _forces,
+        "tangent": _tangent,
+        "gradients": _gradients,
+    }[name]
+
+    def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
+        with k.range(b0, b1, parallel=True) as block:
+            body(k, plan, block, arguments)
+
+    return trace(name, gpu_signature(plan, name), bits, kernel)
+
+
+def _starts(plan: Plan, block: Int) -> list[Int]:
+    """Return the first row of each expansion's coefficients."""
+    starts, at = [], block * plan.coefficients
+    for e in plan.expansions:
+        starts.append(at)
+        at = at + e.n_channels * e.radial.n_radial * e.n_harmonics
+    return starts
+
+
+def _expansions(
+    k: Kernel, plan: Plan, block: Int, arguments: Arguments
+) -> list[tuple[RecomputedExpansion, _Edges, Int]]:
+    parts = []
+    for n, (e, start) in enumerate(zip(plan.expansions, _starts(plan, block), strict=True)):
+        edges = _Edges(block, n, plan, arguments)
+        parts.append((RecomputedExpansion(k, e, edges, arguments[f"channels{n}"]), edges, start))
+    return parts
+
+
+def _setters(rows: Any, columns: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return what sets and what adds to the elements of a matrix that starts at the first row."""
+
+    def store(i: Int | int, m: Int | int, value: Any) -> None:
+        rows[i * columns + m] = value
+
+    return store, lambda i, m, v: rows.add(i * columns + m, v)
+
+
+def _expand(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
+    for t, _, start in _expansions(k, plan, block, arguments):
+        t.forward(*_setters(arguments["coefficients"] + start, t.expansion.n_harmonics))
+
+
+def _tangent(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
+    force_bars: Points = arguments["force_bars"]
+    strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
+    for t, edges, start in _expansions(k, plan, block, arguments):
+        own = force_bars.gather(edges.centres)
+
+        def direction(row: Int, edges: _Edges = edges, own: list[Vec] = own) -> list[Any]:
+            return edge_bar(force_bars.gather(edges.at(row)), edges.vector(row), own, strain)
+
+        t.tangent(*_setters(arguments["changes"] + start, t.expansion.n_harmonics), direction)
+
+
+def edge_bar(other: list[Vec], r: list[Vec], own: list[Vec], strain: list[Vec]) -> list[Any]:
+    """``dL/dg_ij = dL/dF_i - dL/dF_j + (dL/dstrain) r_ij``."""
+    result: list[Any] = [a - b for a, b in zip(own, other, strict=True)]
+    for n, (a, b) in enumerate(VOIGT):
+        result[a] = result[a] + strain[n] * r[b]
+        if a != b:
+            result[b] = result[b] + strain[n] * r[a]
+    return result
+
+
+def _stage(
+    k: Kernel, plan: Plan, block: Int, arguments: Arguments, planes: list[str]
+) -> tuple[KernelStage, list[KernelArray]]:
+    """Return a stage and the coefficients, whose planes are these arguments."""
+    stage = KernelStage(
+        k,
+        arguments["species"][block],
+        plan.layout,
+        arguments["parameters"],
+        gradients=arguments.get("gradients"),
+        tangent=len(planes) > 1,
+    )
+    arrays = []
+    for e, start in zip(plan.expansions, _starts(plan, block), strict=True):
+        values = [arguments[name] + start for name in planes]
+        arrays.append(stage.array(e.n_channels * e.radial.n_radial, e.n_harmonics, values))
+    return stage, arrays
+
+
+def _energy(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
+    stage, arrays = _stage(k, plan, block, arguments, ["coefficients"])
+    for x, start in zip(arrays, _starts(plan, block), strict=True):
+        x.base.bars[0] = arguments["coefficient_bars"] + start
+    energy = plan.energy(stage, arrays)
+    scale = arguments["parameters"][plan.layout.size]
+    arguments["energies"][block] = scale * energy.value(0, 0, 0)
+    energy.base.bars[0][energy.at(0, 0)] = scale
+    stage.backward()
+
+
+def _gradients(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
+    stage, arrays = _stage(k, plan, block, arguments, ["coefficients", "changes"])
+    energy = plan.energy(stage, arrays)
+    scale, at = arguments["parameters"][plan.layout.size], energy.at(0, 0)
+    energy.base.bars[0][at] = scale * arguments["energy_bars"][block]
+    energy.base.bars[1][at] = scale
+    stage.backward()
+
+
+def _forces(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
+    forces: Points = arguments["forces"]
+    own, strain = k.accumulators(3), k.accumulators(6)
+    parts = _expansions(k, plan, block, arguments)
+    for t, edges, start in parts:
+        bars, columns = arguments["coefficient_bars"] + start, t.expansion.n_harmonics
+
+        def use(row: Int, r: list[Vec], g: list[Any], edges: _Edges = edges) -> None:
+            j = edges.at(row)
+            forces.add(j, [-c for c in g])
+            for a in range(3):
+                own[a] += g[a]
+            for n, (a, b) in enumerate(VOIGT):
+                strain[n] += r[a] * g[b]
+            for a, axis in enumerate("xyz"):
+                if f"virial_{axis}" in arguments:
+                    arguments[f"virial_{axis}"].add(j, [-(r[a] * c) for c in g])
+
+        t.reverse(lambda i, m, bars=bars, columns=columns: bars[i * columns + m], use)
+    forces.add(parts[0][1].centres, own.values())
+    for n in range(6):
+        arguments["strain"][block * 6 + n] = strain[n]
