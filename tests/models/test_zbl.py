@@ -23,9 +23,9 @@ from forgefield.models.zbl import ZBL, ZBLSettings
 from forgefield.testing import CHECKS
 from forgefield.testing.numerics import deviation
 from forgefield.training.batches import LabelledSet
-from forgefield.training.initialise import initialise
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
-from forgefield.training.loss import LossSettings
+from forgefield.training.loss import Loss, LossSettings
+from forgefield.training.objective import make_objective
 
 SPECIES = (8, 14)
 
@@ -234,7 +234,16 @@ def test_gradient_training_sees_it_as_a_baseline():
     loss = (out.forces - batch.forces + 1.0).square().sum()
     gradients = torch.autograd.grad(loss, [*truth.parameters()], allow_unused=True)
     assert max(float(g.abs().max()) for g in gradients if g is not None) > 0
-    initialise(truth, data, "standard", torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("backend", ["torch", "compiled"])
+def test_both_ways_of_training_leave_nothing_to_learn_from_the_truth(backend):
+    truth = potential_with()
+    data = LabelledSet(truth, labelled(truth, 2))
+    terms = make_objective(truth, data, Loss(LossSettings(), data.scales()), backend).terms([0, 1])
+    assert np.abs(data.labels[0].forces).max() > 1.0
+    for residuals in (terms.energy, terms.forces, terms.stress):
+        assert np.abs(residuals).max() < 1e-9
 
 
 def test_config(alloy_file, tmp_path):
@@ -252,7 +261,7 @@ def test_config(alloy_file, tmp_path):
         },
         "model": {"kind": "network", "hidden": [3]},
         "zbl": {"outer": 2.0},
-        "training": {"epochs": 1},
+        "training": {"epochs": 1, "backend": "torch"},
     }
     run = ff.train(config, output=tmp_path / "run")
     assert run.potential.zbl.settings.outer == 2.0

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from forgefield.engine.blocks import Block, make_blocks
 from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.kernel import gradient_kernel, gradient_signature
-from forgefield.engine.points import Listing, list_neighbours
+from forgefield.engine.neighbours import list_neighbours
+from forgefield.engine.points import Listing
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import Native, aligned, native
@@ -117,10 +118,11 @@ class CompiledObjective:
     ) -> None:
         dtype: Precision = "float32" if potential.dtype == torch.float32 else "float64"
         self.potential, self.loss, self.threads = potential, loss, threads
-        self.engine = Engine(potential, dtype)
+        self.engine = Engine(potential, dtype, repulsion=False)
         self.parameters = self.engine.parameters
         self.points = _Points(potential, data)
-        self.labels = ArrayLabels.of(data)
+        # The kernels compute what is learned; the nuclear repulsion is taken off the labels instead.
+        self.labels = ArrayLabels.of(data, data.learned(potential))
         self.n_species = len(potential.species)
         n_points = len(self.points.positions)
         # Energies relative to the free atom: one atom of each species without neighbours is added to every batch.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgefield.keys import PROPERTIES
-from forgefield.training.batches import LabelledSet
+from forgefield.training.batches import LabelledSet, Labels
 from forgefield.training.loss import Loss
 
 __all__ = ["ArrayLabels", "ArrayTerms", "compare"]
@@ -47,9 +47,9 @@ class ArrayLabels:
     structure: NDArray[np.int64]
 
     @classmethod
-    def of(cls, data: LabelledSet) -> ArrayLabels:
-        """Gather the labels of a set."""
-        x, graphs = data.labels, data.graphs
+    def of(cls, data: LabelledSet, labels: Sequence[Labels] | None = None) -> ArrayLabels:
+        """Gather the labels of a set, or others for its structures."""
+        x, graphs = data.labels if labels is None else labels, data.graphs
         n = np.array([g.n_atoms for g in graphs], dtype=np.int64)
         forces = [
             np.zeros((m, 3)) if y.forces is None else y.forces for y, m in zip(x, n.tolist(), strict=True)
