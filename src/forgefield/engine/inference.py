@@ -55,19 +55,26 @@ class Engine:
         Of the kernels; positions, differences and sums over atoms are float64 anyway.
     threads : int, optional
         Default: `parallel.get_num_threads`.
+    repulsion : bool
+        Include the nuclear repulsion; training leaves this fixed part to the labels.
     """
 
     def __init__(
-        self, potential: Potential, dtype: Precision = "float64", threads: int | None = None
+        self,
+        potential: Potential,
+        dtype: Precision = "float64",
+        threads: int | None = None,
+        *,
+        repulsion: bool = True,
     ) -> None:
         self.potential, self.dtype = potential, np.dtype(dtype)
         self.bits = 8 * self.dtype.itemsize
-        self.plan = Plan.of(potential)
+        self.plan = Plan.of(potential, repulsion=repulsion)
         self.threads = threads
         self.lanes = host().lanes(self.bits)
         self.parameters = KernelParameters(potential, self.plan.layout, self.dtype)
-        self.channels = [
-            np.ascontiguousarray(e.channel_weights, dtype=self.dtype) for e in self.plan.expansions
+        self.tables = [
+            np.ascontiguousarray(self.plan.tables(n), dtype=self.dtype) for n in range(self.plan.n_lists)
         ]
         self._kernels: dict[tuple[bool, bool], Native] = {}
         self._memory: dict[Any, NDArray[Any]] = {}
@@ -93,7 +100,7 @@ class Engine:
         p = self.potential
         parts = [type(p.descriptor).__name__, p.descriptor.settings.model_dump_json()]
         parts += [type(p.model).__name__, p.model.settings.model_dump_json()]
-        return " ".join([*parts, repr(self.plan.expansions), str(len(p.species))])
+        return " ".join([*parts, repr(self.plan.expansions), str(len(p.species)), str(self.plan.repulsion)])
 
     def blocks(
         self, points: Points, lists: tuple[Listing, ...], order: NDArray[np.int64] | None = None
@@ -121,9 +128,10 @@ class Engine:
         """Return the arguments of the kernels from ``neighbours0`` to ``scratch``."""
         arguments: list[Any] = []
         scratch = 1
-        for n, (e, listing, b) in enumerate(zip(self.plan.expansions, lists, block.lists, strict=True)):
+        for n, (listing, b, table) in enumerate(zip(lists, block.lists, self.tables, strict=True)):
             picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
-            arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, self.channels[n]]
+            arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, table]
+        for e, b in zip(self.plan.expansions, block.lists, strict=False):
             scratch = max(scratch, b.longest * planes * TracedExpansion.rows_per_edge(e))
         return [*arguments, self.parameters.flat, scratch * self.lanes]
 

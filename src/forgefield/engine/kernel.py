@@ -12,6 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.engine.repulsion import emit_repulsion, repulsion_table
+
 from forgefield.errors import ForgefieldError
 from forgefield.expansions.kernels import TracedExpansion
 from forgefield.expansions.spherical import SphericalExpansion
@@ -19,7 +24,7 @@ from forgefield.keys import VOIGT
 from forgefield.models.potential import Potential
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
-from forgefield.tracer.memory import Indices, Points, Rows
+from forgefield.tracer.memory import Indices, Points, Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Lanes, Vec
 
@@ -39,15 +44,25 @@ class NotCompiledError(ForgefieldError):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a kernel is built for: the parts of a potential, without the values of its parameters."""
+    """What a kernel is built for: the parts of a potential, without the values of its parameters.
+
+    Attributes
+    ----------
+    potential : Potential
+    expansions : tuple of SphericalExpansion
+    layout : ParameterLayout
+    repulsion : bool
+        Whether the potential has a nuclear repulsion; its list of neighbours then comes last.
+    """
 
     potential: Potential
     expansions: tuple[SphericalExpansion, ...]
     layout: ParameterLayout
+    repulsion: bool = False
 
     @classmethod
-    def of(cls, potential: Potential) -> Plan:
-        """Return the plan of a potential.
+    def of(cls, potential: Potential, *, repulsion: bool = False) -> Plan:
+        """Return the plan of a potential, of its nuclear repulsion as well if asked for.
 
         Raises
         ------
@@ -56,7 +71,7 @@ class Plan:
         """
         expansions = tuple(potential.descriptor.expansions)
         for e in expansions:
-            if not isinstance(e, SphericalExpansion) or e.stretch is not None:
+            if not isinstance(e, SphericalExpansion):
                 raise NotCompiledError(f"{type(e).__name__} has no compiled kernel")
         stage = ShapeStage(len(potential.species))
         a = [Shape((e.n_channels * e.radial.n_radial, e.n_harmonics)) for e in expansions]
@@ -65,7 +80,26 @@ class Plan:
             potential.model.energy(stage, stage.scaled(features))
         except AttributeError as error:
             raise NotCompiledError(f"an operation of the potential has no compiled form ({error})") from None
-        return cls(potential, expansions, stage.layout)
+        return cls(potential, expansions, stage.layout, repulsion and potential.zbl is not None)
+
+    @property
+    def n_species(self) -> int:
+        """Elements of the potential."""
+        return len(self.potential.species)
+
+    @property
+    def n_lists(self) -> int:
+        """Lists of neighbours: one for each expansion, one for the nuclear repulsion."""
+        return len(self.expansions) + self.repulsion
+
+    def tables(self, n: int) -> NDArray[np.float64]:
+        """Return the constants of list n: channel weights and stretch factors, or the parameters of the repulsion."""
+        if n == len(self.expansions):
+            return repulsion_table(self.potential)
+        e = self.expansions[n]
+        factors = e.stretch_factors
+        parts = [e.channel_weights.ravel()] + ([] if factors is None else [factors.ravel()])
+        return np.concatenate(parts)
 
     @property
     def coefficients(self) -> int:
@@ -84,7 +118,7 @@ class _ListedEdges:
     """The neighbours of a block, picked from the lists into rows of one per lane."""
 
     def __init__(self, k: Kernel, block: Int, n: int, plan: Plan, arguments: dict[str, Any]) -> None:
-        self.n_species = len(plan.potential.species)
+        self.n_species = plan.n_species
         self.points: Points = arguments["positions"]
         self.centres: Lanes = arguments["centres"].lanes(block)
         self.offsets: Indices = arguments[f"offsets{n}"] + block * (self.n_species + 1)
@@ -109,9 +143,9 @@ class _ListedEdges:
 
 def _list_signature(plan: Plan) -> dict[str, str]:
     signature = {"b0": "int", "b1": "int", "positions": "points", "centres": "indices", "species": "indices"}
-    for n in range(len(plan.expansions)):
+    for n in range(plan.n_lists):
         signature |= {f"{x}{n}": "indices" for x in ("neighbours", "starts", "ends", "offsets", "picked")}
-        signature[f"channels{n}"] = "scalars"
+        signature[f"table{n}"] = "scalars"
     return signature | {"parameters": "scalars", "work": "workspace", "scratch": "workspace", "saved": "rows"}
 
 
@@ -149,9 +183,20 @@ def _setup(
             planes += [k.buffer(rows * columns) for _ in range(stage.planes - 1)]
         start = start + rows * columns
         edges.append(neighbours)
-        traced.append(TracedExpansion(k, e, neighbours, arguments["scratch"], arguments[f"channels{n}"]))
+        table: Scalars = arguments[f"table{n}"]
+        traced.append(
+            TracedExpansion(k, e, neighbours, arguments["scratch"], table, _stretch(e, table, stage.species))
+        )
         arrays.append(stage.array(rows, columns, planes))
     return edges, traced, arrays
+
+
+def _stretch(e: SphericalExpansion, table: Scalars, centre: Int) -> Callable[[Int | int], Vec] | None:
+    """Return the factor on the distance of a neighbour, from its species."""
+    if e.stretch is None:
+        return None
+    n, start = len(e.channels), len(e.channels) * e.n_channels
+    return lambda s: table[centre * n + s + start]
 
 
 def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None]:
@@ -177,27 +222,46 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
             arguments["energies"][block] = scale * energy.value(0, 0, 0)
             energy.base.bars[0][energy.at(0, 0)] = scale
             stage.backward()
-            own, strain = k.accumulators(3), k.accumulators(6)
-            forces: Points = arguments["forces"]
+            total = _Collected(k, arguments, virials=virials)
             for neighbours, t, x in zip(edges, traced, arrays, strict=True):
-
-                def use(row: Int, r: list[Vec], g: list[Any], neighbours: _ListedEdges = neighbours) -> None:
-                    j = neighbours.at(row)
-                    forces.add(j, [-c for c in g])
-                    for a in range(3):
-                        own[a] += g[a]
-                    for n, (a, b) in enumerate(VOIGT):
-                        strain[n] += r[a] * g[b]
-                    if virials:
-                        for a, axis in enumerate("xyz"):
-                            arguments[f"virial_{axis}"].add(j, [-(r[a] * c) for c in g])
-
-                t.reverse(lambda i, m, x=x: x.bar(0, i, m), use)
-            forces.add(edges[0].centres, own.values())
-            for n in range(6):
-                arguments["strain"][block * 6 + n] = strain[n]
+                t.reverse(
+                    lambda i, m, x=x: x.bar(0, i, m),  # type: ignore[misc]
+                    lambda row, r, g, neighbours=neighbours: total.add(neighbours.at(row), r, g),  # type: ignore[misc]
+                )
+            if plan.repulsion:
+                n = len(plan.expansions)
+                repulsion = _ListedEdges(k, block, n, plan, arguments)
+                sums = k.accumulators(1)
+                emit_repulsion(k, repulsion, arguments[f"table{n}"], stage.species, sums, total.add)
+                arguments["energies"].add(block, sums[0])
+            total.finish(block, edges[0].centres)
 
     return kernel
+
+
+class _Collected:
+    """Forces and virials of a block."""
+
+    def __init__(self, k: Kernel, arguments: dict[str, Any], *, virials: bool) -> None:
+        self.arguments, self.virials = arguments, virials
+        self.own, self.strain = k.accumulators(3), k.accumulators(6)
+
+    def add(self, j: Lanes, r: list[Vec], g: list[Any]) -> None:
+        """Add what the gradients g with respect to the vectors r to atoms j give."""
+        self.arguments["forces"].add(j, [-c for c in g])
+        for a in range(3):
+            self.own[a] += g[a]
+        for n, (a, b) in enumerate(VOIGT):
+            self.strain[n] += r[a] * g[b]
+        if self.virials:
+            for a, axis in enumerate("xyz"):
+                self.arguments[f"virial_{axis}"].add(j, [-(r[a] * c) for c in g])
+
+    def finish(self, block: Int, centres: Lanes) -> None:
+        """Write what belongs to the atoms of the block."""
+        self.arguments["forces"].add(centres, self.own.values())
+        for n in range(6):
+            self.arguments["strain"][block * 6 + n] = self.strain[n]
 
 
 def _plane(x: KernelArray, plane: int) -> tuple[Callable[..., None], Callable[..., None]]:

@@ -24,6 +24,7 @@ HARMONICS_AT_A_TIME = 2
 Matrix = Callable[[Any, Any], Any]
 Store = Callable[[Any, Any, Any], None]
 Direction = Callable[[Int], list[Any]]
+Stretch = Callable[[Int | int], Vec]
 
 
 class Edges(Protocol):
@@ -59,13 +60,21 @@ class TracedExpansion:
         Memory of this thread for ``rows_per_edge`` numbers per row of neighbours, twice that with a tangent.
     channels : Scalars
         The (n_species, n_channels) weights of the channels; not looked at where there is one channel per species.
+    stretch : callable, optional
+        From the species of a neighbour to the factor on its distance in the radial functions.
     """
 
     def __init__(
-        self, k: Kernel, expansion: SphericalExpansion, edges: Edges, scratch: Rows, channels: Scalars
+        self,
+        k: Kernel,
+        expansion: SphericalExpansion,
+        edges: Edges,
+        scratch: Rows,
+        channels: Scalars,
+        stretch: Stretch | None = None,
     ) -> None:
         self.k, self.expansion, self.edges, self.scratch = k, expansion, edges, scratch
-        self.channels = channels
+        self.channels, self.stretch = channels, stretch
         self.n_species = len(expansion.channels)
         self.n_radial = expansion.radial.n_radial
         self.n_functions = len(expansion.radial(1.0))
@@ -79,13 +88,14 @@ class TracedExpansion:
         """Return how many numbers of scratch memory a row of neighbours takes."""
         return len(expansion.radial(1.0)) + expansion.n_harmonics
 
-    def basis(self, row: Int) -> Basis:
-        """Evaluate the formulas for one neighbour per lane."""
+    def basis(self, row: Int, species: Int | int) -> Basis:
+        """Evaluate the formulas for one neighbour per lane, all of one species."""
         d = self.edges.vector(row)
         f = d[0].formula_functions
         r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         inverse = 1.0 / r
-        return Basis(d, self.expansion.radial(r), self.expansion.angular(*(x * inverse for x in d)))
+        stretched = r if self.stretch is None else r * self.stretch(species)
+        return Basis(d, self.expansion.radial(stretched), self.expansion.angular(*(x * inverse for x in d)))
 
     # ---- sums over neighbours --------------------------------------------------------------------------------
 
@@ -112,8 +122,12 @@ class TracedExpansion:
         if not resolved:
             with self.k.range(n_channels * n) as i, self.k.range(self.n_harmonics) as m:
                 store(i, m, 0.0)
-        with self.k.range(first, last) as e:
-            self._basis_to_scratch(e, (e - first) * stride, direction)
+        if self.stretch is None:
+            with self.k.range(first, last) as e:
+                self._basis_to_scratch(e, 0, (e - first) * stride, direction)
+        else:
+            with self.k.range(self.n_species) as s, self.k.range(*self.edges.rows(s, 1)) as e:
+                self._basis_to_scratch(e, s, (e - first) * stride, direction)
         with self.k.range(self.n_species) as s:
             lo, hi = self.edges.rows(s, 1)
             for i, m, v in self._sums(lo - first, hi - first, stride, tangent=direction is not None):
@@ -123,9 +137,9 @@ class TracedExpansion:
                 for c in range(n_channels):
                     add(c * n + i, m, self.channels[s * n_channels + c] * v)
 
-    def _basis_to_scratch(self, e: Int, at: Any, direction: Direction | None) -> None:
+    def _basis_to_scratch(self, e: Int, species: Int | int, at: Any, direction: Direction | None) -> None:
         with self.k.tape() as tape:
-            b = self.basis(e)
+            b = self.basis(e, species)
         values = b.radial + b.angular
         if direction is not None:
             values = values + self.k.jvp(tape, b.vector, direction(e), values)
@@ -200,7 +214,7 @@ class TracedExpansion:
             seed = self._seeds(s, bar)
             with self.k.range(*self.edges.rows(s, 1)) as e:
                 with self.k.tape() as tape:
-                    b = self.basis(e)
+                    b = self.basis(e, s)
                 radial_bar: list[Any] = [0.0] * len(b.radial)
                 angular_bar: list[Any] = [0.0] * len(b.angular)
                 for functions, harmonics in self.expansion.radial_blocks():
