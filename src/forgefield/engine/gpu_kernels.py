@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from forgefield.engine.kernel import Plan
+from forgefield.engine.kernel import Collected, Plan, edge_bar, stretch_of
+from forgefield.engine.repulsion import emit_repulsion
 from forgefield.expansions.recomputed import RecomputedExpansion
-from forgefield.keys import VOIGT
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.tracer.memory import Indices, Points
 from forgefield.tracer.trace import Int, Kernel, Program, trace
@@ -30,10 +30,11 @@ class _Edges:
     """The neighbours of a block: a table of one per lane, as many rows as the longest run of the block."""
 
     def __init__(self, block: Int, n: int, plan: Plan, arguments: Arguments) -> None:
+        self.n_species = plan.n_species
         self.points: Points = arguments["positions"]
         self.centres: Lanes = arguments["centres"].lanes(block)
         self.table: Indices = arguments[f"table{n}"]
-        self.offsets: Indices = arguments[f"offsets{n}"] + block * (len(plan.potential.species) + 1)
+        self.offsets: Indices = arguments[f"offsets{n}"] + block * (self.n_species + 1)
 
     def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
         return self.offsets[species], self.offsets[species + count]
@@ -49,7 +50,8 @@ def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
     """Return the arguments of a kernel of `KERNELS`.
 
     ``coefficients``, ``coefficient_bars`` and ``changes`` hold ``plan.coefficients`` rows per block: A, dE/dA and J G.
-    ``table`` has one row of neighbours per lane, ``offsets`` (n_blocks, n_species + 1) the first row of each species.
+    ``table0`` has one row of neighbours per lane, ``offsets0`` (n_blocks, n_species + 1) the first row of each species,
+    ``constants0`` is `Plan.tables`; so for each list.
     The others are those of `kernel.value_signature` and `kernel.gradient_signature`; ``gradients`` is one float64
     number per parameter. ``forces`` and the virials are added to.
     """
@@ -64,14 +66,14 @@ def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
         if name == "energy":
             return signature | {"coefficient_bars": "rows", "energies": "rows"}
         return signature | {"changes": "rows", "energy_bars": "rows", "gradients": "sums"}
-    signature |= {"positions": "points", "centres": "indices", "work": "workspace"}
-    for n in range(len(plan.expansions)):
-        signature |= {f"table{n}": "indices", f"offsets{n}": "indices", f"channels{n}": "scalars"}
+    signature |= {"positions": "points", "centres": "indices", "species": "indices", "work": "workspace"}
+    for n in range(plan.n_lists if name.startswith("forces") else len(plan.expansions)):
+        signature |= {f"table{n}": "indices", f"offsets{n}": "indices", f"constants{n}": "scalars"}
     if name == "expand":
         return signature | {"coefficients": "rows"}
     if name == "tangent":
         return signature | {"force_bars": "vectors", "strain_bars": "rows", "changes": "rows"}
-    signature |= {"coefficient_bars": "rows", "forces": "vectors", "strain": "rows"}
+    signature |= {"coefficient_bars": "rows", "forces": "vectors", "energies": "rows", "strain": "rows"}
     return signature | ({f"virial_{x}": "vectors" for x in "xyz"} if name == "forces_virials" else {})
 
 
@@ -108,7 +110,9 @@ def _expansions(
     parts = []
     for n, (e, start) in enumerate(zip(plan.expansions, _starts(plan, block), strict=True)):
         edges = _Edges(block, n, plan, arguments)
-        parts.append((RecomputedExpansion(k, e, edges, arguments[f"channels{n}"]), edges, start))
+        constants = arguments[f"constants{n}"]
+        stretch = stretch_of(e, constants, arguments["species"][block])
+        parts.append((RecomputedExpansion(k, e, edges, constants, stretch), edges, start))
     return parts
 
 
@@ -128,24 +132,14 @@ def _expand(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
 
 def _tangent(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
     force_bars: Points = arguments["force_bars"]
+    own = force_bars.gather(arguments["centres"].lanes(block))
     strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
     for t, edges, start in _expansions(k, plan, block, arguments):
-        own = force_bars.gather(edges.centres)
 
-        def direction(row: Int, edges: _Edges = edges, own: list[Vec] = own) -> list[Any]:
-            return edge_bar(force_bars.gather(edges.at(row)), edges.vector(row), own, strain)
+        def direction(row: Int, edges: _Edges = edges) -> list[Any]:
+            return edge_bar(edges, force_bars, row, own, strain)
 
         t.tangent(*_setters(arguments["changes"] + start, t.expansion.n_harmonics), direction)
-
-
-def edge_bar(other: list[Vec], r: list[Vec], own: list[Vec], strain: list[Vec]) -> list[Any]:
-    """``dL/dg_ij = dL/dF_i - dL/dF_j + (dL/dstrain) r_ij``."""
-    result: list[Any] = [a - b for a, b in zip(own, other, strict=True)]
-    for n, (a, b) in enumerate(VOIGT):
-        result[a] = result[a] + strain[n] * r[b]
-        if a != b:
-            result[b] = result[b] + strain[n] * r[a]
-    return result
 
 
 def _stage(
@@ -188,24 +182,16 @@ def _gradients(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
 
 
 def _forces(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
-    forces: Points = arguments["forces"]
-    own, strain = k.accumulators(3), k.accumulators(6)
-    parts = _expansions(k, plan, block, arguments)
-    for t, edges, start in parts:
+    total = Collected(k, arguments, virials="virial_x" in arguments)
+    for t, edges, start in _expansions(k, plan, block, arguments):
         bars, columns = arguments["coefficient_bars"] + start, t.expansion.n_harmonics
-
-        def use(row: Int, r: list[Vec], g: list[Any], edges: _Edges = edges) -> None:
-            j = edges.at(row)
-            forces.add(j, [-c for c in g])
-            for a in range(3):
-                own[a] += g[a]
-            for n, (a, b) in enumerate(VOIGT):
-                strain[n] += r[a] * g[b]
-            for a, axis in enumerate("xyz"):
-                if f"virial_{axis}" in arguments:
-                    arguments[f"virial_{axis}"].add(j, [-(r[a] * c) for c in g])
-
-        t.reverse(lambda i, m, bars=bars, columns=columns: bars[i * columns + m], use)
-    forces.add(parts[0][1].centres, own.values())
-    for n in range(6):
-        arguments["strain"][block * 6 + n] = strain[n]
+        t.reverse(
+            lambda i, m, bars=bars, columns=columns: bars[i * columns + m],  # type: ignore[misc]
+            lambda row, r, g, edges=edges: total.add(edges.at(row), r, g),  # type: ignore[misc]
+        )
+    if plan.repulsion:
+        n, sums = len(plan.expansions), k.accumulators(1)
+        species, constants = arguments["species"][block], arguments[f"constants{n}"]
+        emit_repulsion(k, _Edges(block, n, plan, arguments), constants, species, sums, total.add)
+        arguments["energies"].add(block, sums[0])
+    total.finish(block, arguments["centres"].lanes(block))

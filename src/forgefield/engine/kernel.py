@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forgefield.engine.repulsion import emit_repulsion, repulsion_table
-
+from forgefield.engine.repulsion import Neighbours, emit_repulsion, repulsion_table
 from forgefield.errors import ForgefieldError
 from forgefield.expansions.kernels import TracedExpansion
 from forgefield.expansions.spherical import SphericalExpansion
@@ -185,13 +184,15 @@ def _setup(
         edges.append(neighbours)
         table: Scalars = arguments[f"table{n}"]
         traced.append(
-            TracedExpansion(k, e, neighbours, arguments["scratch"], table, _stretch(e, table, stage.species))
+            TracedExpansion(
+                k, e, neighbours, arguments["scratch"], table, stretch_of(e, table, stage.species)
+            )
         )
         arrays.append(stage.array(rows, columns, planes))
     return edges, traced, arrays
 
 
-def _stretch(e: SphericalExpansion, table: Scalars, centre: Int) -> Callable[[Int | int], Vec] | None:
+def stretch_of(e: SphericalExpansion, table: Scalars, centre: Int) -> Callable[[Int | int], Vec] | None:
     """Return the factor on the distance of a neighbour, from its species."""
     if e.stretch is None:
         return None
@@ -222,7 +223,7 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
             arguments["energies"][block] = scale * energy.value(0, 0, 0)
             energy.base.bars[0][energy.at(0, 0)] = scale
             stage.backward()
-            total = _Collected(k, arguments, virials=virials)
+            total = Collected(k, arguments, virials=virials)
             for neighbours, t, x in zip(edges, traced, arrays, strict=True):
                 t.reverse(
                     lambda i, m, x=x: x.bar(0, i, m),  # type: ignore[misc]
@@ -239,7 +240,7 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
     return kernel
 
 
-class _Collected:
+class Collected:
     """Forces and virials of a block."""
 
     def __init__(self, k: Kernel, arguments: dict[str, Any], *, virials: bool) -> None:
@@ -290,7 +291,7 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
             for neighbours, t, x in zip(edges, traced, arrays, strict=True):
 
                 def direction(row: Int, neighbours: _ListedEdges = neighbours) -> list[Any]:
-                    return _edge_bar(neighbours, force_bars, row, own, strain)
+                    return edge_bar(neighbours, force_bars, row, own, strain)
 
                 t.tangent(*_plane(x, 1), direction)
             energy = plan.energy(stage, arrays)
@@ -303,8 +304,8 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
     return kernel
 
 
-def _edge_bar(
-    neighbours: _ListedEdges, force_bars: Points, row: Int, own: list[Vec], strain: list[Vec]
+def edge_bar(
+    neighbours: Neighbours, force_bars: Points, row: Int, own: list[Vec], strain: list[Vec]
 ) -> list[Any]:
     """``dL/dg_ij = dL/dF_i - dL/dF_j + (dL/dstrain) r_ij``."""
     other, r = force_bars.gather(neighbours.at(row)), neighbours.vector(row)

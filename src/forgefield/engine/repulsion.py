@@ -15,18 +15,28 @@ from forgefield.tracer.memory import Accumulators, Scalars
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Lanes, Vec
 
-__all__ = ["emit_repulsion", "repulsion_table"]
+__all__ = ["Neighbours", "emit_repulsion", "repulsion_table"]
 
 NAMES = ("charge", "rate", "inner", "outer")
 WIDTH = len(NAMES) + 8
 
 
-class _Edges(Protocol):
+class Neighbours(Protocol):
+    """Where a kernel finds the neighbours of a block: their rows, atoms and vectors."""
+
     n_species: int
 
-    def rows(self, species: Int | int, count: int) -> tuple[Int, Int]: ...
-    def at(self, row: Int) -> Lanes: ...
-    def vector(self, row: Int) -> list[Vec]: ...
+    def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
+        """Return first and last row of the neighbours of `count` species from `species` on."""
+        ...
+
+    def at(self, row: Int) -> Lanes:
+        """Return the points in a row."""
+        ...
+
+    def vector(self, row: Int) -> list[Vec]:
+        """Return the components of ``r_ij``."""
+        ...
 
 
 def repulsion_table(potential: Potential) -> NDArray[np.float64]:
@@ -44,7 +54,7 @@ def repulsion_table(potential: Potential) -> NDArray[np.float64]:
 
 def emit_repulsion(
     k: Kernel,
-    edges: _Edges,
+    edges: Neighbours,
     table: Scalars,
     centre: Int,
     energy: Accumulators,

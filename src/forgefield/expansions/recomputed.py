@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from forgefield.expansions.kernels import Basis, Direction, Edges, Matrix, Store
+from forgefield.expansions.kernels import Basis, Direction, Edges, Matrix, Store, Stretch
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.tracer.memory import Scalars
 from forgefield.tracer.trace import Int, Kernel
@@ -37,10 +37,20 @@ class RecomputedExpansion:
     edges : Edges
     channels : Scalars
         The (n_species, n_channels) weights of the channels; not looked at where there is one channel per species.
+    stretch : callable, optional
+        From the species of a neighbour to the factor on its distance in the radial functions.
     """
 
-    def __init__(self, k: Kernel, expansion: SphericalExpansion, edges: Edges, channels: Scalars) -> None:
-        self.k, self.expansion, self.edges, self.channels = k, expansion, edges, channels
+    def __init__(
+        self,
+        k: Kernel,
+        expansion: SphericalExpansion,
+        edges: Edges,
+        channels: Scalars,
+        stretch: Stretch | None = None,
+    ) -> None:
+        self.k, self.expansion, self.edges = k, expansion, edges
+        self.channels, self.stretch = channels, stretch
         self.n_radial = expansion.radial.n_radial
 
     def groups(self, size: int) -> Iterator[tuple[slice, range]]:
@@ -51,17 +61,18 @@ class RecomputedExpansion:
             cuts = [harmonics.start + count * g // n for g in range(n + 1)]
             yield from ((functions, range(*cut)) for cut in pairwise(cuts))
 
-    def basis(self, row: Int) -> Basis:
-        """Evaluate the formulas for one neighbour per lane."""
-        d, radial, unit = self._radial(row)
+    def basis(self, row: Int, species: Int | int) -> Basis:
+        """Evaluate the formulas for one neighbour per lane, all of one species."""
+        d, radial, unit = self._radial(row, species)
         return Basis(d, radial, self.expansion.angular(*unit))
 
-    def _radial(self, row: Int) -> tuple[list[Vec], list[Any], list[Vec]]:
+    def _radial(self, row: Int, species: Int | int) -> tuple[list[Vec], list[Any], list[Vec]]:
         d = self.edges.vector(row)
         f = d[0].formula_functions
         r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         inverse = 1.0 / r
-        return d, self.expansion.radial(r), [x * inverse for x in d]
+        stretched = r if self.stretch is None else r * self.stretch(species)
+        return d, self.expansion.radial(stretched), [x * inverse for x in d]
 
     # ---- sums over neighbours --------------------------------------------------------------------------------
 
@@ -83,7 +94,7 @@ class RecomputedExpansion:
             for functions, harmonics in self.groups(size):
                 sums = {m: k.accumulators(n) for m in harmonics}
                 with k.range(*self.edges.rows(s, 1)) as row:
-                    for m, i, v in self._terms(row, functions, harmonics, direction):
+                    for m, i, v in self._terms((row, s), functions, harmonics, direction):
                         sums[m][i] += v
                 for m in harmonics:
                     for i in range(n):
@@ -94,18 +105,18 @@ class RecomputedExpansion:
                             add(c * n + i, m, self.channels[s * e.n_channels + c] * sums[m][i])
 
     def _terms(
-        self, row: Int, functions: slice, harmonics: range, direction: Direction | None
+        self, at: tuple[Int, Int | int], functions: slice, harmonics: range, direction: Direction | None
     ) -> Iterator[tuple[int, int, Any]]:
         """Yield (harmonic, radial function, what a neighbour adds to their sum)."""
         with self.k.tape() as tape:
-            b = self.basis(row)
+            b = self.basis(*at)
         radial, angular = b.radial[functions], [b.angular[m] for m in harmonics]
         if direction is None:
             yield from (
                 (m, i, r * y) for m, y in zip(harmonics, angular, strict=True) for i, r in enumerate(radial)
             )
             return
-        dots = self.k.jvp(tape, b.vector, direction(row), radial + angular)
+        dots = self.k.jvp(tape, b.vector, direction(at[0]), radial + angular)
         for m, y, y_dot in zip(harmonics, angular, dots[len(radial) :], strict=True):
             for i, (r, r_dot) in enumerate(zip(radial, dots[: len(radial)], strict=True)):
                 yield m, i, r_dot * y + r * y_dot
@@ -117,12 +128,14 @@ class RecomputedExpansion:
         with self.k.range(self.expansion.n_species) as s:
             seed = self._seeds(s, bar)
             with self.k.range(*self.edges.rows(s, 1)) as row:
-                self._reverse(row, seed, use)
+                self._reverse((row, s), seed, use)
 
-    def _reverse(self, row: Int, seed: Matrix, use: Callable[[Int, list[Vec], list[Any]], None]) -> None:
-        k = self.k
+    def _reverse(
+        self, at: tuple[Int, Int | int], seed: Matrix, use: Callable[[Int, list[Vec], list[Any]], None]
+    ) -> None:
+        k, row = self.k, at[0]
         with k.tape() as tape:
-            d, radial, unit = self._radial(row)
+            d, radial, unit = self._radial(*at)
         radial_bar: list[Any] = [0.0] * len(radial)
         unit_bar: list[Any] = [0.0] * 3
         # Always zero, though no compiler can know: else it would read all adjoints before the loop and spill them.

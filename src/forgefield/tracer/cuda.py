@@ -105,7 +105,7 @@ class _Writer:
         self.number, self.suffix = ("float", "f") if program.bits == 32 else ("double", "")
         self.private = private_arguments(program.signature, program.body)
         self.lines: list[str] = []
-        self.indent = "    "
+        self.indent, self.out = "    ", ""
 
     def text(self) -> str:
         p, signature = self.program, self.program.signature
@@ -148,33 +148,35 @@ class _Writer:
         return f"{name}[{f'(long long){self.i(i)} * 32' if wide else self.i(i)}{' + lane' if lane else ''}]"
 
     def instruction(self, s: Instruction) -> None:
+        self.out = self.i(s.out)
         if s.op in ("loop", "parallel"):
             self.loop(s)
         elif s.op in _INFIX:
             a, b = map(self.v, s.args)
-            self.let(s, f"{a} {_INFIX[s.op]} {b}", "bool" if s.op in ("lt", "le") else self.number)
+            self.let(f"{a} {_INFIX[s.op]} {b}", "bool" if s.op in ("lt", "le") else self.number)
         elif s.op in _INTEGER:
-            self.let(s, _INTEGER[s.op].format(*map(self.i, s.args)), "int")
+            self.let(_INTEGER[s.op].format(*map(self.i, s.args)), "int")
         elif s.op in _OWN:
-            self.let(s, f"own_{s.op}({self.v(s.args[0])})")
+            self.let(f"own_{s.op}({self.v(s.args[0])})")
         elif s.op in _CALL:
-            self.let(s, f"{s.op}{self.suffix}({self.v(s.args[0])})")
+            self.let(f"{s.op}{self.suffix}({self.v(s.args[0])})")
         else:
             method = getattr(self, f"do_{s.op}", None)
             if method is None:
                 raise TraceError(
                     f"{self.program.name}: {s.op!r} cannot run on a GPU; build neighbour lists outside"
                 )
-            method(s, *s.args)
+            method(*s.args)
 
-    def let(self, s: Instruction, code: str, kind: str | None = None) -> None:
-        self.line(f"const {kind or self.number} {self.i(s.out)} = {code};")
+    def let(self, code: str, kind: str | None = None) -> None:
+        """Write an instruction with a result."""
+        self.line(f"const {kind or self.number} {self.out} = {code};")
 
     def loop(self, s: Instruction) -> None:
         lo, hi, step = map(self.i, s.args)
         if s.op == "parallel":
             lo, step = f"{lo} + warp", "warps"
-        i, outer = self.i(s.out), self.indent
+        i, outer = self.out, self.indent
         self.line("#pragma unroll 1")
         self.line(f"for (int {i} = {lo}; {i} < {hi}; {i} += {step}) {{")
         self.indent += "    "
@@ -183,78 +185,78 @@ class _Writer:
         self.indent = outer
         self.line("}")
 
-    def do_argument(self, s: Instruction, name: str) -> None:
-        self.let(s, name, "int")
+    def do_argument(self, name: str) -> None:
+        self.let(name, "int")
 
-    def do_where(self, s: Instruction, mask: Value, a: Any, b: Any) -> None:
-        self.let(s, f"v{mask.id} ? {self.v(a)} : {self.v(b)}")
+    def do_where(self, mask: Value, a: Any, b: Any) -> None:
+        self.let(f"v{mask.id} ? {self.v(a)} : {self.v(b)}")
 
     # ---- memory --------------------------------------------------------------------------------------------
 
-    def do_slot(self, s: Instruction, start: Any) -> None:
-        self.line(f"{self.number} {self.i(s.out)} = {self.v(start)};")
+    def do_slot(self, start: Any) -> None:
+        self.line(f"{self.number} {self.out} = {self.v(start)};")
 
-    def do_slot_int(self, s: Instruction, start: Any) -> None:
-        self.line(f"int {self.i(s.out)} = {self.i(start)};")
+    def do_slot_int(self, start: Any) -> None:
+        self.line(f"int {self.out} = {self.i(start)};")
 
-    def do_get(self, s: Instruction, slot: Value) -> None:
-        self.let(s, f"v{slot.id}")
+    def do_get(self, slot: Value) -> None:
+        self.let(f"v{slot.id}")
 
-    def do_get_int(self, s: Instruction, slot: Value) -> None:
-        self.let(s, f"v{slot.id}", "int")
+    def do_get_int(self, slot: Value) -> None:
+        self.let(f"v{slot.id}", "int")
 
-    def do_set(self, s: Instruction, slot: Value, value: Any) -> None:
+    def do_set(self, slot: Value, value: Any) -> None:
         self.line(f"v{slot.id} = {self.v(value)};")
 
-    def do_set_int(self, s: Instruction, slot: Value, value: Any) -> None:
+    def do_set_int(self, slot: Value, value: Any) -> None:
         self.line(f"v{slot.id} = {self.i(value)};")
 
-    def do_load(self, s: Instruction, name: str, i: Any) -> None:
-        self.let(s, self.at(name, i))
+    def do_load(self, name: str, i: Any) -> None:
+        self.let(self.at(name, i))
 
-    def do_store(self, s: Instruction, name: str, i: Any, value: Any) -> None:
+    def do_store(self, name: str, i: Any, value: Any) -> None:
         self.line(f"{self.at(name, i)} = {self.v(value)};")
 
-    def do_accumulate(self, s: Instruction, name: str, i: Any, value: Any) -> None:
+    def do_accumulate(self, name: str, i: Any, value: Any) -> None:
         if self.program.signature[name] == "sums":
             self.line(f"add_sum({name} + {self.i(i)}, {self.v(value)});")
         else:
             self.line(f"{self.at(name, i)} += {self.v(value)};")
 
-    def do_splat(self, s: Instruction, name: str, i: Any) -> None:
-        self.let(s, f"{self.number}({self.at(name, i)})")
+    def do_splat(self, name: str, i: Any) -> None:
+        self.let(f"{self.number}({self.at(name, i)})")
 
-    def do_contiguous(self, s: Instruction, name: str, i: Any) -> None:
-        self.let(s, f"{name}[{self.i(i)} + lane]")
+    def do_contiguous(self, name: str, i: Any) -> None:
+        self.let(f"{name}[{self.i(i)} + lane]")
 
-    def do_load_int(self, s: Instruction, name: str, i: Any) -> None:
-        self.let(s, self.at(name, i), "int")
+    def do_load_int(self, name: str, i: Any) -> None:
+        self.let(self.at(name, i), "int")
 
-    def do_store_int(self, s: Instruction, name: str, i: Any, value: Any) -> None:
+    def do_store_int(self, name: str, i: Any, value: Any) -> None:
         self.line(f"{self.at(name, i)} = {self.i(value)};")
 
-    def do_lanes(self, s: Instruction, name: str, row: Any) -> None:
-        self.let(s, self.at(name, row, lane=True), "int")
+    def do_lanes(self, name: str, row: Any) -> None:
+        self.let(self.at(name, row, lane=True), "int")
 
-    def do_store_lanes(self, s: Instruction, name: str, row: Any, lanes: Value) -> None:
+    def do_store_lanes(self, name: str, row: Any, lanes: Value) -> None:
         self.line(f"{self.at(name, row, lane=True)} = v{lanes.id};")
 
-    def do_pick(self, s: Instruction, name: str, starts: Value, ends: Value, e: Any) -> None:
-        self.let(s, f"{name}[min(v{starts.id} + {self.i(e)}, v{ends.id})]", "int")
+    def do_pick(self, name: str, starts: Value, ends: Value, e: Any) -> None:
+        self.let(f"{name}[min(v{starts.id} + {self.i(e)}, v{ends.id})]", "int")
 
     # ---- atoms ---------------------------------------------------------------------------------------------
 
-    def do_difference(self, s: Instruction, name: str, j: Value, i: Value) -> None:
-        out, t = self.i(s.out), self.number
+    def do_difference(self, name: str, j: Value, i: Value) -> None:
+        out, t = self.out, self.number
         self.line(f"const Row<double> {out}j = {name}[v{j.id}], {out}i = {name}[v{i.id}];")
         parts = ", ".join(f"{t}({out}j.{c} - {out}i.{c})" for c in "xyz")
         self.line(f"const Row<{t}> {out} = {{{parts}, 0}};")
 
-    def do_gather(self, s: Instruction, name: str, j: Value) -> None:
-        self.let(s, f"{name}[v{j.id}]", f"Row<{self.number}>")
+    def do_gather(self, name: str, j: Value) -> None:
+        self.let(f"{name}[v{j.id}]", f"Row<{self.number}>")
 
-    def do_component(self, s: Instruction, rows: Value, c: int) -> None:
-        self.let(s, f"v{rows.id}.{'xyz'[c]}")
+    def do_component(self, rows: Value, c: int) -> None:
+        self.let(f"v{rows.id}.{'xyz'[c]}")
 
-    def do_scatter(self, s: Instruction, name: str, j: Value, *xyz: Any) -> None:
+    def do_scatter(self, name: str, j: Value, *xyz: Any) -> None:
         self.line(f"add_row({name} + v{j.id}, {', '.join(map(self.v, xyz))});")
