@@ -115,6 +115,15 @@ class Descriptor(nn.Module):
         Array of n_features rows and one column
         """
 
+    restrictable: ClassVar[bool] = False
+    """Whether `restricted` works: features keep their number and meaning when elements are left out."""
+
+    def restricted(self, index: NDArray[np.int64]) -> Descriptor:
+        """Return the descriptor for the elements of these indices, ascending, where `restrictable`."""
+        raise ConfigError(
+            f"the descriptor {self.settings.kind} cannot be restricted to elements {index.tolist()}"
+        )
+
     def invariants(self, a: Sequence[Tensor], species: int) -> Tensor:
         """Return the features of a block of atoms of one species.
 

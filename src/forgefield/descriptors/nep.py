@@ -192,6 +192,21 @@ class NEP(Descriptor):
         """Name the elements of the first two axes of the coefficients: centre species and neighbour species."""
         return [chemical_symbols[z] for z in self.species]
 
+    restrictable: ClassVar[bool] = True
+
+    def restricted(self, index: NDArray[np.int64]) -> NEP:
+        """Return the descriptor for some of the elements; see `Descriptor.restricted`."""
+        own = self.settings.element_cutoffs
+        symbols = [chemical_symbols[self.species[i]] for i in index]
+        cutoffs = None if own is None else {s: c for s, c in own.items() if s in symbols} or None
+        settings = self.settings.model_copy(update={"element_cutoffs": cutoffs})
+        result = NEP([self.species[i] for i in index], settings)
+        rows = torch.from_numpy(index)
+        for mine, whole in ((result.c_radial, self.c_radial), (result.c_angular, self.c_angular)):
+            of_pairs = whole.detach()[rows].unflatten(1, (self.n_species, -1))[:, rows]
+            mine.data = of_pairs.flatten(1, 2).contiguous()
+        return result
+
     def features(self, stage: Stage, a: Sequence[Any]) -> Any:
         """Return the features; see `Descriptor.features`."""
         radial, angular = a[0].columns(0, 1), a[-1]

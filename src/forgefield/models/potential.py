@@ -196,19 +196,22 @@ class Potential(nn.Module):
 
         Equal to the reference energies where `exact_free_atom` is set.
         """
-        result = {}
-        for index, number in enumerate(self.species):
-            offset = 0.0
-            if not bool(self.exact_free_atom):
-                zeros = [
-                    torch.zeros((1, *e.shape), dtype=self.dtype, device=self.device)
-                    for e in self.descriptor.expansions
-                ]
-                with torch.no_grad():
-                    features = self.scaler(self.descriptor.invariants(zeros, index))
-                    offset = float(self.model(features, index)[0]) * float(self.energy_scale)
-            result[number] = float(self.references[index]) + offset
-        return result
+        offsets = np.zeros(len(self.species)) if bool(self.exact_free_atom) else self.model_offsets()
+        values = self.references.cpu().numpy() + offsets
+        return dict(zip(self.species, values.tolist(), strict=True))
+
+    def model_offsets(self) -> FloatArray:
+        """Return what the model says of an atom of each element without neighbours, (n_species,) [eV]."""
+        values = []
+        for index in range(len(self.species)):
+            zeros = [
+                torch.zeros((1, *e.shape), dtype=self.dtype, device=self.device)
+                for e in self.descriptor.expansions
+            ]
+            with torch.no_grad():
+                features = self.scaler(self.descriptor.invariants(zeros, index))
+                values.append(float(self.model(features, index)[0]) * float(self.energy_scale))
+        return np.array(values)
 
     def evaluate(self, graph: TensorGraph, *, training: bool = False) -> Evaluation:
         """Return energies, forces and strain gradients of a batch.

@@ -1,0 +1,119 @@
+"""Predictions for structures from compiled kernels: what calculators and evaluations use on a processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+
+from forgefield.engine.blocks import Block
+from forgefield.engine.inference import Engine, Precision
+from forgefield.engine.neighbours import SkinnedList
+from forgefield.engine.points import Points
+from forgefield.engine.restricted import restricted
+from forgefield.errors import ConfigError
+from forgefield.models.potential import Potential
+from forgefield.models.results import Prediction
+
+__all__ = ["Predictor"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Predictor:
+    """A potential at compiled speed.
+
+    Parameters
+    ----------
+    potential : Potential
+        Its parameters are read when first needed; later changes of them are not seen.
+    dtype : {'float32', 'float64'}, optional
+        Of the kernels; default: that of the potential.
+    threads : int, optional
+        Default: `parallel.get_num_threads`.
+    skin : float [Å]
+        Reach of the neighbour list beyond the cutoff, for structures that move; 0 lists anew every time.
+
+    Raises
+    ------
+    NotCompiledError
+        A part of the potential has no kernel.
+    """
+
+    backend = "compiled"
+
+    def __init__(
+        self,
+        potential: Potential,
+        dtype: Precision | None = None,
+        threads: int | None = None,
+        skin: float = 0.0,
+    ) -> None:
+        own: Precision = "float32" if potential.dtype == torch.float32 else "float64"
+        self.potential, self.threads, self.skin = potential, threads, skin
+        self.dtype: Precision = dtype or own
+        self._engines: dict[tuple[int, ...], tuple[Engine, FloatArray]] = {}
+        self._current: tuple[tuple[int, ...], Engine, FloatArray] | None = None
+        self._list: SkinnedList | None = None
+        self._block: tuple[Points, Block] | None = None
+        if not potential.descriptor.restrictable:
+            self._engine(potential.species)  # says now what has no kernel
+
+    @property
+    def n_neighbour_builds(self) -> int:
+        """How often the neighbour list has been made for the elements at hand."""
+        return 0 if self._list is None else self._list.n_builds
+
+    def predict(self, atoms: Atoms, *, virials: bool = False) -> Prediction:
+        """Return energy, forces, stress and, on request, atomic virials of kind I (else an empty array).
+
+        Raises
+        ------
+        UnknownSpeciesError, StructureError
+            Elements the potential does not know; overlapping atoms, no atoms, flat cell.
+        """
+        engine, offsets = self._for(atoms)
+        if self._list is None:  # `_for` sets it; this is for the type checker
+            raise ConfigError("no neighbour list")
+        points, lists = self._list.update(atoms)
+        if self._block is None or self._block[0] is not points:
+            self._block = points, engine.blocks(points, lists)
+        out = engine.evaluate(points, lists, self._block[1], virials=virials)
+        energies = out.energies + offsets[points.species]
+        stress = None
+        if atoms.pbc.all():
+            stress = out.strain.sum(axis=0) / abs(float(np.linalg.det(atoms.cell.array)))
+        atomic = np.empty((0, 3, 3))
+        if out.virials is not None:
+            atomic = np.stack([points.fold(out.virials[:, a]) for a in range(3)], axis=1)
+        return Prediction(float(energies.sum()), energies, points.fold(out.forces), stress, atomic)
+
+    def predict_many(self, frames: Sequence[Atoms]) -> list[Prediction]:
+        """Return the predictions for many structures."""
+        return [self.predict(atoms) for atoms in frames]
+
+    def _for(self, atoms: Atoms) -> tuple[Engine, FloatArray]:
+        """Return the engine for the elements of a structure and the energy offset of each of them."""
+        present = self.potential.species
+        if self.potential.descriptor.restrictable:
+            found = tuple(np.unique(atoms.numbers).tolist())
+            present = found if found and set(found) <= set(present) else present
+        if self._current is None or self._current[0] != present:
+            self._current = (present, *self._engine(present))
+            self._list = SkinnedList(present, self._current[1].potential.cutoffs, self.skin)
+            self._block = None
+        return self._current[1], self._current[2]
+
+    def _engine(self, present: tuple[int, ...]) -> tuple[Engine, FloatArray]:
+        if present not in self._engines:
+            potential = self.potential
+            if present != potential.species:
+                potential = restricted(potential, present)
+            offsets = potential.references.cpu().numpy().astype(np.float64)
+            if bool(potential.exact_free_atom):
+                offsets = offsets - potential.model_offsets()
+            self._engines[present] = Engine(potential, self.dtype, self.threads), offsets
+        return self._engines[present]
