@@ -25,16 +25,19 @@ if TYPE_CHECKING:
     from forgefield.api.train import train
     from forgefield.data import read
     from forgefield.deployment.load import load
+    from forgefield.parallel import get_num_threads, set_num_threads
 
 __all__ = [
     "__version__",
     "datasets",
     "descriptors",
     "evaluate",
+    "get_num_threads",
     "load",
     "models",
     "properties",
     "read",
+    "set_num_threads",
     "testing",
     "train",
 ]
@@ -43,8 +46,10 @@ __version__ = "0.1.0"
 
 _FUNCTIONS = {
     "evaluate": "forgefield.api.evaluate",
+    "get_num_threads": "forgefield.parallel",
     "load": "forgefield.deployment.load",
     "read": "forgefield.data",
+    "set_num_threads": "forgefield.parallel",
     "train": "forgefield.api.train",
 }
 _MODULES = ("datasets", "descriptors", "models", "properties", "testing")

@@ -11,6 +11,7 @@ from forgefield import evaluation
 from forgefield.api.naming import naming
 from forgefield.data import read
 from forgefield.deployment.load import load
+from forgefield.engine.predictor import fastest
 from forgefield.evaluation import MetricsTable
 from forgefield.models.potential import Potential
 
@@ -49,7 +50,7 @@ def evaluate(
         potential = load(potential)
     structures = _frames(frames)
     with naming(potential, structures):
-        return evaluation.evaluate(potential, structures, progress=progress).metrics
+        return evaluation.evaluate(fastest(potential) or potential, structures, progress=progress).metrics
 
 
 def _frames(frames: Sequence[Atoms] | str | Path | Sequence[str | Path]) -> list[Atoms]:

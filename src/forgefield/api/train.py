@@ -19,6 +19,7 @@ from forgefield.api.naming import naming
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
 from forgefield.descriptors import make_descriptor
+from forgefield.engine.predictor import fastest
 from forgefield.errors import CheckpointError, ConfigError, TrainingError, did_you_mean
 from forgefield.evaluation import evaluate
 from forgefield.models import make_model
@@ -122,7 +123,7 @@ def train(
     history = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
     frames = splits_of(prepared.dataset)
-    evaluation = evaluate(potential, frames)
+    evaluation = evaluate(fastest(potential) or potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
     potential.provenance.data_hash = prepared.dataset.hash
     potential.provenance.notes = {

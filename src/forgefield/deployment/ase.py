@@ -14,14 +14,18 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from forgefield.deployment.load import load
+from forgefield.engine.predictor import Backend, fastest
 from forgefield.errors import ConfigError
 from forgefield.graph import SkinnedNeighbours
 from forgefield.keys import matrix_to_voigt
 from forgefield.models import file
 from forgefield.models.file import DTYPES, DtypeName
 from forgefield.models.potential import Potential
+from forgefield.models.results import Prediction
 
 __all__ = ["ForgefieldCalculator"]
+
+_NOT_COPIED = ("potential", "_neighbours", "_predictor")
 
 
 class ForgefieldCalculator(Calculator):  # type: ignore[misc]
@@ -49,9 +53,11 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     dtype : {'float32', 'float64'}, optional
         Number type to evaluate in; default: the potential's own. The potential itself is not changed.
     threads : int, optional
-        CPU threads during a calculation; default: what torch is set to.
+        CPU threads during a calculation; default: `forgefield.get_num_threads()`, on plain tensors what torch is set to.
     skin : float [Å], >= 0
         Reach of the neighbour list beyond the cutoff; 0 makes the list at every step.
+    backend : {'auto', 'compiled', 'torch'}
+        Compiled kernels, plain tensors, or kernels wherever there are some (auto).
     """
 
     name = "forgefield"
@@ -73,6 +79,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         dtype: DtypeName | None = None,
         threads: int | None = None,
         skin: float = 1.0,
+        backend: Backend = "auto",
     ) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"`threads` must be >= 1, got {threads!r}")
@@ -80,14 +87,22 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         self.potential = _in_dtype(potential, dtype)
         self.threads = threads
         self.parameters.update(
-            dtype=str(self.potential.dtype).removeprefix("torch."), threads=threads, skin=float(skin)
+            dtype=str(self.potential.dtype).removeprefix("torch."),
+            threads=threads,
+            skin=float(skin),
+            backend=backend,
         )
-        self._neighbours = self._fresh_neighbours()
+        self._start()
 
     @property
     def n_neighbour_builds(self) -> int:
         """How often the neighbour list has been made."""
-        return self._neighbours.n_builds
+        return self._neighbours.n_builds if self._predictor is None else self._predictor.n_neighbour_builds
+
+    @property
+    def backend(self) -> str:
+        """What computes: ``compiled`` or ``torch``."""
+        return "torch" if self._predictor is None else self._predictor.backend
 
     def calculate(
         self,
@@ -105,8 +120,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
             Stress of a structure that is not periodic in three directions.
         """
         super().calculate(atoms, properties, system_changes)
-        with _threads(self.threads):
-            result = self.potential.predict_graph(self._neighbours.graph(self.atoms))
+        result = self._predict(virials="stresses" in properties)
         self.results = {
             "energy": result.energy,
             "free_energy": result.energy,
@@ -116,14 +130,21 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         if result.stress is not None:
             volume = abs(float(np.linalg.det(self.atoms.cell.array)))
             self.results["stress"] = result.stress
-            self.results["stresses"] = -matrix_to_voigt(result.virials) / volume
+            if len(result.virials):
+                self.results["stresses"] = -matrix_to_voigt(result.virials) / volume
         elif {"stress", "stresses"} & set(properties):
             raise PropertyNotImplementedError(
                 f"stress needs a cell periodic in three directions, got pbc={self.atoms.pbc.tolist()}"
             )
 
+    def _predict(self, *, virials: bool) -> Prediction:
+        if self._predictor is not None:
+            return self._predictor.predict(self.atoms, virials=virials)
+        with _threads(self.threads):
+            return self.potential.predict_graph(self._neighbours.graph(self.atoms))
+
     def __getstate__(self) -> dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k not in ("potential", "_neighbours")}
+        state = {k: v for k, v in self.__dict__.items() if k not in _NOT_COPIED}
         state["_potential_file"] = file.to_bytes(self.potential, self_test=False)
         state["_potential_device"] = str(self.potential.device)
         return state
@@ -132,20 +153,23 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         content, device = state.pop("_potential_file"), state.pop("_potential_device")
         self.__dict__.update(state)
         self.potential = file.from_bytes(content, verify=False).to(device)
-        self._neighbours = self._fresh_neighbours()
+        self._start()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copy everything but the potential, which a calculator never changes."""
         duplicate = self.__class__.__new__(self.__class__)
         memo[id(self)] = duplicate
-        own = {k: v for k, v in self.__dict__.items() if k not in ("potential", "_neighbours")}
+        own = {k: v for k, v in self.__dict__.items() if k not in _NOT_COPIED}
         duplicate.__dict__.update(copy.deepcopy(own, memo))
         duplicate.potential = self.potential
-        duplicate._neighbours = duplicate._fresh_neighbours()  # noqa: SLF001 - our own kind
+        duplicate._start()  # noqa: SLF001 - our own kind
         return duplicate
 
-    def _fresh_neighbours(self) -> SkinnedNeighbours:
-        return SkinnedNeighbours(self.potential.species, self.potential.cutoffs, self.parameters["skin"])
+    def _start(self) -> None:
+        """Begin without neighbours."""
+        skin, backend = self.parameters["skin"], self.parameters["backend"]
+        self._neighbours = SkinnedNeighbours(self.potential.species, self.potential.cutoffs, skin)
+        self._predictor = fastest(self.potential, backend, threads=self.threads, skin=skin)
 
 
 def _in_dtype(potential: Potential | str | Path, dtype: DtypeName | None) -> Potential:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine, Precision
+from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.neighbours import SkinnedList
 from forgefield.engine.points import Points
 from forgefield.engine.restricted import restricted
@@ -18,9 +21,14 @@ from forgefield.errors import ConfigError
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction
 
-__all__ = ["Predictor"]
+__all__ = ["Backend", "Predictor", "fastest"]
+
+Backend = Literal["auto", "compiled", "torch"]
 
 FloatArray = NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
 class Predictor:
@@ -117,3 +125,41 @@ class Predictor:
                 offsets = offsets - potential.model_offsets()
             self._engines[present] = Engine(potential, self.dtype, self.threads), offsets
         return self._engines[present]
+
+
+def fastest(
+    potential: Potential,
+    backend: Backend = "auto",
+    *,
+    dtype: Precision | None = None,
+    threads: int | None = None,
+    skin: float = 0.0,
+) -> Predictor | None:
+    """Return a predictor for a potential, or None where plain tensors have to do.
+
+    Parameters
+    ----------
+    potential : Potential
+    backend : {'auto', 'compiled', 'torch'}
+        ``auto``: compiled on a processor wherever all parts of the potential have kernels; says once where not.
+    dtype, threads, skin
+        See `Predictor`.
+
+    Raises
+    ------
+    NotCompiledError
+        ``compiled`` was asked for and a part of the potential has no kernel.
+    """
+    if backend not in ("auto", "compiled", "torch"):
+        raise ConfigError(f"`backend` must be 'auto', 'compiled' or 'torch', got {backend!r}")
+    if backend == "torch" or (backend == "auto" and potential.device.type != "cpu"):
+        return None
+    try:
+        return Predictor(potential, dtype, threads, skin)
+    except NotCompiledError as error:
+        if backend == "compiled":
+            raise
+        if str(error) not in _said:
+            _said.add(str(error))
+            _log.warning("%s; plain tensors compute the same, slower", error)
+        return None

@@ -154,11 +154,12 @@ class Potential(nn.Module):
         dtype: Literal["float32", "float64"] | None = None,
         threads: int | None = None,
         skin: float = 1.0,
+        backend: Literal["auto", "compiled", "torch"] = "auto",
     ) -> ForgefieldCalculator:
         """Return an ASE calculator; see `deployment.ase.ForgefieldCalculator`."""
         from forgefield.deployment.ase import ForgefieldCalculator
 
-        return ForgefieldCalculator(self, dtype=dtype, threads=threads, skin=skin)
+        return ForgefieldCalculator(self, dtype=dtype, threads=threads, skin=skin, backend=backend)
 
     # ---- tensors ---------------------------------------------------------------------------------------------
 
