@@ -237,6 +237,24 @@ def test_features_in_single_precision():
     assert np.abs(d.float().compute(atoms) - exact).max() < 1e-5 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("case", ["odd 2J", "quadratic", "chemical", "chemical quadratic"])
+def test_derivatives_of_all_features_at_once(case):
+    species, settings = CASES[case]
+    d = SNAP(species, **settings)
+    a = [
+        torch.randn(
+            (3, *d.expansions[0].shape), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
+    ]
+    together, one_by_one = torch.zeros((2, d.n_features, *a[0].shape), dtype=torch.float64)
+    for target, gradients in ((together, d.gradients), (one_by_one, super(SNAP, d).gradients)):
+        for some, (values,) in gradients(a, d.n_species - 1):
+            target[some] = values
+    assert one_by_one.flatten(1).abs().amax(dim=1).min() > 0
+    assert torch.allclose(together, one_by_one, rtol=1e-11, atol=1e-11)
+    assert torch.is_grad_enabled()
+
+
 def test_names_of_features():
     assert SNAP(["Ta"], two_j_max=2).feature_names == ["B 0 0 0", "B 1 0 1", "B 1 1 2", "B 2 0 2", "B 2 2 2"]
     assert len(SNAP(["Ta"], two_j_max=14).feature_names) == 204

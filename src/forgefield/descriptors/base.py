@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -140,6 +140,26 @@ class Descriptor(nn.Module):
         arrays = [TorchArray.of_coefficients(x) for x in a]
         result: Tensor = self.features(TorchStage(species), arrays).features()
         return result
+
+    def gradients(self, a: Sequence[Tensor], species: int) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Yield the derivatives of the features of a block of atoms, some features at a time.
+
+        Parameters
+        ----------
+        a, species
+            As for `invariants`.
+
+        Yields
+        ------
+        slice, list of (n, n_atoms, n_channels, n_radial, n_harmonics) tensors
+            Which features, and their derivatives with respect to the coefficients of each expansion.
+        """
+        inputs = [x.detach().requires_grad_() for x in a]
+        with torch.enable_grad():
+            sums = self.invariants(inputs, species).sum(dim=0)
+        for f in range(self.n_features):
+            parts = torch.autograd.grad(sums[f], inputs, retain_graph=True, materialize_grads=True)
+            yield slice(f, f + 1), [x[None] for x in parts]
 
     def compute(self, atoms: Atoms) -> NDArray[np.float64]:
         """Return the features of every atom, (n_atoms, n_features), in float64."""

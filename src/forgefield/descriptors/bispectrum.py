@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forgefield.formulas.wigner import clebsch_gordan, components, n_diagonal
 from forgefield.stages import ProductTable
 
-__all__ = ["Triple", "coupling_table", "invariant_table", "quadratic_table", "triples"]
+__all__ = ["Triple", "coupling_table", "invariant_table", "jacobian_table", "quadratic_table", "triples"]
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -189,6 +189,31 @@ def invariant_table(
                 output += 1
         z_block = z
     return ProductTable.build((*sizes, n_z, n_elements), output, outputs, factors, coefficients)
+
+
+@lru_cache(maxsize=8)
+def jacobian_table(two_j_max: int, n_elements: int, *, per_dimension: bool) -> ProductTable:
+    """Return the table of all dB/du, B-major; its arrays are those of `coupling_table` and Z.
+
+    All derivatives of all invariants take about twice the products of Z: what multiplies Z in one of them is a single
+    number, so that no sum over Z is left.
+    """
+    inner = coupling_table(two_j_max, n_elements, per_dimension=per_dimension)
+    outer = invariant_table(two_j_max, n_elements, None, of_own_element=False)
+    n_u, one = inner.n_inputs, inner.n_inputs + inner.n_outputs
+    u, z, weight = outer.indices[:, 0], outer.indices[:, 1] - n_u, outer.coefficients
+    counts = np.diff(inner.starts)[z]
+    row = np.repeat(np.arange(len(z)), counts)
+    term = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + inner.starts[z][row]
+    invariant, value = outer.outputs[row] * n_u, weight[row] * inner.coefficients[term]
+    parts = [(outer.outputs * n_u + u, np.stack([z + n_u, np.full_like(z, one)], axis=1), weight)]
+    for p in (0, 1):
+        factors = np.stack([u[row], inner.indices[term, 1 - p]], axis=1)
+        parts.append((invariant + inner.indices[term, p], factors, value))
+    outputs, indices, coefficients = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    return ProductTable.build(
+        (*inner.sizes, inner.n_outputs), outer.n_outputs * n_u, outputs, indices, coefficients
+    )
 
 
 @lru_cache(maxsize=8)

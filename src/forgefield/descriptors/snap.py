@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
-from forgefield.descriptors.bispectrum import coupling_table, invariant_table, quadratic_table, triples
+from forgefield.descriptors.bispectrum import (
+    coupling_table,
+    invariant_table,
+    jacobian_table,
+    quadratic_table,
+    triples,
+)
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.formulas.wigner import n_diagonal
-from forgefield.stages import Stage
+from forgefield.stages import Stage, TorchArray, TorchStage
 
 __all__ = ["SNAP", "SNAPSettings"]
 
@@ -42,10 +49,11 @@ class SNAPSettings(DescriptorSettings):
     switch: bool = Field(default=True, description="let neighbours fade out at the cutoff [switchflag]")
     inner_middle: dict[str, float] = Field(
         default_factory=dict,
-        description="distance where close neighbours are faded out, half of it [Å] [sinner]",
+        description="middle of a switch that fades out close neighbours; a pair has the mean of its elements [Å] [sinner]",
     )
     inner_width: dict[str, float] = Field(
-        default_factory=dict, description="half width of that, half of it per element [Å] [dinner]"
+        default_factory=dict,
+        description="half width of that switch; a pair has the mean of its elements [Å] [dinner]",
     )
     bzero: bool = Field(
         default=True, description="subtract the value of an atom without neighbours [bzeroflag]"
@@ -91,10 +99,10 @@ class SNAP(Descriptor):
 
     Settings: ClassVar[type[DescriptorSettings]] = SNAPSettings
     settings: SNAPSettings
-    self_weights: torch.Tensor
-    mixing: torch.Tensor
-    nothing: torch.Tensor
-    own_element: torch.Tensor
+    self_weights: Tensor
+    mixing: Tensor
+    nothing: Tensor
+    own_element: Tensor
 
     def __init__(
         self, species: Sequence[str | int], settings: DescriptorSettings | None = None, **parameters: Any
@@ -110,7 +118,7 @@ class SNAP(Descriptor):
         self._constant("nothing", torch.zeros((self.n_species, n, n), dtype=torch.float64))
         self._constant("own_element", identity[:, :n] if n > 1 else torch.ones_like(identity)[:, :1])
 
-    def _constant(self, name: str, value: torch.Tensor) -> None:
+    def _constant(self, name: str, value: Tensor) -> None:
         # Follows from the settings, so files do not hold it.
         self.register_buffer(name, value.contiguous(), persistent=False)
 
@@ -193,14 +201,45 @@ class SNAP(Descriptor):
 
     def features(self, stage: Stage, a: Sequence[Any]) -> Any:
         """Return the features; see `Descriptor.features`."""
-        p, u = self.settings, a[0]
-        n = self.n_density
+        p, n = self.settings, self.n_density
+        on, off, z = self._matrices(stage, a)
+        centre = stage.linear(self.nothing, a[0].columns(0, 1), self.own_element)
         own = p.chemical and not p.wself_all
-        diagonal = n_diagonal(p.two_j_max)
-        on = stage.linear(self.mixing, u.columns(0, diagonal), self.self_weights)
-        off = u.columns(diagonal, u.shape[1])
-        z = stage.products(coupling_table(p.two_j_max, n, per_dimension=p.bnorm), on, off)
-        centre = stage.linear(self.nothing, u.columns(0, 1), self.own_element)
         table = invariant_table(p.two_j_max, n, self._offsets, of_own_element=own)
         b = stage.products(table, on, off, z, centre)
         return stage.join(b, stage.products(quadratic_table(b.shape[0]), b)) if p.quadratic else b
+
+    def _matrices(self, stage: Stage, a: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Return the diagonal numbers of u, with the central atom, the others, and Z."""
+        p, u = self.settings, a[0]
+        diagonal = n_diagonal(p.two_j_max)
+        on = stage.linear(self.mixing, u.columns(0, diagonal), self.self_weights)
+        off = u.columns(diagonal, u.shape[1])
+        table = coupling_table(p.two_j_max, self.n_density, per_dimension=p.bnorm)
+        return on, off, stage.products(table, on, off)
+
+    def gradients(self, a: Sequence[Tensor], species: int) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Yield the derivatives of the features, all at once; see `Descriptor.gradients`."""
+        slopes = self._slopes(a, species)
+        linear = len(slopes)
+        yield slice(0, linear), [slopes]
+        if not self.settings.quadratic:
+            return
+        with torch.no_grad():
+            values = self.invariants(a, species)[:, :linear].T.reshape(linear, -1, 1, 1, 1)
+        start = linear
+        for k in range(linear):
+            products = values[k] * slopes[k:] + values[k:] * slopes[k]
+            products[0] *= 0.5
+            yield slice(start, start + len(products)), [products]
+            start += len(products)
+
+    @torch.no_grad()
+    def _slopes(self, a: Sequence[Tensor], species: int) -> Tensor:
+        """Return dB/dA, (n_features without products, n_atoms, n_channels, 1, n_harmonics)."""
+        p, n = self.settings, self.n_density
+        stage = TorchStage(species)
+        table = jacobian_table(p.two_j_max, n, per_dimension=p.bnorm)
+        parts = self._matrices(stage, [TorchArray.of_coefficients(a[0])])
+        derivatives = stage.products(table, *parts).features()
+        return derivatives.T.reshape(-1, a[0].shape[-1], n, len(a[0])).permute(0, 3, 2, 1)[:, :, :, None]

@@ -18,7 +18,7 @@ from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.torch_wigner import maps, matrices, n_elements
 from forgefield.formulas.dual import Dual
 
-__all__ = ["Geometry", "forward", "geometry", "jvp", "second_derivative", "vjp"]
+__all__ = ["Geometry", "forward", "geometry", "jvp", "second_derivative", "vjp", "vjp_many"]
 
 NUMBERS_PER_CHUNK = 1 << 19
 """Matrix elements held at a time: 4 MB in double precision."""
@@ -138,14 +138,40 @@ def vjp(expansion: HypersphericalExpansion, g: Geometry, a_bar: Tensor) -> Tenso
     return result
 
 
+def vjp_many(expansion: HypersphericalExpansion, g: Geometry, a_bars: Tensor) -> Tensor:
+    """Return the edge gradients of many A_bar; see `torch_backend.vjp_many`.
+
+    The derivatives of the matrices are formed for each pair here, as there are fewer pairs of an atom than gradients.
+    """
+    n, width, n_channels = len(a_bars), g.strength.shape[1], expansion.n_channels
+    constant = maps(expansion.two_j_max, g.unit.dtype, g.unit.device)
+    result = a_bars.new_empty((n, *g.unit.shape))
+    per_atom = expansion.n_harmonics * (5 * width + n * n_channels)
+    step = max(1, NUMBERS_PER_CHUNK // per_atom)
+    for first in range(0, len(g.unit), step):
+        rows = slice(first, first + step)
+        elements = matrices(g.point[:, rows], expansion.two_j_max)
+        basis = torch.stack([constant.select(x) for x in (elements, *(d(elements) for d in constant.up))])
+        right = basis.view(5, expansion.n_harmonics, -1, width).permute(2, 1, 0, 3).flatten(2)
+        left = a_bars[:, rows, :, 0].transpose(0, 1).flatten(1, 2)  # (n_atoms, n * n_channels, n_harmonics)
+        products = torch.bmm(left, right).view(len(left), n, n_channels, 5, width)
+        weighted = (products * g.weights[rows, None, :, None]).sum(dim=2)  # (n_atoms, n, 5, width)
+        result[:, rows] = _to_vectors(g, rows, weighted.transpose(0, 1))
+    return result
+
+
 def _to_vectors(g: Geometry, rows: slice, bars: Tensor) -> Tensor:
-    """Return the gradient with respect to the vectors from those with respect to s and, over s, to the point."""
+    """Return the gradient with respect to the vectors from those with respect to s and, over s, to the point.
+
+    `bars` (..., n_atoms, 5, width) gives (..., n_atoms, width, 3).
+    """
     strength, unit = g.strength[rows], g.unit[rows]
-    q0 = bars[:, 1] * strength
+    by_strength, a_r, a_i, b_r, b_i = bars.unbind(dim=-2)
+    q0 = a_r * strength
     # Im a = -z sin, Re b = y sin, Im b = -x sin
-    across = torch.stack([-bars[:, 4], bars[:, 3], -bars[:, 2]], dim=-1) * strength[..., None]
+    across = torch.stack([-b_i, b_r, -a_i], dim=-1) * strength[..., None]
     radial = (unit * across).sum(dim=-1)
-    along = bars[:, 0] * g.strength_slope[rows]
+    along = by_strength * g.strength_slope[rows]
     along = along + g.angle_slope[rows] * (g.cosine[rows] * radial - g.sine[rows] * q0)
     turn = (g.sine[rows] * g.inverse[rows])[..., None]
     return unit * along[..., None] + turn * (across - unit * radial[..., None])
