@@ -19,7 +19,7 @@ from run_kernels import build
 from forgefield.descriptors import make_descriptor
 from forgefield.engine.inference import Engine
 from forgefield.engine.kernel import Plan, value_kernel, value_signature
-from forgefield.engine.points import list_neighbours
+from forgefield.engine.neighbours import list_neighbours
 from forgefield.errors import ForgefieldError
 from forgefield.models import make_model
 from forgefield.models.potential import Potential

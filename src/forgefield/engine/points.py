@@ -6,20 +6,21 @@ they are images of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.graph import neighbour_pairs, species_index
+from forgefield.errors import StructureError
 from forgefield.tracer.cache import aligned
 
-__all__ = ["Listing", "Points", "list_neighbours"]
+__all__ = ["FAR", "MOST_POINTS", "Listing", "Points", "make_points"]
 
 FAR = 1.0e5
 """Where points that fill up rows lie [Å]: beyond every cutoff of every atom."""
+
+MOST_POINTS = 2**31 - 64
+"""Points and pairs are numbered in 32 bits."""
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -38,13 +39,18 @@ class Points:
     owner : (n_images,) int
         The atom that each image repeats.
     shifts : (n_images, 3) int
-        In units of the cell vectors.
+        From atom to image, in units of the cell vectors.
+    wraps : (n_atoms, 3) int or None
+        From where the structure has each atom to its point, in units of the cell vectors; None where all are zero.
     """
 
     positions: FloatArray
     species: IntArray
     owner: IntArray
     shifts: IntArray
+    wraps: IntArray | None = None
+    _cell: FloatArray | None = field(default=None, repr=False)
+    _offsets: tuple[FloatArray, FloatArray | None] | None = field(default=None, repr=False)
 
     @property
     def n_atoms(self) -> int:
@@ -59,9 +65,19 @@ class Points:
     def move(self, positions: FloatArray, cell: FloatArray) -> None:
         """Put the atoms at new (n_atoms, 3) positions in a (3, 3) cell; the images follow."""
         n = self.n_atoms
-        self.positions[:n, :3] = positions
+        if self._offsets is None or self._cell is None or not np.array_equal(self._cell, cell):
+            images = np.zeros((len(self.owner), 4))
+            images[:, :3] = self.shifts @ cell
+            self._offsets = images, None if self.wraps is None else self.wraps @ cell
+            self._cell = cell.copy()
+        images, wraps = self._offsets
+        if wraps is None:
+            self.positions[:n, :3] = positions
+        else:
+            np.add(positions, wraps, out=self.positions[:n, :3])
         if len(self.owner):
-            self.positions[n:-2, :3] = positions[self.owner] + self.shifts @ cell
+            self.positions[n:-2] = self.positions[self.owner]
+            self.positions[n:-2] += images
 
     def fold(self, values: NDArray[np.floating]) -> FloatArray:
         """Add what images collected to their atoms: (n_points, 4) to (n_atoms, 3), in float64."""
@@ -89,54 +105,82 @@ class Listing:
     first: IntArray
 
 
-def list_neighbours(
-    atoms: Atoms, species: Sequence[int], cutoffs: Sequence[float]
-) -> tuple[Points, tuple[Listing, ...]]:
-    """Return the points of a structure and a list of neighbours for each cutoff.
+def make_points(
+    positions: FloatArray, cell: FloatArray, pbc: NDArray[np.bool_], species: IntArray, reach: float
+) -> tuple[Points, FloatArray]:
+    """Return the atoms of a structure, wrapped into the cell, and all images within `reach` of the box they fill.
 
     Parameters
     ----------
-    atoms : ase.Atoms
-    species : sequence of int
-        Atomic numbers the potential knows, in its order.
-    cutoffs : sequence of float [Å]
+    positions : (n_atoms, 3) [Å]
+        Finite, at least one.
+    cell : (3, 3) [Å]
+        With vectors for all directions, also those that are not periodic.
+    pbc : (3,) bool
+    species : (n_atoms,) int
+    reach : float [Å]
+
+    Returns
+    -------
+    points : Points
+    columns : (3, n_atoms + n_images) [Å]
+        x, y and z of the same, without the two points far away.
     """
-    index = species_index(atoms.numbers, species)
-    i, j, shifts, vectors = neighbour_pairs(atoms, max(cutoffs))
-    n = len(index)
-    target = j.copy()
-    outside = shifts.any(axis=1)
-    images, owner = np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
-    if outside.any():
-        reach = int(np.abs(shifts).max())
-        width = 2 * reach + 1
-        s = shifts[outside] + reach
-        code = ((s[:, 0] * width + s[:, 1]) * width + s[:, 2]) * n + j[outside]
-        unique, inverse = np.unique(code, return_inverse=True)
-        target[outside] = n + inverse
-        cells, owner = np.divmod(unique, n)
-        images = np.stack(np.unravel_index(cells, (width, width, width)), axis=1) - reach
-    positions = aligned((n + len(owner) + 2, 4), np.float64)
-    positions[-2], positions[-1] = FAR, -FAR
-    points = Points(positions, index, owner, images)
-    points.move(atoms.positions, atoms.cell.array)
-    distances2 = (vectors * vectors).sum(axis=1)
-    lists = []
-    for cutoff in cutoffs:
-        near = distances2 < cutoff * cutoff
-        lists.append(_listing(i[near], target[near], index[j[near]], n, len(species), points.padding))
-    return points, tuple(lists)
+    inverse = np.linalg.inv(cell)
+    fractional = inverse.T @ positions.T
+    below = np.floor(fractional)
+    below[~pbc] = 0.0
+    wraps = None
+    if below.any():
+        fractional -= below
+        wraps = np.ascontiguousarray(-below.T).astype(np.int64)
+        positions = positions - below.T @ cell
+    owner, shifts = _images(fractional, reach * np.sqrt((inverse * inverse).sum(axis=0)), pbc)
+    n = len(positions)
+    columns = np.empty((3, n + len(owner)))
+    columns[:, :n] = positions.T
+    if len(owner):
+        np.take(columns[:, :n], owner, axis=1, out=columns[:, n:])
+        columns[:, n:] += cell.T @ shifts
+    largest = float(np.abs(columns).max())
+    if not largest < FAR / 2:
+        raise StructureError(
+            f"an atom or image lies {largest:.4g} Å from the origin (allowed: < {FAR / 2:.0f} Å); "
+            "move the structure to the origin"
+        )
+    rows = aligned((columns.shape[1] + 2, 4), np.float64)
+    rows[:-2, :3] = columns.T
+    rows[-2], rows[-1] = FAR, -FAR
+    return Points(rows, species, owner, np.ascontiguousarray(shifts.T, dtype=np.int64), wraps), columns
 
 
-def _listing(
-    i: IntArray, target: IntArray, kinds: IntArray, n_atoms: int, n_species: int, padding: int
-) -> Listing:
-    segment = i * n_species + kinds
-    order = np.argsort(segment, kind="stable") if n_species > 1 else np.arange(len(i))
-    counts = np.bincount(segment, minlength=n_atoms * n_species)
-    first = np.concatenate([[0], np.cumsum(counts + 1)])
-    neighbours = np.full(int(first[-1]), padding, dtype=np.int32)
-    sorted_segment = segment[order]
-    rank = np.arange(len(i)) - (np.cumsum(counts) - counts)[sorted_segment]
-    neighbours[first[sorted_segment] + rank] = target[order]
-    return Listing(neighbours, first)
+def _images(
+    fractional: FloatArray, margins: FloatArray, pbc: NDArray[np.bool_]
+) -> tuple[IntArray, FloatArray]:
+    """Return the images within `margins` of the box that the atoms fill: their atoms and, by column, their shifts.
+
+    Directions come one after the other, so that images of images fill the edges and corners.
+    """
+    n = fractional.shape[1]
+    lowest, highest = fractional.min(axis=1), fractional.max(axis=1)
+    expected = n * float(np.prod(np.where(pbc, 1.0 + 2.0 * margins, 1.0)))
+    if expected > MOST_POINTS:
+        raise StructureError(
+            f"{n} atoms would need about {expected:.1e} periodic images (allowed: {MOST_POINTS:.1e}); the cell is far "
+            "too thin for the cutoff"
+        )
+    owner, shifts = np.arange(n), []
+    for d in range(3):
+        steps, picks = [0], []
+        if pbc[d]:
+            x = fractional[d].take(owner)
+            for s in range(1, int(highest[d] - lowest[d] + margins[d]) + 1):
+                picks.append(np.flatnonzero(x < highest[d] + margins[d] - s))
+                picks.append(np.flatnonzero(x >= lowest[d] - margins[d] + s))
+                steps += [s, -s]
+        shifts.append(np.repeat(np.array(steps, dtype=np.float64), [len(owner), *map(len, picks)]))
+        if picks:
+            new = np.concatenate(picks)
+            shifts[:d] = [np.concatenate([x, x.take(new)]) for x in shifts[:d]]
+            owner = np.concatenate([owner, owner.take(new)])
+    return owner[n:], np.stack([x[n:] for x in shifts])

@@ -1,0 +1,245 @@
+"""Neighbour lists for the kernels: images, bins and a compiled search.
+
+Points lie in bins aligned with x, y and z over the box that the atoms fill and one cutoff around it; the bins of a
+column along z follow each other in memory, so that all candidates of an atom are a few contiguous runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from forgefield.engine.neighbour_kernel import list_kernel, sort_kernel
+from forgefield.engine.points import MOST_POINTS, Listing, Points, make_points
+from forgefield.errors import ConfigError, StructureError
+from forgefield.graph import checked_geometry, neighbour_pairs, species_index, still_listed
+from forgefield.parallel import get_num_threads, run_parts
+from forgefield.tracer.cache import aligned
+
+__all__ = ["SkinnedList", "list_neighbours"]
+
+FloatArray = NDArray[np.float64]
+Int32 = NDArray[np.int32]
+
+EDGES = (1.0, 1.0, 0.125)
+"""Edges of a bin in units of the cutoff."""
+
+_SAMPLES = 64
+_ATOMS_PER_THREAD = 256
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Points sorted by bin.
+
+    Attributes
+    ----------
+    keys : (n_points,) int32
+        Bin of every point.
+    start : (n_bins + 1,) int32
+        First rank of every bin.
+    order : (n_points + lanes,) int32
+        Point of every rank.
+    low, high : (n_columns,) int32
+        Runs of bins around a bin, see `list_kernel`.
+    """
+
+    keys: Int32
+    start: Int32
+    order: Int32
+    low: Int32
+    high: Int32
+
+
+def list_neighbours(
+    atoms: Atoms, species: Sequence[int], cutoffs: Sequence[float]
+) -> tuple[Points, tuple[Listing, ...]]:
+    """Return the points of a structure and a list of neighbours for each cutoff.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Any cell: triclinic, left-handed, thinner than the cutoff, periodic in any directions.
+    species : sequence of int
+        Atomic numbers the potential knows, in its order.
+    cutoffs : sequence of float [Å]
+        Equal ones share their list.
+
+    Raises
+    ------
+    StructureError
+        No atoms, non-finite positions, a flat periodic cell, or two atoms at the same place.
+    UnknownSpeciesError
+        An element is not in `species`.
+    """
+    if len(atoms) == 0:
+        raise StructureError("the structure has no atoms; nothing to predict")
+    index = species_index(atoms.numbers, species)
+    positions, cell, pbc = checked_geometry(atoms)
+    distinct = sorted(set(map(float, cutoffs)), reverse=True)
+    points, columns = make_points(positions, cell, pbc, index, distinct[0])
+    bins = _sorted(columns, points.n_atoms, distinct[0])
+    lists, close = _search(points, columns, bins, distinct, len(species))
+    if close != points.n_atoms:
+        neighbour_pairs(atoms, min(0.1, distinct[0]))  # names the two
+    found = dict(zip(distinct, lists, strict=True))
+    return points, tuple(found[float(c)] for c in cutoffs)
+
+
+def _sorted(columns: FloatArray, n_atoms: int, cutoff: float) -> _Bins:
+    """Return all points sorted by bin."""
+    n = columns.shape[1]
+    low, high = columns[:, :n_atoms].min(axis=1), columns[:, :n_atoms].max(axis=1)
+    edges = cutoff * np.array(EDGES)
+    while True:
+        reach = np.ceil(cutoff / edges).astype(np.int64)
+        inside = ((high - low) / edges).astype(np.int64) + 1
+        shape = inside + 2 * reach
+        if np.prod(shape.astype(float)) <= 8.0 * n + 8192.0:
+            break
+        edges = edges * 1.26
+    cells = columns - (low - reach * edges)[:, None]
+    cells *= (1.0 / edges)[:, None]
+    np.clip(cells, 0.0, (shape - 1)[:, None], out=cells)
+    own = cells[:, :n_atoms]  # rounding must not put an atom where its runs would leave the grid
+    np.clip(own, reach[:, None], (reach + inside - 1)[:, None], out=own)
+    at = cells.astype(np.int32)
+    ny, nz = int(shape[1]), int(shape[2])
+    keys = (at[0] * np.int32(ny) + at[1]) * np.int32(nz) + at[2]
+    n_bins = int(shape.prod())
+    start = np.zeros(n_bins + 1, dtype=np.int32)
+    kernel = sort_kernel()
+    order = np.zeros(n + kernel.lanes, dtype=np.int32)
+    kernel(n, n_bins, keys, start, order)
+    return _Bins(keys, start, order, *_runs(cutoff, tuple(edges.tolist()), ny, nz))
+
+
+@lru_cache(maxsize=64)
+def _runs(cutoff: float, edges: tuple[float, ...], ny: int, nz: int) -> tuple[Int32, Int32]:
+    """Return the runs of bins that may hold points within the cutoff of a point in bin 0."""
+    rx, ry, rz = (int(np.ceil(cutoff / e)) for e in edges)
+    x, y = (g.ravel() for g in np.mgrid[-rx : rx + 1, -ry : ry + 1])
+    apart2 = (np.maximum(abs(x) - 1, 0) * edges[0]) ** 2 + (np.maximum(abs(y) - 1, 0) * edges[1]) ** 2
+    near = apart2 < cutoff * cutoff
+    column = (x * ny + y)[near] * nz
+    half = np.minimum(np.ceil(np.sqrt(cutoff * cutoff - apart2[near]) / edges[2]), rz).astype(np.int64)
+    return (column - half).astype(np.int32), (column + half + 1).astype(np.int32)
+
+
+def _search(
+    points: Points, columns: FloatArray, bins: _Bins, cutoffs: Sequence[float], n_species: int
+) -> tuple[list[Listing], int]:
+    """Return a list for every cutoff, and how many points lie on atoms."""
+    kernel, n = list_kernel(len(cutoffs), n_species), points.n_atoms
+    ranked = np.take(columns, bins.order, axis=1)
+    kinds = np.zeros(1, dtype=np.int32)
+    if n_species > 1:
+        kinds = np.append(points.species, points.species[points.owner]).astype(np.int32)[bins.order]
+    limits = np.array(cutoffs) ** 2
+    threads = max(1, min(get_num_threads(), n // _ATOMS_PER_THREAD))
+    close = aligned((threads, kernel.lanes), np.float64)
+    parts: list[list[tuple[Int32, Int32]]] = [[] for _ in range(threads)]
+    each_atom = _estimate(bins, n) + n_species
+
+    def part(thread: int, b0: int, b1: int) -> None:
+        found = [np.empty(ranked.shape[1] if n_species > 1 else 0, dtype=np.int32) for _ in cutoffs]
+        counts = np.empty(n_species, dtype=np.int32)
+        room = int((b1 - b0) * each_atom) + 64 * n_species
+        while True:
+            if room > MOST_POINTS:
+                raise StructureError(
+                    f"{b1 - b0} atoms with about {each_atom:.0f} neighbours each are too many for one thread (allowed: "
+                    f"{MOST_POINTS:.1e} pairs); use more threads or a smaller cutoff"
+                )
+            parts[thread] = []
+            arguments: list[Any] = []
+            for f in found:
+                listed = np.empty(room + kernel.lanes, dtype=np.int32)
+                first = np.empty((b1 - b0) * n_species + 2, dtype=np.int32)
+                parts[thread].append((listed, first))
+                arguments += [room, listed, first, f]
+            close[thread] = 0.0
+            kernel(
+                b0, b1, points.padding, points.positions, bins.keys, bins.start, len(bins.low), bins.low, bins.high,
+                ranked.shape[1], ranked, bins.order, kinds, limits, counts, close[thread], *arguments,
+            )  # fmt: skip
+            needed = max(int(first[-1]) for _, first in parts[thread])
+            if needed <= room:
+                return
+            room = needed if n_species > 1 else 2 * needed
+
+    run_parts(n, threads, part)
+    return [_joined([p[c] for p in parts]) for c in range(len(cutoffs))], round(float(close.sum()))
+
+
+def _estimate(bins: _Bins, n: int) -> float:
+    """Return about how many neighbours an atom has at most; the search makes room where it is too few."""
+    keys = bins.keys[: n : max(1, n // _SAMPLES)][:_SAMPLES, None]
+    candidates = (bins.start[keys + bins.high] - bins.start[keys + bins.low]).sum(axis=1)
+    return float(candidates.mean()) * 0.75 + 4.0
+
+
+def _joined(parts: list[tuple[Int32, Int32]]) -> Listing:
+    """Return the lists of consecutive atoms as one."""
+    totals = np.array([first[-2] for _, first in parts], dtype=np.int64)
+    listed = [x[:n] for (x, _), n in zip(parts, totals, strict=True)]
+    bases = np.cumsum(totals) - totals
+    starts = [first[:-2] + base for (_, first), base in zip(parts, bases, strict=True)]
+    return Listing(
+        listed[0] if len(parts) == 1 else np.concatenate(listed), np.concatenate([*starts, [totals.sum()]])
+    )
+
+
+class SkinnedList:
+    """Points and lists of a moving structure, listed anew only when a list might miss a pair.
+
+    The lists hold all pairs within cutoff + skin and are kept while `graph.still_listed` says that nothing can be
+    missing. Until then the points merely move, and blocks made from them stay valid.
+
+    Parameters
+    ----------
+    species : sequence of int
+        Atomic numbers the potential knows, in its order.
+    cutoffs : sequence of float [Å]
+    skin : float [Å], >= 0
+        With 0 the lists are made anew at every step.
+
+    Attributes
+    ----------
+    n_builds : int
+        How often the lists have been made.
+    """
+
+    def __init__(self, species: Sequence[int], cutoffs: Sequence[float], skin: float = 1.0) -> None:
+        if not (np.isfinite(skin) and skin >= 0):
+            raise ConfigError(f"`skin` must be >= 0 Å, got {skin!r}; 1.0 suits most simulations")
+        self.species, self.cutoffs, self.skin = tuple(species), tuple(cutoffs), float(skin)
+        self.n_builds = 0
+        self._then: Atoms | None = None
+        self._made: tuple[Points, tuple[Listing, ...]] | None = None
+
+    def update(self, atoms: Atoms) -> tuple[Points, tuple[Listing, ...]]:
+        """Return points and lists of the structure; the same objects as before while the lists are kept."""
+        if self._made is not None and self._keeps(atoms):
+            self._made[0].move(atoms.positions, atoms.cell.array)
+            return self._made
+        self._made = list_neighbours(atoms, self.species, [c + self.skin for c in self.cutoffs])
+        self._then = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
+        self.n_builds += 1
+        return self._made
+
+    def _keeps(self, atoms: Atoms) -> bool:
+        then, cutoff = self._then, max(self.cutoffs)
+        return (
+            then is not None
+            and self.skin > 0
+            and np.array_equal(then.numbers, atoms.numbers)
+            and np.array_equal(then.pbc, atoms.pbc)
+            and still_listed(then.positions, then.cell.array, atoms, cutoff=cutoff, listed=cutoff + self.skin)
+        )
