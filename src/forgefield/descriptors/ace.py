@@ -42,7 +42,7 @@ class ACESettings(DescriptorSettings):
         "chebyshev_exponential", description="radial functions: of PACE (ChebExpCos), or SBessel"
     )
     decay: float = Field(
-        3.0, gt=0, le=20, description="resolution near the atom of the Chebyshev functions (`lambda`)"
+        1.3, gt=0, le=20, description="resolution near the atom of the Chebyshev functions (`lambda`)"
     )
     n_max: tuple[RadialNumber, ...] = Field(
         (8, 4, 2, 1), min_length=1, max_length=4, description="radial functions by number of factors"
