@@ -123,8 +123,11 @@ class Predictor:
             offsets = potential.references.cpu().numpy().astype(np.float64)
             if bool(potential.exact_free_atom):
                 offsets = offsets - potential.model_offsets()
-            self._engines[present] = Engine(potential, self.dtype, self.threads), offsets
+            self._engines[present] = self._make_engine(potential), offsets
         return self._engines[present]
+
+    def _make_engine(self, potential: Potential) -> Engine:
+        return Engine(potential, self.dtype, self.threads)
 
 
 def fastest(

@@ -12,6 +12,8 @@ import ctypes
 import hashlib
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,8 +34,10 @@ __all__ = [
     "Native",
     "aligned",
     "cache_folder",
+    "cached",
     "cached_files",
     "clear_cache",
+    "foreign_sources",
     "host",
     "native",
     "object_code",
@@ -147,6 +151,17 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+def foreign_sources(*objects: Any) -> str:
+    """Return a hash of the files that define objects from outside this package, to be part of a key."""
+    digest = hashlib.sha256()
+    modules = {type(x).__module__ for x in objects}
+    for module in sorted(m for m in modules if not m.startswith("forgefield.")):
+        path = getattr(sys.modules.get(module), "__file__", None)
+        # What was typed at a prompt has no file: its kernels are for this process alone.
+        digest.update(Path(path).read_bytes() if path else f"{os.getpid()} {time.time()}".encode())
+    return digest.hexdigest()
+
+
 def native(
     name: str, signature: Mapping[str, str], bits: int, key: Any, build: Callable[[], Program]
 ) -> Native:
@@ -163,16 +178,26 @@ def native(
         Traces the program; called only where the cache has none.
     """
     machine = host()
-    text = repr((name, tuple(signature.items()), bits, key, machine, _sources()))
+
+    def compiled() -> tuple[int, bytes]:
+        program = build()
+        return program.workspace, object_code(program, machine)
+
+    found = cached(name, (tuple(signature.items()), bits, key, machine), compiled)
+    return Native(name, signature, machine.lanes(bits), *found)
+
+
+def cached(name: str, key: Any, build: Callable[[], tuple[int, bytes]]) -> tuple[int, bytes]:
+    """Return rows of workspace and machine code of a kernel, from the cache where `key` was built before."""
+    text = repr((name, key, _sources()))
     folder = cache_folder()
     path = folder and folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.kernel"
     found = _read(path) if path else None
     if found is None:
-        program = build()
-        found = program.workspace, object_code(program, machine)
+        found = build()
         if path:
             _write(path, *found)
-    return Native(name, signature, machine.lanes(bits), *found)
+    return found
 
 
 def cache_folder() -> Path | None:

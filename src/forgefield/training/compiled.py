@@ -27,14 +27,14 @@ from forgefield.training.batches import LabelledSet
 from forgefield.training.loss import Loss
 from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms, compare
 
-__all__ = ["CompiledObjective"]
+__all__ = ["Batch", "CompiledObjective"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
     """Atoms and images of a batch: global indices, and where they belong within the batch.
 
     Attributes
@@ -182,7 +182,7 @@ class CompiledObjective:
         start = self.points.atom_start
         return np.concatenate([np.arange(start[k], start[k + 1]) for k in index])
 
-    def _batch(self, index: Sequence[int]) -> _Batch:
+    def _batch(self, index: Sequence[int]) -> Batch:
         p = self.points
         atoms = self._atoms(index)
         images = np.concatenate([np.arange(p.image_start[k], p.image_start[k + 1]) for k in index])
@@ -206,7 +206,7 @@ class CompiledObjective:
             lanes=self.engine.lanes,
             padding=p.padding,
         )
-        return _Batch(
+        return Batch(
             points=points,
             structure=np.repeat(np.arange(len(index)), sizes),
             starts=starts,
@@ -217,11 +217,29 @@ class CompiledObjective:
 
     def _terms(
         self,
-        batch: _Batch,
+        batch: Batch,
         index: Sequence[int],
         weights: Mapping[str, float],
         saved: NDArray[Any] | None,
     ) -> ArrayTerms:
+        n = len(batch.points)
+        energies, strain, on_atoms, on_images = self._evaluate(batch, saved)
+        energies, free = energies[:n], energies[n:]
+        if self._phantoms:
+            energies = energies - free[self.points.species[self._atoms(index)]]
+        total = on_atoms[:, :3].astype(np.float64)
+        if len(batch.images):
+            for c in range(3):
+                total[:, c] += np.bincount(batch.owner, on_images[:, c], n)
+        labels = self.labels.batch(index, self._atoms(index), batch.structure)
+        energy = np.add.reduceat(energies, batch.starts)
+        strain_sum = np.add.reduceat(strain[:n], batch.starts, axis=0)
+        return compare(self.loss, labels, energy, total, strain_sum, weights)
+
+    def _evaluate(
+        self, batch: Batch, saved: NDArray[Any] | None
+    ) -> tuple[FloatArray, FloatArray, NDArray[Any], NDArray[Any]]:
+        """Return energies, strain gradients, and the forces on atoms and on images of a batch."""
         engine, n = self.engine, len(batch.points)
         threads = max(1, min(self.n_threads, batch.block.n_blocks))
         while len(self._forces) < threads:
@@ -233,22 +251,12 @@ class CompiledObjective:
         energies, strain = engine.values(
             self.points.positions, self.points.lists, batch.block, forces, save=saved
         )
-        energies, free = energies[:n], energies[n:]
-        if self._phantoms:
-            energies = energies - free[self.points.species[self._atoms(index)]]
         f = forces[0] if threads == 1 else np.sum([x[touched] for x in forces], axis=0)
         on_atoms, on_images = (f[batch.points], f[batch.images]) if threads == 1 else (f[:n], f[n:])
-        total = on_atoms[:, :3].astype(np.float64)
-        if len(batch.images):
-            for c in range(3):
-                total[:, c] += np.bincount(batch.owner, on_images[:, c], n)
-        labels = self.labels.batch(index, self._atoms(index), batch.structure)
-        energy = np.add.reduceat(energies, batch.starts)
-        strain_sum = np.add.reduceat(strain[:n], batch.starts, axis=0)
-        return compare(self.loss, labels, energy, total, strain_sum, weights)
+        return energies, strain, on_atoms, on_images
 
     def _run_gradient(
-        self, batch: _Batch, energy_bars: Any, strain_bars: Any, saved: NDArray[Any]
+        self, batch: Batch, energy_bars: Any, strain_bars: Any, saved: NDArray[Any]
     ) -> NDArray[np.floating]:
         engine, lanes = self.engine, self.engine.lanes
         kernel = self._kernel()
