@@ -22,6 +22,7 @@ from ase.optimize import BFGS, FIRE
 
 from forgefield.deployment.ase import ForgefieldCalculator
 from forgefield.descriptors import NEP
+from forgefield.engine.predictor import Predictor
 from forgefield.errors import ConfigError, StructureError, UnknownSpeciesError
 from forgefield.models import Network, NetworkSettings
 from forgefield.models.potential import Potential
@@ -96,12 +97,15 @@ def test_a_moving_structure_gets_the_same_as_a_new_one(potential, skin):
     assert builds == 25 if skin == 0 else builds < 20
 
 
-def test_nothing_is_computed_twice(potential, monkeypatch):
+@pytest.mark.parametrize("backend", ["compiled", "torch"])
+def test_nothing_is_computed_twice(backend, potential, monkeypatch):
     calls = []
-    original = Potential.predict_graph
-    monkeypatch.setattr(Potential, "predict_graph", lambda *a, **k: calls.append(1) or original(*a, **k))
+    owner, name = (Predictor, "predict") if backend == "compiled" else (Potential, "predict_graph")
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *a, **k: calls.append(1) or original(*a, **k))
     atoms = crystal()
-    atoms.calc = potential.calculator()
+    atoms.calc = potential.calculator(backend=backend)
+    assert atoms.calc.backend == backend
     for _ in range(2):
         atoms.get_potential_energy()
         atoms.get_forces()
@@ -110,6 +114,20 @@ def test_nothing_is_computed_twice(potential, monkeypatch):
     atoms.positions[0, 0] += 1e-6
     atoms.get_forces()
     assert len(calls) == 2
+
+
+def test_backends_agree(potential):
+    atoms = crystal()
+    results = []
+    for backend in ("compiled", "torch"):
+        calculator = potential.calculator(backend=backend)
+        assert calculator.backend == backend
+        calculator.calculate(atoms, ["energy", "stresses"])
+        results.append(calculator.results)
+    for key, expected in results[1].items():
+        assert np.allclose(results[0][key], expected, rtol=1e-12, atol=1e-12), key
+    with pytest.raises(ConfigError, match="backend"):
+        potential.calculator(backend="cuda")
 
 
 def test_number_type_and_threads(potential):
