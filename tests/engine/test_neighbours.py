@@ -22,7 +22,7 @@ from forgefield.engine.neighbour_kernel import (
     list_signature,
     sort_points,
 )
-from forgefield.engine.neighbours import SkinnedList, list_neighbours
+from forgefield.engine.neighbours import SkinnedList, list_neighbours, spatial_order
 from forgefield.engine.points import FAR
 from forgefield.errors import ConfigError, StructureError, UnknownSpeciesError
 from forgefield.graph import neighbour_pairs
@@ -278,6 +278,21 @@ def test_points_follow_the_atoms_and_fold_onto_them():
     assert np.allclose(points.positions[:7, :3], wrapped, rtol=0, atol=1e-12)
     images = wrapped[points.owner] + points.shifts @ atoms.cell.array
     assert np.allclose(points.positions[7:-2, :3], images, rtol=0, atol=1e-12)
+
+
+def test_spatial_order_brings_near_atoms_together():
+    atoms = silicon((6, 6, 6))
+    atoms = atoms[np.random.default_rng(0).permutation(len(atoms))]
+    atoms.positions += np.random.default_rng(1).integers(-3, 3, (len(atoms), 3)) @ atoms.cell.array
+    order = spatial_order(atoms)
+    assert np.array_equal(np.sort(order), np.arange(len(atoms)))
+    atoms.wrap()
+
+    def distance_in_memory(of):
+        i, j = neighbour_pairs(of, 3.0)[:2]
+        return np.median(np.abs(i - j))
+
+    assert distance_in_memory(atoms[order]) < 0.2 * distance_in_memory(atoms)
 
 
 # ---- the list with a skin ----------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from forgefield.graph import checked_geometry, neighbour_pairs, species_index, s
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import aligned
 
-__all__ = ["SkinnedList", "list_neighbours"]
+__all__ = ["SkinnedList", "list_neighbours", "spatial_order"]
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 Int32 = NDArray[np.int32]
 
 EDGES = (1.0, 1.0, 0.125)
@@ -194,6 +195,24 @@ def _joined(parts: list[tuple[Int32, Int32]]) -> Listing:
     return Listing(
         listed[0] if len(parts) == 1 else np.concatenate(listed), np.concatenate([*starts, [totals.sum()]])
     )
+
+
+def spatial_order(atoms: Atoms, length: float = 5.0) -> IntArray:
+    """Return an order in which atoms that follow each other are near each other.
+
+    Large structures whose atoms come in no order in space (from a hundred thousand on) are listed and computed faster
+    as ``atoms[spatial_order(atoms)]``: what an atom reads then lies in the processor's cache.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    length : float [Å], > 0
+        Edge of the boxes that are put one after the other.
+    """
+    positions, cell, pbc = checked_geometry(atoms)
+    below = np.floor(positions @ np.linalg.inv(cell))
+    boxes = np.floor((positions - np.where(pbc, below, 0.0) @ cell) / length)
+    return np.lexsort(boxes.T[::-1])
 
 
 class SkinnedList:

@@ -76,7 +76,7 @@ class Points:
         else:
             np.add(positions, wraps, out=self.positions[:n, :3])
         if len(self.owner):
-            self.positions[n:-2] = self.positions[self.owner]
+            np.take(self.positions, self.owner, axis=0, out=self.positions[n:-2], mode="clip")
             self.positions[n:-2] += images
 
     def fold(self, values: NDArray[np.floating]) -> FloatArray:
