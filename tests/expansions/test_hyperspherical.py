@@ -59,6 +59,18 @@ def test_atoms_in_pieces(name, monkeypatch):
     assert all(m.passed for m in measure_derivatives(e))
 
 
+@pytest.mark.parametrize("name", EXPANSIONS)
+@pytest.mark.parametrize("chunk", [1, 1 << 19])
+def test_many_gradients_at_once(name, chunk, monkeypatch):
+    e = EXPANSIONS[name]
+    vectors, species = (torch.from_numpy(x) for x in random_pairs(e, 3, 4, np.random.default_rng(7)))
+    g = torch_backend.geometry(e, vectors, species, torch.arange(3) % e.n_species)
+    bars = torch.randn((5, 3, *e.shape), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = torch.stack([torch_backend.vjp(e, g, bar) for bar in bars])
+    monkeypatch.setattr("forgefield.expansions.torch_hyperspherical.NUMBERS_PER_CHUNK", chunk)
+    assert torch.allclose(torch_backend.vjp_many(e, g, bars), expected, rtol=1e-12, atol=1e-12)
+
+
 def matrix(values, two_j_max, two_j):
     """The full matrix U^j from its independent numbers."""
     u = np.zeros((two_j + 1, two_j + 1), dtype=complex)

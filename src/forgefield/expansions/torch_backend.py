@@ -21,7 +21,7 @@ from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.expansions.triplets import TripletExpansion
 
-__all__ = ["expand", "forward", "geometry", "jvp", "pull_back", "vjp"]
+__all__ = ["expand", "forward", "geometry", "jvp", "pull_back", "vjp", "vjp_many"]
 
 
 class TorchKind(Protocol):
@@ -29,7 +29,8 @@ class TorchKind(Protocol):
 
     ``geometry(expansion, vectors, neighbour_species, centre_species)`` prepares what the others need (`g`, in the
     kind's own form); ``second_derivative`` is the gradient of ``<A_bar, J(vectors) direction>`` with respect to the
-    vectors. Shapes as for the functions below.
+    vectors. Shapes as for the functions below. A module may have ``vjp_many(expansion, g, a_bars)`` where many at
+    once are cheaper than one after the other.
     """
 
     def geometry(
@@ -101,6 +102,14 @@ def vjp(expansion: Expansion, g: Any, a_bar: Tensor) -> Tensor:
 def jvp(expansion: Expansion, g: Any, tangent: Tensor) -> Tensor:
     """Return the change of A, shaped like A, for a change `tangent` (n_atoms, width, 3) of the vectors."""
     return _kind(expansion).jvp(expansion, g, tangent)
+
+
+def vjp_many(expansion: Expansion, g: Any, a_bars: Tensor) -> Tensor:
+    """Return the `vjp` of each of (n, n_atoms, ...) gradients, (n, n_atoms, width, 3)."""
+    together = getattr(_kind(expansion), "vjp_many", None)
+    if together is not None:
+        return together(expansion, g, a_bars)  # type: ignore[no-any-return]
+    return torch.stack([vjp(expansion, g, a_bar) for a_bar in a_bars])
 
 
 class _Expand(Function):

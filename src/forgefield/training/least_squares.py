@@ -71,42 +71,70 @@ def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
         bool(potential.exact_free_atom),
     )
     n_features, n_species = descriptor.n_features, descriptor.n_species
-    bases = [
-        backend.geometry(e, p.vectors, p.species, graph.species)
-        for e, p in zip(descriptor.expansions, graph.pairs, strict=False)
-    ]
-    a = [backend.forward(e, b).requires_grad_() for e, b in zip(descriptor.expansions, bases, strict=True)]
     n_parameters = n_species * (n_features + 1)
     energy = np.zeros(n_parameters)
     forces = np.zeros((graph.n_atoms, 3, n_parameters))
     strain = np.zeros((6, n_parameters))
-    for species, q in potential.features(a, graph):
-        scaled = potential.scaler(q)
-        start = species * n_features
-        energy[start : start + n_features] = (
-            scale * (scaled - _free_atom(potential, species)).detach().double().sum(dim=0).numpy()
-        )
-        energy[n_species * n_features + species] = 0.0 if exact else scale * len(scaled)
-        for f in range(n_features):
-            a_bars = torch.autograd.grad(scaled[:, f].sum(), a, retain_graph=True, materialize_grads=True)
-            for e, p, b, bar in zip(descriptor.expansions, graph.pairs, bases, a_bars, strict=False):
-                g = backend.vjp(e, b, bar)
-                forces[:, :, start + f] += scale * _forces(g, p.neighbours).double().numpy()
-                outer = torch.einsum("iwa,iwb->ab", p.vectors.double(), g.double()).numpy()
-                strain[:, start + f] += [scale * 0.5 * (outer[x, y] + outer[y, x]) for x, y in VOIGT]
+    for species, rows in graph.blocks:
+        block = _block_rows(potential, graph, species, rows)
+        columns = slice(species * n_features, (species + 1) * n_features)
+        scaled = potential.scaler(block.features) - _free_atom(potential, species)
+        energy[columns] = scale * scaled.detach().double().sum(dim=0).cpu().numpy()
+        energy[n_species * n_features + species] = 0.0 if exact else scale * len(rows)
+        mix = scale * potential.scaler.scale.double()[:, None] * potential.scaler.mix.double()
+        forces[:, :, columns] = (block.forces @ mix).cpu().numpy()
+        outer = (block.strain @ mix).cpu().numpy()
+        strain[:, columns] = [0.5 * (outer[x, y] + outer[y, x]) for x, y in VOIGT]
     return DesignRows(energy, forces, strain)
+
+
+@dataclass(frozen=True)
+class _BlockRows:
+    """What the features of the atoms of one element contribute, before they are scaled.
+
+    Attributes
+    ----------
+    features : (n_block, n_features)
+    forces : (n_atoms, 3, n_features) float64
+    strain : (3, 3, n_features) float64
+    """
+
+    features: Tensor
+    forces: Tensor
+    strain: Tensor
+
+
+def _block_rows(potential: Potential, graph: TensorGraph, species: int, rows: Tensor) -> _BlockRows:
+    descriptor, centres = potential.descriptor, graph.species[rows]
+    lists = [
+        (e, p.vectors[rows], p.species[rows], p.neighbours[rows].flatten())
+        for e, p in zip(descriptor.expansions, graph.pairs, strict=False)
+    ]
+    with torch.no_grad():
+        bases = [backend.geometry(e, vectors, s, centres) for e, vectors, s, _ in lists]
+        a = [backend.forward(e, b) for (e, *_), b in zip(lists, bases, strict=True)]
+        features = descriptor.invariants(a, species)
+    n_features, device = descriptor.n_features, rows.device
+    forces = torch.zeros((graph.n_atoms, 3, n_features), dtype=torch.float64, device=device)
+    strain = torch.zeros((3, 3, n_features), dtype=torch.float64, device=device)
+    for some, a_bars in descriptor.gradients(a, species):
+        for (e, vectors, _, neighbours), basis, bars in zip(lists, bases, a_bars, strict=True):
+            with torch.no_grad():
+                g = backend.vjp_many(e, basis, bars).double().permute(1, 2, 3, 0)  # (n_block, width, 3, n)
+            forces[:, :, some].index_add_(0, rows, g.sum(dim=1))
+            forces[:, :, some].index_add_(0, neighbours, g.flatten(0, 1), alpha=-1)
+            strain[:, :, some] += torch.einsum("iwa,iwbf->abf", vectors.double(), g)
+    return _BlockRows(features, forces, strain)
 
 
 def _free_atom(potential: Potential, species: int) -> Tensor:
     """Return the scaled features that count as zero: those of a free atom where its energy is exact."""
-    zeros = [torch.zeros((1, *e.shape), dtype=potential.dtype) for e in potential.descriptor.expansions]
+    zeros = [
+        torch.zeros((1, *e.shape), dtype=potential.dtype, device=potential.device)
+        for e in potential.descriptor.expansions
+    ]
     features = potential.scaler(potential.descriptor.invariants(zeros, species)).detach()
     return features if bool(potential.exact_free_atom) else torch.zeros_like(features)
-
-
-def _forces(gradients: Tensor, neighbours: Tensor) -> Tensor:
-    own = gradients.sum(dim=1)
-    return own.index_add(0, neighbours.flatten(), gradients.flatten(0, 1), alpha=-1)
 
 
 class _Accumulator:
