@@ -227,6 +227,7 @@ def _descend(
         weights=LossWeights(settings.weights, settings.loss.weights()),
         settings=how,
         seed=settings.seed,
+        threads=settings.threads,
     )
     run = fingerprint(settings, prepared.dataset.hash)
     if resume:

@@ -89,6 +89,8 @@ class GradientTrainer:
     settings : GradientSettings
     seed : int
         Of the order of the structures.
+    threads : int, optional
+        Of compiled kernels; default: `parallel.get_num_threads`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class GradientTrainer:
         weights: LossWeights,
         settings: GradientSettings,
         seed: int,
+        threads: int | None = None,
     ) -> None:
         self.potential, self.train, self.valid = potential, train, valid
         self.loss, self.weights, self.settings = loss, weights, settings
@@ -110,7 +113,7 @@ class GradientTrainer:
         self.flat = flatten(potential)
         self.average = self.flat.detach().clone()
         self.objective, self.valid_objective = (
-            make_objective(potential, data, loss, settings.backend) for data in (train, valid)
+            make_objective(potential, data, loss, settings.backend, threads) for data in (train, valid)
         )
         self._boundary: tuple[dict[str, Tensor], str] | None = None
         optimiser = torch.optim.AdamW if settings.kind == "adamw" else torch.optim.Adam
