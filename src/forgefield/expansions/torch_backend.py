@@ -4,24 +4,36 @@ Nothing of size pairs x features is kept: a call holds the basis values of its p
 autograd holds only the vectors, so memory grows with the pairs of a batch, not with the features.
 
 Each kind of expansion has a module with the functions of `TorchKind`; a new kind is one such module and one line in
-`KINDS`. `expand` and `pull_back` here make them differentiable.
+`KINDS`. `expand` and `pull_back` here make them differentiable. Where there is a compiled module with the same
+functions (`compiled_spherical.py`), it takes over: ``FORGEFIELD_BACKEND=auto`` lets it from `FEW_PAIRS` pairs on,
+``compiled`` always, ``torch`` never.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import logging
+import os
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from forgefield.errors import ConfigError
 from forgefield.expansions import torch_hyperspherical, torch_spherical, torch_triplets
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.expansions.triplets import TripletExpansion
 
-__all__ = ["expand", "forward", "geometry", "jvp", "pull_back", "vjp", "vjp_many"]
+__all__ = ["backend_of", "expand", "forward", "geometry", "jvp", "pull_back", "vjp", "vjp_many"]
+
+FEW_PAIRS = 2048
+"""Below, what a kernel gains is not worth building it."""
+
+_log = logging.getLogger(__name__)
 
 
 class TorchKind(Protocol):
@@ -65,6 +77,46 @@ def _kind(expansion: Expansion) -> TorchKind:
     return KINDS[type(expansion)]
 
 
+@lru_cache(maxsize=1)
+def _compiled() -> ModuleType | None:
+    """Return the compiled module, or None, and say so once, where kernels cannot be built."""
+    try:
+        from forgefield.expansions import compiled_spherical
+        from forgefield.tracer.cache import host
+
+        host()
+    except (ImportError, OSError, RuntimeError) as error:
+        _log.warning(
+            "no compiler for this processor (%s); expansions run on torch, several times slower", error
+        )
+        return None
+    return compiled_spherical
+
+
+def backend_of(expansion: Expansion, vectors: Tensor) -> Literal["compiled", "torch"]:
+    """Return what evaluates an expansion of these vectors.
+
+    Raises
+    ------
+    ConfigError
+        ``FORGEFIELD_BACKEND`` is none of auto, compiled, torch.
+    """
+    asked = os.environ.get("FORGEFIELD_BACKEND", "").lower() or "auto"
+    if asked not in ("auto", "compiled", "torch"):
+        raise ConfigError(f"FORGEFIELD_BACKEND is {asked!r}; allowed: auto, compiled, torch")
+    few = vectors.shape[0] * vectors.shape[1] < FEW_PAIRS
+    if asked == "torch" or (asked == "auto" and few):
+        return "torch"
+    module = _compiled()
+    return "compiled" if module is not None and module.supports(expansion, vectors) else "torch"
+
+
+def _module(expansion: Expansion, g: Any) -> Any:
+    """Return the module that made a geometry."""
+    compiled = _compiled() if type(g).__name__ == "Packed" else None
+    return compiled or _kind(expansion)
+
+
 def _centres(vectors: Tensor, centre_species: Tensor | None) -> Tensor:
     if centre_species is None:
         return torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
@@ -86,27 +138,28 @@ def geometry(
         Zero where absent.
     """
     centres = _centres(vectors, centre_species)
-    return _kind(expansion).geometry(expansion, vectors, neighbour_species, centres)
+    module = _compiled() if backend_of(expansion, vectors) == "compiled" else _kind(expansion)
+    return module.geometry(expansion, vectors, neighbour_species, centres)  # type: ignore[union-attr]
 
 
 def forward(expansion: Expansion, g: Any) -> Tensor:
     """Return A of shape (n_atoms, n_channels, n_radial, n_harmonics)."""
-    return _kind(expansion).forward(expansion, g)
+    return _module(expansion, g).forward(expansion, g)  # type: ignore[no-any-return]
 
 
 def vjp(expansion: Expansion, g: Any, a_bar: Tensor) -> Tensor:
     """Return ``g_ij = sum A_bar dA_i/dr_ij``, (n_atoms, width, 3)."""
-    return _kind(expansion).vjp(expansion, g, a_bar)
+    return _module(expansion, g).vjp(expansion, g, a_bar)  # type: ignore[no-any-return]
 
 
 def jvp(expansion: Expansion, g: Any, tangent: Tensor) -> Tensor:
     """Return the change of A, shaped like A, for a change `tangent` (n_atoms, width, 3) of the vectors."""
-    return _kind(expansion).jvp(expansion, g, tangent)
+    return _module(expansion, g).jvp(expansion, g, tangent)  # type: ignore[no-any-return]
 
 
 def vjp_many(expansion: Expansion, g: Any, a_bars: Tensor) -> Tensor:
     """Return the `vjp` of each of (n, n_atoms, ...) gradients, (n, n_atoms, width, 3)."""
-    together = getattr(_kind(expansion), "vjp_many", None)
+    together = getattr(_module(expansion, g), "vjp_many", None)
     if together is not None:
         return together(expansion, g, a_bars)  # type: ignore[no-any-return]
     return torch.stack([vjp(expansion, g, a_bar) for a_bar in a_bars])

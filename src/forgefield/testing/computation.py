@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,19 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
+@contextlib.contextmanager
+def chosen_backend(name: str) -> Iterator[None]:
+    """Let one backend evaluate expansions on tensors; ``compiled`` where it has a kernel."""
+    before = os.environ.get("FORGEFIELD_BACKEND")
+    os.environ["FORGEFIELD_BACKEND"] = name
+    try:
+        yield
+    finally:
+        del os.environ["FORGEFIELD_BACKEND"]
+        if before is not None:
+            os.environ["FORGEFIELD_BACKEND"] = before
+
+
 def random_pairs(
     expansion: Expansion, n_atoms: int, width: int, rng: np.random.Generator
 ) -> tuple[FloatArray, IntArray]:
@@ -44,7 +59,10 @@ def random_pairs(
 
 
 def measure_backend(expansion: Expansion, n_atoms: int = 3, width: int = 5) -> Measurements:
-    """Compare the torch backend with NumPy: values, transpose and directional derivative."""
+    """Compare a backend on tensors with NumPy: values, transpose and directional derivative.
+
+    ``FORGEFIELD_BACKEND`` chooses which one; the measurements say which one ran.
+    """
     rng = np.random.default_rng(5)
     vectors, species = random_pairs(expansion, n_atoms, width, rng)
     a_bar = rng.standard_normal((n_atoms, *expansion.shape))
@@ -52,6 +70,7 @@ def measure_backend(expansion: Expansion, n_atoms: int = 3, width: int = 5) -> M
     centres = np.arange(n_atoms) % expansion.n_species
     x, s, c = (torch.from_numpy(v) for v in (vectors, species, centres))
     g = torch_backend.geometry(expansion, x, s, c)
+    backend = torch_backend.backend_of(expansion, x)
     pairs = {
         "values": (
             torch_backend.forward(expansion, g),
@@ -67,19 +86,22 @@ def measure_backend(expansion: Expansion, n_atoms: int = 3, width: int = 5) -> M
         ),
     }
     for name, (got, expected) in pairs.items():
-        yield Measurement(f"{name} of the expansion", deviation(got.numpy(), expected), tol.BACKEND)
+        yield Measurement(
+            f"{backend}: {name} of the expansion", deviation(got.numpy(), expected), tol.BACKEND
+        )
     forward, backward = pairs["JVP"][1], pairs["VJP"][1]
     adjoint = deviation(float((forward * a_bar).sum()), float((backward * tangent).sum()))
-    yield Measurement("VJP as the transpose of the JVP", adjoint, 1e3 * tol.BACKEND)
+    yield Measurement(f"{backend}: VJP as the transpose of the JVP", adjoint, 1e3 * tol.BACKEND)
 
 
 def measure_derivatives(expansion: Expansion) -> Measurements:
-    """Compare first and second derivatives of the torch backend with finite differences."""
+    """Compare first and second derivatives of a backend on tensors with finite differences."""
     rng = np.random.default_rng(6)
     vectors, species = random_pairs(expansion, 2, 3, rng)
     x = torch.from_numpy(vectors).requires_grad_()
     s, centres = torch.from_numpy(species), torch.arange(2) % expansion.n_species
     a_bar = torch.from_numpy(rng.standard_normal((2, *expansion.shape))).requires_grad_()
+    wrong = f"{torch_backend.backend_of(expansion, x)}: {{}} derivative of the expansion (0: right, 1: wrong)"
 
     def values(v: torch.Tensor) -> torch.Tensor:
         return torch_backend.expand(expansion, v, s, centres)
@@ -95,15 +117,17 @@ def measure_derivatives(expansion: Expansion) -> Measurements:
         "fast_mode": True,
     }
     first = torch.autograd.gradcheck(values, (x,), **settings)
-    yield Measurement("first derivative of the expansion (0: right, 1: wrong)", float(not first), tol.EXACT)
+    yield Measurement(wrong.format("first"), float(not first), tol.EXACT)
     second = torch.autograd.gradcheck(gradients, (x, a_bar), **settings)
-    yield Measurement("second derivative of the expansion (0: right, 1: wrong)", float(not second), tol.EXACT)
+    yield Measurement(wrong.format("second"), float(not second), tol.EXACT)
 
 
 def backends(potential: Potential, structures: Sequence[Atoms]) -> Measurements:  # noqa: ARG001
-    """Check that the torch expansion equals the NumPy one: values and both derivatives."""
-    for expansion in potential.descriptor.expansions:
-        yield from measure_backend(expansion)
+    """Check that the expansion on tensors, plain and compiled, equals the NumPy one: values and both derivatives."""
+    for backend in ("torch", "compiled"):
+        with chosen_backend(backend):
+            for expansion in potential.descriptor.expansions:
+                yield from measure_backend(expansion)
 
 
 def derivatives(potential: Potential, structures: Sequence[Atoms]) -> Measurements:  # noqa: ARG001
