@@ -93,6 +93,20 @@ def _function(op: str, bits: int) -> str:
     return "\n".join([head, "{", *writer.lines, f"    return v{result.id};", "}", ""])
 
 
+def _needed(body: list[Instruction], used: set[int]) -> list[Instruction]:
+    """Return the instructions that have an effect or whose result is used; `used` collects what they use."""
+    kept = []
+    for s in reversed(body):
+        if s.op in ("loop", "parallel"):
+            kept.append(Instruction(s.op, s.out, s.args, _needed(s.body, used)))
+        elif s.out is None or s.out.id in used or s.op == "append":
+            kept.append(s)
+        else:
+            continue
+        used.update(a.id for a in s.args if isinstance(a, Value))
+    return kept[::-1]
+
+
 def _walk(body: list[Instruction]) -> Iterator[Instruction]:
     for s in body:
         yield s
@@ -124,7 +138,7 @@ class _Writer:
                 self.line(f"{a} += (long long)warp * {rows} * 32;")
             if kind in ("rows", "workspace"):
                 self.line(f"{a} += lane;")
-        for s in p.body:
+        for s in _needed(p.body, set()):
             self.instruction(s)
         return "\n".join([*self.lines, "}", ""])
 
