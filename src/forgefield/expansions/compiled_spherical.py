@@ -19,8 +19,9 @@ from torch import Tensor
 
 from forgefield.expansions.kernels import TracedExpansion
 from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.kernel_cache import foreign_sources
 from forgefield.parallel import get_num_threads, run_parts
-from forgefield.tracer.cache import Native, aligned, foreign_sources, host, native
+from forgefield.tracer.cache import Native, aligned, host, native
 from forgefield.tracer.memory import Indices, Rows
 from forgefield.tracer.trace import Int, Kernel, trace
 from forgefield.tracer.values import Vec
