@@ -1,4 +1,4 @@
-"""Kernels of the neighbour list: points into bins, and for every atom the points near it.
+"""Kernels of the neighbour list: periodic images, points into bins, and for every atom the points near it.
 
 Distances are compared in float64, as many candidates at a time as a register holds.
 """
@@ -18,12 +18,15 @@ from forgefield.tracer.values import Vec
 
 __all__ = [
     "BITS",
+    "IMAGE_SIGNATURE",
     "SORT_SIGNATURE",
+    "image_kernel",
     "list_kernel",
     "list_points",
     "list_signature",
     "sort_kernel",
     "sort_points",
+    "write_images",
 ]
 
 BITS = 64
@@ -31,8 +34,45 @@ BITS = 64
 
 SORT_SIGNATURE = {"n": "int", "n_bins": "int", "keys": "indices", "ranks": "indices", "order": "indices"}
 
+IMAGE_SIGNATURE = {"n_atoms": "int", "bounds": "indices", "owner": "indices", "shifts": "indices"}
+
 _BEYOND = 1.0e300
 """A squared distance that is never near."""
+
+
+def image_kernel() -> Native:
+    """Return the kernel that writes down periodic images, atom after atom.
+
+    Arguments: ``n_atoms, bounds (2, 3, n_atoms), owner (n_images + 1,), shifts (n_images + 1, 3)``. The images of an
+    atom are shifted along each direction from the first bound up to the one before the second; the atom itself, shifted
+    by zero, is left out. The last places of ``owner`` and ``shifts`` are scratch.
+    """
+    return _image_kernel(host())
+
+
+@lru_cache(maxsize=4)
+def _image_kernel(_: Machine) -> Native:
+    return native(
+        "images", IMAGE_SIGNATURE, BITS, "", lambda: trace("images", IMAGE_SIGNATURE, BITS, write_images)
+    )
+
+
+def write_images(k: Kernel, n_atoms: Int, bounds: Indices, owner: Indices, shifts: Indices) -> None:
+    """Write down periodic images; see `image_kernel`."""
+    at = Cursor(k, 0)
+    with k.range(n_atoms) as i:
+        low = [bounds[n_atoms * d + i] for d in range(3)]
+        high = [bounds[n_atoms * (3 + d) + i] for d in range(3)]
+        with (
+            k.range(low[0], high[0]) as x,
+            k.range(low[1], high[1]) as y,
+            k.range(low[2], high[2]) as z,
+        ):
+            place = at.value
+            owner[place] = i
+            for d, s in enumerate((x, y, z)):
+                shifts[place * 3 + d] = s
+            at.value = place + k.integer("min", x * x + y * y + z * z, 1)
 
 
 def sort_kernel() -> Native:

@@ -6,6 +6,7 @@ column along z follow each other in memory, so that all candidates of an atom ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,7 @@ Int32 = NDArray[np.int32]
 EDGES = (1.0, 1.0, 0.125)
 """Edges of a bin in units of the cutoff."""
 
+_ROOM_FOR_ALL = 50_000
 _SAMPLES = 64
 _ATOMS_PER_THREAD = 256
 
@@ -102,7 +104,8 @@ def _sorted(columns: FloatArray, n_atoms: int, cutoff: float) -> _Bins:
         reach = np.ceil(cutoff / edges).astype(np.int64)
         inside = ((high - low) / edges).astype(np.int64) + 1
         shape = inside + 2 * reach
-        if np.prod(shape.astype(float)) <= 8.0 * n + 8192.0:
+        n_bins = math.prod(shape.tolist())
+        if n_bins <= 8 * n + 8192:
             break
         edges = edges * 1.26
     cells = columns - (low - reach * edges)[:, None]
@@ -113,7 +116,6 @@ def _sorted(columns: FloatArray, n_atoms: int, cutoff: float) -> _Bins:
     at = cells.astype(np.int32)
     ny, nz = int(shape[1]), int(shape[2])
     keys = (at[0] * np.int32(ny) + at[1]) * np.int32(nz) + at[2]
-    n_bins = int(shape.prod())
     start = np.zeros(n_bins + 1, dtype=np.int32)
     kernel = sort_kernel()
     order = np.zeros(n + kernel.lanes, dtype=np.int32)
@@ -181,6 +183,8 @@ def _search(
 
 def _estimate(bins: _Bins, n: int) -> float:
     """Return about how many neighbours an atom has at most; the search makes room where it is too few."""
+    if n * len(bins.keys) <= _ROOM_FOR_ALL:
+        return float(len(bins.keys))
     keys = bins.keys[: n : max(1, n // _SAMPLES)][:_SAMPLES, None]
     candidates = (bins.start[keys + bins.high] - bins.start[keys + bins.low]).sum(axis=1)
     return float(candidates.mean()) * 0.75 + 4.0
@@ -188,13 +192,14 @@ def _estimate(bins: _Bins, n: int) -> float:
 
 def _joined(parts: list[tuple[Int32, Int32]]) -> Listing:
     """Return the lists of consecutive atoms as one."""
+    if len(parts) == 1:
+        listed, first = parts[0]
+        return Listing(listed[: first[-2]], first[:-1].astype(np.int64))
     totals = np.array([first[-2] for _, first in parts], dtype=np.int64)
-    listed = [x[:n] for (x, _), n in zip(parts, totals, strict=True)]
+    pairs = [x[:n] for (x, _), n in zip(parts, totals, strict=True)]
     bases = np.cumsum(totals) - totals
     starts = [first[:-2] + base for (_, first), base in zip(parts, bases, strict=True)]
-    return Listing(
-        listed[0] if len(parts) == 1 else np.concatenate(listed), np.concatenate([*starts, [totals.sum()]])
-    )
+    return Listing(np.concatenate(pairs), np.concatenate([*starts, [totals.sum()]]))
 
 
 def spatial_order(atoms: Atoms, length: float = 5.0) -> IntArray:

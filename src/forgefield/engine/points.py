@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from forgefield.engine.neighbour_kernel import image_kernel
 from forgefield.errors import StructureError
 from forgefield.tracer.cache import aligned
 
@@ -47,7 +48,7 @@ class Points:
     positions: FloatArray
     species: IntArray
     owner: IntArray
-    shifts: IntArray
+    shifts: NDArray[np.int32]
     wraps: IntArray | None = None
     _cell: FloatArray | None = field(default=None, repr=False)
     _offsets: tuple[FloatArray, FloatArray | None] | None = field(default=None, repr=False)
@@ -140,8 +141,8 @@ def make_points(
     columns = np.empty((3, n + len(owner)))
     columns[:, :n] = positions.T
     if len(owner):
-        np.take(columns[:, :n], owner, axis=1, out=columns[:, n:])
-        columns[:, n:] += cell.T @ shifts
+        np.matmul(cell.T, shifts.T.astype(np.float64), out=columns[:, n:])
+        columns[:, n:] += positions.T.take(owner, axis=1)
     largest = float(np.abs(columns).max())
     if not largest < FAR / 2:
         raise StructureError(
@@ -151,36 +152,28 @@ def make_points(
     rows = aligned((columns.shape[1] + 2, 4), np.float64)
     rows[:-2, :3] = columns.T
     rows[-2], rows[-1] = FAR, -FAR
-    return Points(rows, species, owner, np.ascontiguousarray(shifts.T, dtype=np.int64), wraps), columns
+    return Points(rows, species, owner, shifts, wraps), columns
 
 
 def _images(
     fractional: FloatArray, margins: FloatArray, pbc: NDArray[np.bool_]
-) -> tuple[IntArray, FloatArray]:
-    """Return the images within `margins` of the box that the atoms fill: their atoms and, by column, their shifts.
-
-    Directions come one after the other, so that images of images fill the edges and corners.
-    """
+) -> tuple[IntArray, NDArray[np.int32]]:
+    """Return the images within `margins` of the box that the atoms fill: their atoms, and their shifts (n_images, 3)."""
     n = fractional.shape[1]
-    lowest, highest = fractional.min(axis=1), fractional.max(axis=1)
-    expected = n * float(np.prod(np.where(pbc, 1.0 + 2.0 * margins, 1.0)))
+    bounds = np.empty((2, 3, n))
+    np.subtract((fractional.min(axis=1) - margins)[:, None], fractional, out=bounds[0])
+    np.subtract((fractional.max(axis=1) + margins)[:, None], fractional, out=bounds[1])
+    np.ceil(bounds, out=bounds)
+    if not pbc.all():
+        bounds[0, ~pbc], bounds[1, ~pbc] = 0.0, 1.0
+    many = bounds[1] - bounds[0]
+    expected = float((many[0] * many[1] * many[2]).sum())
     if expected > MOST_POINTS:
         raise StructureError(
             f"{n} atoms would need about {expected:.1e} periodic images (allowed: {MOST_POINTS:.1e}); the cell is far "
             "too thin for the cutoff"
         )
-    owner, shifts = np.arange(n), []
-    for d in range(3):
-        steps, picks = [0], []
-        if pbc[d]:
-            x = fractional[d].take(owner)
-            for s in range(1, int(highest[d] - lowest[d] + margins[d]) + 1):
-                picks.append(np.flatnonzero(x < highest[d] + margins[d] - s))
-                picks.append(np.flatnonzero(x >= lowest[d] - margins[d] + s))
-                steps += [s, -s]
-        shifts.append(np.repeat(np.array(steps, dtype=np.float64), [len(owner), *map(len, picks)]))
-        if picks:
-            new = np.concatenate(picks)
-            shifts[:d] = [np.concatenate([x, x.take(new)]) for x in shifts[:d]]
-            owner = np.concatenate([owner, owner.take(new)])
-    return owner[n:], np.stack([x[n:] for x in shifts])
+    n_images = int(expected) - n
+    owner, shifts = np.empty(n_images + 1, dtype=np.int32), np.empty((n_images + 1, 3), dtype=np.int32)
+    image_kernel()(n, bounds.astype(np.int32), owner, shifts)
+    return owner[:-1].astype(np.int64), shifts[:-1]
