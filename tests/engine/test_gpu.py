@@ -32,7 +32,7 @@ from forgefield.tracer.cuda import source
 from forgefield.training.batches import LabelledSet
 from forgefield.training.gpu import GPUObjective
 from forgefield.training.loss import Loss, LossSettings
-from forgefield.training.objective import TorchObjective
+from forgefield.training.objective import TorchObjective, make_objective
 
 needs_compiler = pytest.mark.skipif(
     host_compiler() is None, reason="running CUDA C on the processor needs g++, which is not installed"
@@ -214,9 +214,18 @@ def test_nvrtc_compiles_for_the_device_or_for_the_newest_it_knows() -> None:
         compile_cuda("", (1, 0))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_message_says_what_to_do() -> None:
-    with pytest.raises(ConfigError, match=r"no GPU: the device is 'cpu'.*use the compiled kernels"):
-        GPUEngine(make("one element"), device="cpu")
+    potential, message = make("one element"), "no GPU: .* finds 0 CUDA devices; use the compiled kernels"
+    with pytest.raises(ConfigError, match=message):
+        GPUEngine(potential)
+    with pytest.raises(ConfigError, match=message):
+        potential.calculator(backend="cuda").get_potential_energy(bulk("Si"))
+    frames = [f for f in labelled() if set(f.numbers) == {8, 14}]
+    potential = make("two cutoffs")
+    data = LabelledSet(potential, frames)
+    with pytest.raises(ConfigError, match=message):
+        make_objective(potential, data, Loss(LossSettings(), data.scales()), "cuda")
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         CPU threads during a calculation; default: `forgefield.get_num_threads()`, on plain tensors what torch is set to.
     skin : float [Å], >= 0
         Reach of the neighbour list beyond the cutoff; 0 makes the list at every step.
-    backend : {'auto', 'compiled', 'torch'}
-        Compiled kernels, plain tensors, or kernels wherever there are some (auto).
+    backend : {'auto', 'compiled', 'torch', 'cuda'}
+        Compiled kernels, plain tensors, or kernels wherever there are some (auto); kernels on a GPU.
     """
 
     name = "forgefield"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from forgefield.models.results import Prediction
 
 __all__ = ["Backend", "Predictor", "fastest"]
 
-Backend = Literal["auto", "compiled", "torch"]
+Backend = Literal["auto", "compiled", "torch", "cuda"]
 
 FloatArray = NDArray[np.float64]
 
@@ -143,18 +143,25 @@ def fastest(
     Parameters
     ----------
     potential : Potential
-    backend : {'auto', 'compiled', 'torch'}
+    backend : {'auto', 'compiled', 'torch', 'cuda'}
         ``auto``: compiled on a processor wherever all parts of the potential have kernels; says once where not.
+        ``cuda``: compiled on a GPU.
     dtype, threads, skin
         See `Predictor`.
 
     Raises
     ------
     NotCompiledError
-        ``compiled`` was asked for and a part of the potential has no kernel.
+        ``compiled`` or ``cuda`` was asked for and a part of the potential has no kernel.
+    ConfigError
+        ``cuda`` was asked for and there is no GPU.
     """
-    if backend not in ("auto", "compiled", "torch"):
-        raise ConfigError(f"`backend` must be 'auto', 'compiled' or 'torch', got {backend!r}")
+    if backend not in get_args(Backend):
+        raise ConfigError(f"`backend` must be 'auto', 'compiled', 'torch' or 'cuda', got {backend!r}")
+    if backend == "cuda":
+        from forgefield.engine.gpu import GPUPredictor
+
+        return GPUPredictor(potential, dtype, skin)
     if backend == "torch" or (backend == "auto" and potential.device.type != "cpu"):
         return None
     try:

@@ -154,7 +154,7 @@ class Potential(nn.Module):
         dtype: Literal["float32", "float64"] | None = None,
         threads: int | None = None,
         skin: float = 1.0,
-        backend: Literal["auto", "compiled", "torch"] = "auto",
+        backend: Literal["auto", "compiled", "torch", "cuda"] = "auto",
     ) -> ForgefieldCalculator:
         """Return an ASE calculator; see `deployment.ase.ForgefieldCalculator`."""
         from forgefield.deployment.ase import ForgefieldCalculator

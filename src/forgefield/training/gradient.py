@@ -55,7 +55,8 @@ class GradientSettings(Schema):
     )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     backend: Backend = Field(
-        "auto", description="compiled kernels, plain torch, or compiled where there are kernels (auto)"
+        "auto",
+        description="compiled kernels, plain torch, compiled where there are kernels (auto), or kernels on a GPU (cuda)",
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 

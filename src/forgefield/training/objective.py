@@ -19,7 +19,7 @@ from forgefield.training.loss_arrays import ArrayTerms
 
 __all__ = ["Backend", "Objective", "TorchObjective", "make_objective"]
 
-Backend = Literal["auto", "compiled", "torch"]
+Backend = Literal["auto", "compiled", "torch", "cuda"]
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -89,16 +89,23 @@ def make_objective(
     potential : Potential
     data : LabelledSet
     loss : Loss
-    backend : {'auto', 'compiled', 'torch'}
+    backend : {'auto', 'compiled', 'torch', 'cuda'}
         ``auto``: compiled on a processor wherever all parts of the potential have kernels; says once where not.
+        ``cuda``: compiled on a GPU; the potential stays on the processor.
     threads : int, optional
         Of compiled kernels.
 
     Raises
     ------
     NotCompiledError
-        ``compiled`` was asked for and a part of the potential has no kernel.
+        ``compiled`` or ``cuda`` was asked for and a part of the potential has no kernel.
+    ConfigError
+        ``cuda`` was asked for and there is no GPU.
     """
+    if backend == "cuda":
+        from forgefield.training.gpu import GPUObjective
+
+        return GPUObjective(potential, data, loss)
     if backend == "torch" or (backend == "auto" and potential.device.type != "cpu"):
         return TorchObjective(potential, data, loss)
     try:
