@@ -77,7 +77,7 @@ def tensor(voigt: np.ndarray) -> np.ndarray:
 
 def test_size_groups_and_unique_names(frames):
     assert datasets.path().stat().st_size < 2 * MEGABYTE
-    assert len(frames) == 369
+    assert len(frames) == 409
     assert {atoms.info["config_type"] for atoms in frames} == GROUPS
     assert len({atoms.info["name"] for atoms in frames}) == len(frames)
     assert max(len(atoms) for atoms in frames) >= 16
