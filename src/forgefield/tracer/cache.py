@@ -20,6 +20,10 @@ from forgefield.tracer.trace import Program
 __all__ = ["Machine", "Native", "aligned", "cached", "host", "native", "object_code"]
 
 
+_NEWER = {"avx512": (), "avx2": ("avx512",), "sse2": ("avx", "fma", "f16c", "xop", "vaes", "vpcl")}
+"""What to leave out of a processor's features to stay at a level, by the beginning of the name."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """A processor to compile for.
@@ -48,16 +52,10 @@ def host() -> Machine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features: dict[str, bool] = llvm.get_host_cpu_features()
-    limit = os.environ.get("FORGEFIELD_SIMD", "").lower()
-    if limit not in ("", "avx512", "avx2", "sse2"):
-        raise ForgefieldError(f"FORGEFIELD_SIMD is {limit!r}; allowed: avx512, avx2, sse2")
-    if limit in ("avx2", "sse2"):
-        features = {k: v and not k.startswith("avx512") for k, v in features.items()}
-    if limit == "sse2":
-        features = {
-            k: v and not k.startswith(("avx", "fma", "f16c", "xop", "vaes", "vpcl"))
-            for k, v in features.items()
-        }
+    limit = os.environ.get("FORGEFIELD_SIMD", "").lower() or "avx512"
+    if limit not in _NEWER:
+        raise ForgefieldError(f"FORGEFIELD_SIMD is {limit!r}; allowed: {', '.join(_NEWER)}")
+    features = {name: on and not name.startswith(_NEWER[limit]) for name, on in features.items()}
     width = 512 if features.get("avx512f") else 256 if features.get("avx2") else 128
     wide = ",-prefer-256-bit" if width == 512 else ""
     flags = ",".join(f"{'+' if on else '-'}{name}" for name, on in sorted(features.items())) + wide

@@ -56,10 +56,7 @@ _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<="}
 _INTEGER = {"iadd": "{} + {}", "isub": "{} - {}", "imul": "{} * {}", "idiv": "{} / {}"}
 _INTEGER |= {"imin": "min({}, {})", "imax": "max({}, {})"}
 _CALL = ("sqrt", "rint", "exp", "log", "log1p", "tanh")
-_OWN = (
-    "sin",
-    "cos",
-)  # CUDA's branch to reduce large arguments, which costs registers where none is ever large
+_OWN = ("sin", "cos")  # CUDA's branch for large arguments, which costs registers where none is ever large
 _LAID_OUT = {"rows": "{} + lane", "workspace": "{0} + {0}_base + lane"}
 
 

@@ -15,7 +15,10 @@ from forgefield.tracer.values import Value, Vec
 
 __all__ = ["assembly"]
 
+_BINARY = {name: f"f{name} {{}}" for name in ("add", "sub", "mul", "div")}
+_BINARY |= {"lt": "fcmp {} olt", "le": "fcmp {} ole"}
 _INTEGER = {"iadd": "add nsw", "isub": "sub nsw", "imul": "mul nsw", "idiv": "udiv"}
+_CHOICE = {"imin": "llvm.smin.i64", "imax": "llvm.smax.i64"}
 _INTRINSIC = {"sqrt": "sqrt", "rint": "nearbyint"}
 
 
@@ -84,11 +87,7 @@ class _Writer:
     def call(self, result: str, intrinsic: str, *arguments: str, flags: str = "") -> str:
         types = ", ".join(a.rpartition(" ")[0] for a in arguments)
         self.declarations.add(f"declare {result} @{intrinsic}({types})")
-        code = f"call {flags + ' ' if flags else ''}{result} @{intrinsic}({', '.join(arguments)})"
-        if result == "void":
-            self.lines.append(code)
-            return ""
-        return self.new(code)
+        return self.new(f"call {flags} {result} @{intrinsic}({', '.join(arguments)})")
 
     # ---- instructions --------------------------------------------------------------------------------------
 
@@ -98,10 +97,13 @@ class _Writer:
             return
         if s.op in COMPOSITE:
             result: Any = self.composite(s.op, s.args[0])
-        elif s.op in ("add", "sub", "mul", "div"):
-            result = self.new(f"f{s.op} {self.flags} {self.vector} {self.v(s.args[0])}, {self.v(s.args[1])}")
+        elif s.op in _BINARY:
+            a, b = map(self.v, s.args)
+            result = self.new(f"{_BINARY[s.op].format(self.flags)} {self.vector} {a}, {b}")
         elif s.op in _INTEGER:
             result = self.new(f"{_INTEGER[s.op]} i64 {self.i(s.args[0])}, {self.i(s.args[1])}")
+        elif s.op in _CHOICE:
+            result = self.call("i64", _CHOICE[s.op], *(f"i64 {self.i(a)}" for a in s.args))
         elif s.op in _INTRINSIC:
             name = f"llvm.{_INTRINSIC[s.op]}.v{self.lanes}f{self.bits}"
             result = self.call(self.vector, name, f"{self.vector} {self.v(s.args[0])}", flags=self.flags)
@@ -144,21 +146,9 @@ class _Writer:
     def do_argument(self, name: str) -> str:
         return f"%{name}"
 
-    def do_lt(self, a: Any, b: Any) -> str:
-        return self.new(f"fcmp {self.flags} olt {self.vector} {self.v(a)}, {self.v(b)}")
-
-    def do_le(self, a: Any, b: Any) -> str:
-        return self.new(f"fcmp {self.flags} ole {self.vector} {self.v(a)}, {self.v(b)}")
-
     def do_where(self, mask: Value, a: Any, b: Any) -> str:
         condition = f"<{self.lanes} x i1> {self.names[mask.id]}"
         return self.new(f"select {condition}, {self.vector} {self.v(a)}, {self.vector} {self.v(b)}")
-
-    def do_imin(self, a: Any, b: Any) -> str:
-        return self.call("i64", "llvm.smin.i64", f"i64 {self.i(a)}", f"i64 {self.i(b)}")
-
-    def do_imax(self, a: Any, b: Any) -> str:
-        return self.call("i64", "llvm.smax.i64", f"i64 {self.i(a)}", f"i64 {self.i(b)}")
 
     # ---- the bits of a number ------------------------------------------------------------------------------
 
@@ -243,38 +233,41 @@ class _Writer:
     def do_contiguous(self, name: str, i: Any) -> str:
         return self.new(f"load {self.vector}, ptr {self.at(name, i, self.number)}, align {self.bits // 8}")
 
+    def small(self, start: str, i: Any) -> str:
+        """Return integer i of 32 bits from an address on."""
+        at = self.new(f"getelementptr inbounds i32, ptr {start}, i64 {i}")
+        return self.new(f"sext i32 {self.new(f'load i32, ptr {at}')} to i64")
+
+    def put_small(self, start: str, i: Any, value: str) -> None:
+        at = self.new(f"getelementptr inbounds i32, ptr {start}, i64 {i}")
+        self.lines.append(f"store i32 {self.new(f'trunc i64 {value} to i32')}, ptr {at}")
+
     def do_load_int(self, name: str, i: Any) -> str:
-        x = self.new(f"load i32, ptr {self.at(name, i, 'i32')}")
-        return self.new(f"sext i32 {x} to i64")
+        return self.small(f"%{name}", self.i(i))
 
     def do_store_int(self, name: str, i: Any, value: Any) -> None:
-        small = self.new(f"trunc i64 {self.i(value)} to i32")
-        self.lines.append(f"store i32 {small}, ptr {self.at(name, i, 'i32')}")
+        self.put_small(f"%{name}", self.i(i), self.i(value))
 
     def do_lanes(self, name: str, row: Any) -> list[str]:
         start = self.at(name, row, f"[{self.lanes} x i32]")
-        result = []
-        for lane in range(self.lanes):
-            at = self.new(f"getelementptr inbounds i32, ptr {start}, i64 {lane}")
-            x = self.new(f"load i32, ptr {at}")
-            result.append(self.new(f"sext i32 {x} to i64"))
-        return result
+        return [self.small(start, lane) for lane in range(self.lanes)]
 
     def do_store_lanes(self, name: str, row: Any, lanes: Value) -> None:
         start = self.at(name, row, f"[{self.lanes} x i32]")
         for lane, x in enumerate(self.names[lanes.id]):
-            at = self.new(f"getelementptr inbounds i32, ptr {start}, i64 {lane}")
-            small = self.new(f"trunc i64 {x} to i32")
-            self.lines.append(f"store i32 {small}, ptr {at}")
+            self.put_small(start, lane, x)
+
+    def do_store_whole(self, name: str, row: Any, value: Any) -> None:
+        kind = f"<{self.lanes} x i32>"
+        whole = self.new(f"fptosi {self.vector} {self.v(value)} to {kind}")
+        self.lines.append(f"store {kind} {whole}, ptr {self.at(name, row, kind)}, align 4")
 
     def do_pick(self, name: str, starts: Value, ends: Value, e: Any) -> list[str]:
         result = []
         for start, end in zip(self.names[starts.id], self.names[ends.id], strict=True):
             wanted = self.new(f"add nsw i64 {start}, {self.i(e)}")
             index = self.call("i64", "llvm.smin.i64", f"i64 {wanted}", f"i64 {end}")
-            at = self.new(f"getelementptr inbounds i32, ptr %{name}, i64 {index}")
-            x = self.new(f"load i32, ptr {at}")
-            result.append(self.new(f"sext i32 {x} to i64"))
+            result.append(self.small(f"%{name}", index))
         return result
 
     def _same(self, x: Any) -> str:

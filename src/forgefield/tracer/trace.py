@@ -141,21 +141,18 @@ class Kernel:
     def compare(self, name: str, a: Any, b: Any) -> Mask:
         """Return the mask a < b (``lt``) or a <= b (``le``)."""
         sides = [x if isinstance(x, Vec) else self.number(x) for x in (a, b)]
-        mask: Mask = self.emit(name, Mask, *sides)
-        return mask
+        return self.emit(name, Mask, *sides)  # type: ignore[no-any-return]
 
     def first_lanes(self, n: Int | int) -> Mask:
         """Return the mask of the first `n` lanes; of all where there are fewer."""
-        mask: Mask = self.emit("first_lanes", Mask, n)
-        return mask
+        return self.emit("first_lanes", Mask, n)  # type: ignore[no-any-return]
 
     def integer(self, name: str, a: Int | int, b: Int | int) -> Int:
         """Return the sum, difference, product, quotient, minimum or maximum of integers."""
         for x in (a, b):
             if not isinstance(x, Int | int):
                 raise blame(f"integer arithmetic with {type(x).__name__}; addresses are integers")
-        out: Int = self.emit(f"i{name}", Int, a, b)
-        return out
+        return self.emit(f"i{name}", Int, a, b)  # type: ignore[no-any-return]
 
     # ---- loops and memory ----------------------------------------------------------------------------------
 
