@@ -1,4 +1,4 @@
-"""Numbers from a list collected under a mask."""
+"""Integers made from numbers: collected under a mask, and rounded."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def test_a_cursor_collects_listed_numbers_of_the_first_lanes(bits, how):
     arguments = {"n": n, "x": packed(x, dtype), "names": names, "found": found, "count": count}
     run(build(kernel, signature, bits), arguments, how)
     assert np.array_equal(found[: count[0]], names[:n][x[:n] < 0.3])
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("bits", [32, 64])
+def test_whole_numbers_are_stored_as_integers(bits, how):
+    dtype, lanes = number_type(bits), lanes_of(bits)
+    x = packed(np.random.default_rng(8).uniform(-1e5, 1e5, (3, lanes)), dtype)
+
+    def kernel(k, x, whole):
+        with k.range(3) as i:
+            whole.set_numbers(i, k.op("rint", x[i]))
+
+    whole = np.zeros((3, lanes), np.int32)
+    run(build(kernel, {"x": "rows", "whole": "indices"}, bits), {"x": x, "whole": whole}, how)
+    assert np.array_equal(whole, np.rint(x).astype(int))

@@ -32,7 +32,13 @@ __all__ = [
 BITS = 64
 """Working type of the kernels."""
 
-SORT_SIGNATURE = {"n": "int", "n_bins": "int", "keys": "indices", "ranks": "indices", "order": "indices"}
+SORT_SIGNATURE = {"n": "int", "n_chunks": "int", "n_bins": "int", "points": "vectors", "every": "indices"} | {
+    "grid": "scalars",
+    "keys": "indices",
+    "ranks": "indices",
+    "order": "indices",
+    "ranked": "rows",
+}
 
 IMAGE_SIGNATURE = {"n_atoms": "int", "bounds": "indices", "owner": "indices", "shifts": "indices"}
 
@@ -78,8 +84,23 @@ def write_images(k: Kernel, n_atoms: Int, bounds: Indices, owner: Indices, shift
 def sort_kernel() -> Native:
     """Return the kernel that sorts points by bin, keeping the order within a bin.
 
-    Arguments: ``n, n_bins, keys (n,), ranks (n_bins + 1,) of zeros, order (n,)``. It writes the first rank of every bin
-    to ``ranks``, and the point of every rank to ``order``.
+    Arguments
+    ---------
+    n, n_chunks, n_bins : int
+        ``n_chunks * lanes`` is at least `n`; with one chunk more it is called the stride.
+    points : (n, 4) float64 [Å]
+    every : (stride,) int32
+        0, 1, ... n - 1, then 0.
+    grid : (11,) float64
+        Middle of the first bin, one over the edges and highest index, along x, y and z; bins along y and z.
+    keys : (stride,) int32, out
+        Bin of every point.
+    ranks : (n_bins + 1,) int32, out
+        First rank of every bin; zeros before.
+    order : (stride,) int32, out
+        Point of every rank; zeros before.
+    ranked : (3, stride) float64, out
+        x, y and z of the point of every rank.
     """
     return _sort_kernel(host())
 
@@ -89,8 +110,17 @@ def _sort_kernel(_: Machine) -> Native:
     return native("sort", SORT_SIGNATURE, BITS, "", lambda: trace("sort", SORT_SIGNATURE, BITS, sort_points))
 
 
-def sort_points(k: Kernel, n: Int, n_bins: Int, keys: Indices, ranks: Indices, order: Indices) -> None:
-    """Sort points by counting; see `sort_kernel`."""
+def sort_points(k: Kernel, n: Int, n_chunks: Int, n_bins: Int, **a: Any) -> None:
+    """Sort points by bin; see `sort_kernel`."""
+    points, grid, keys, ranks, order = (a[x] for x in ("points", "grid", "keys", "ranks", "order"))
+    with k.range(n_chunks) as c:
+        cell = []
+        for d, x in enumerate(points.gather(a["every"].lanes(c))):
+            at = k.op("rint", (x - grid[d]) * grid[3 + d])
+            where = functions_of(at).where
+            at = where(at < 0.0, 0.0, at)
+            cell.append(where(at < grid[6 + d], at, grid[6 + d]))
+        keys.set_numbers(c, (cell[0] * grid[9] + cell[1]) * grid[10] + cell[2])
     with k.range(n) as i:
         key = keys[i]
         ranks[key] = ranks[key] + 1
@@ -103,6 +133,9 @@ def sort_points(k: Kernel, n: Int, n_bins: Int, keys: Indices, ranks: Indices, o
         rank = ranks[keys[last]] - 1
         ranks[keys[last]] = rank
         order[rank] = last
+    with k.range(n_chunks + 1) as c:
+        for d, x in enumerate(points.gather(order.lanes(c))):
+            a["ranked"][(n_chunks + 1) * d + c] = x
 
 
 def list_kernel(n_lists: int, n_species: int) -> Native:

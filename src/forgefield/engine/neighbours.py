@@ -43,12 +43,14 @@ class _Bins:
 
     Attributes
     ----------
-    keys : (n_points,) int32
+    keys : (stride,) int32
         Bin of every point.
     start : (n_bins + 1,) int32
         First rank of every bin.
-    order : (n_points + lanes,) int32
+    order : (stride,) int32
         Point of every rank.
+    ranked : (3, stride) float64 [Å]
+        x, y and z of the point of every rank.
     low, high : (n_columns,) int32
         Runs of bins around a bin, see `list_kernel`.
     """
@@ -56,6 +58,7 @@ class _Bins:
     keys: Int32
     start: Int32
     order: Int32
+    ranked: FloatArray
     low: Int32
     high: Int32
 
@@ -86,47 +89,52 @@ def list_neighbours(
     index = species_index(atoms.numbers, species)
     positions, cell, pbc = checked_geometry(atoms)
     distinct = sorted(set(map(float, cutoffs)), reverse=True)
-    points, columns = make_points(positions, cell, pbc, index, distinct[0])
-    bins = _sorted(columns, points.n_atoms, distinct[0])
-    lists, close = _search(points, columns, bins, distinct, len(species))
+    points = make_points(positions, cell, pbc, index, distinct[0])
+    bins = _sorted(points, distinct[0])
+    lists, close = _search(points, bins, distinct, len(species))
     if close != points.n_atoms:
         neighbour_pairs(atoms, min(0.1, distinct[0]))  # names the two
     found = dict(zip(distinct, lists, strict=True))
     return points, tuple(found[float(c)] for c in cutoffs)
 
 
-def _sorted(columns: FloatArray, n_atoms: int, cutoff: float) -> _Bins:
-    """Return all points sorted by bin."""
-    n = columns.shape[1]
-    low, high = columns[:, :n_atoms].min(axis=1), columns[:, :n_atoms].max(axis=1)
-    edges = cutoff * np.array(EDGES)
+def _sorted(points: Points, cutoff: float) -> _Bins:
+    """Return all points sorted by bin.
+
+    The first bin that holds atoms has the outermost of them in its middle, so that rounding puts none outside.
+    """
+    own, n = points.positions[: points.n_atoms, :3].T.copy(), points.padding
+    low, high = own.min(axis=1).tolist(), own.max(axis=1).tolist()
+    edges = [cutoff * e for e in EDGES]
     while True:
-        reach = np.ceil(cutoff / edges).astype(np.int64)
-        inside = ((high - low) / edges).astype(np.int64) + 1
-        shape = inside + 2 * reach
-        n_bins = math.prod(shape.tolist())
+        reach = [_reach(cutoff, e) for e in edges]
+        shape = [int((b - a) / e) + 2 + 2 * r for a, b, e, r in zip(low, high, edges, reach, strict=True)]
+        n_bins = math.prod(shape)
         if n_bins <= 8 * n + 8192:
             break
-        edges = edges * 1.26
-    cells = columns - (low - reach * edges)[:, None]
-    cells *= (1.0 / edges)[:, None]
-    np.clip(cells, 0.0, (shape - 1)[:, None], out=cells)
-    own = cells[:, :n_atoms]  # rounding must not put an atom where its runs would leave the grid
-    np.clip(own, reach[:, None], (reach + inside - 1)[:, None], out=own)
-    at = cells.astype(np.int32)
-    ny, nz = int(shape[1]), int(shape[2])
-    keys = (at[0] * np.int32(ny) + at[1]) * np.int32(nz) + at[2]
-    start = np.zeros(n_bins + 1, dtype=np.int32)
+        edges = [1.26 * e for e in edges]
+    origin = [a - r * e for a, e, r in zip(low, edges, reach, strict=True)]
+    grid = np.array([*origin, *(1.0 / e for e in edges), *(m - 1.0 for m in shape), *shape[1:]])
     kernel = sort_kernel()
-    order = np.zeros(n + kernel.lanes, dtype=np.int32)
-    kernel(n, n_bins, keys, start, order)
-    return _Bins(keys, start, order, *_runs(cutoff, tuple(edges.tolist()), ny, nz))
+    n_chunks = -(-n // kernel.lanes)
+    stride = (n_chunks + 1) * kernel.lanes
+    every = np.arange(stride, dtype=np.int32)
+    every[n:] = 0
+    keys, ranked = np.empty(stride, dtype=np.int32), aligned((3, stride), np.float64)
+    start, order = np.zeros(n_bins + 1, dtype=np.int32), np.zeros(stride, dtype=np.int32)
+    kernel(n, n_chunks, n_bins, points.positions, every, grid, keys, start, order, ranked)
+    return _Bins(keys, start, order, ranked, *_runs(cutoff, tuple(edges), *shape[1:]))
+
+
+def _reach(cutoff: float, edge: float) -> int:
+    """Return how many bins away a neighbour may be."""
+    return math.ceil(cutoff / edge)
 
 
 @lru_cache(maxsize=64)
 def _runs(cutoff: float, edges: tuple[float, ...], ny: int, nz: int) -> tuple[Int32, Int32]:
     """Return the runs of bins that may hold points within the cutoff of a point in bin 0."""
-    rx, ry, rz = (int(np.ceil(cutoff / e)) for e in edges)
+    rx, ry, rz = (_reach(cutoff, e) for e in edges)
     x, y = (g.ravel() for g in np.mgrid[-rx : rx + 1, -ry : ry + 1])
     apart2 = (np.maximum(abs(x) - 1, 0) * edges[0]) ** 2 + (np.maximum(abs(y) - 1, 0) * edges[1]) ** 2
     near = apart2 < cutoff * cutoff
@@ -136,11 +144,11 @@ def _runs(cutoff: float, edges: tuple[float, ...], ny: int, nz: int) -> tuple[In
 
 
 def _search(
-    points: Points, columns: FloatArray, bins: _Bins, cutoffs: Sequence[float], n_species: int
+    points: Points, bins: _Bins, cutoffs: Sequence[float], n_species: int
 ) -> tuple[list[Listing], int]:
     """Return a list for every cutoff, and how many points lie on atoms."""
     kernel, n = list_kernel(len(cutoffs), n_species), points.n_atoms
-    ranked = np.take(columns, bins.order, axis=1)
+    stride = len(bins.order)
     kinds = np.zeros(1, dtype=np.int32)
     if n_species > 1:
         kinds = np.append(points.species, points.species[points.owner]).astype(np.int32)[bins.order]
@@ -151,7 +159,7 @@ def _search(
     each_atom = _estimate(bins, n) + n_species
 
     def part(thread: int, b0: int, b1: int) -> None:
-        found = [np.empty(ranked.shape[1] if n_species > 1 else 0, dtype=np.int32) for _ in cutoffs]
+        found = [np.empty(stride if n_species > 1 else 0, dtype=np.int32) for _ in cutoffs]
         counts = np.empty(n_species, dtype=np.int32)
         room = int((b1 - b0) * each_atom) + 64 * n_species
         while True:
@@ -170,7 +178,7 @@ def _search(
             close[thread] = 0.0
             kernel(
                 b0, b1, points.padding, points.positions, bins.keys, bins.start, len(bins.low), bins.low, bins.high,
-                ranked.shape[1], ranked, bins.order, kinds, limits, counts, close[thread], *arguments,
+                stride, bins.ranked, bins.order, kinds, limits, counts, close[thread], *arguments,
             )  # fmt: skip
             needed = max(int(first[-1]) for _, first in parts[thread])
             if needed <= room:

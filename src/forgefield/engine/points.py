@@ -108,7 +108,7 @@ class Listing:
 
 def make_points(
     positions: FloatArray, cell: FloatArray, pbc: NDArray[np.bool_], species: IntArray, reach: float
-) -> tuple[Points, FloatArray]:
+) -> Points:
     """Return the atoms of a structure, wrapped into the cell, and all images within `reach` of the box they fill.
 
     Parameters
@@ -120,12 +120,6 @@ def make_points(
     pbc : (3,) bool
     species : (n_atoms,) int
     reach : float [Å]
-
-    Returns
-    -------
-    points : Points
-    columns : (3, n_atoms + n_images) [Å]
-        x, y and z of the same, without the two points far away.
     """
     inverse = np.linalg.inv(cell)
     fractional = inverse.T @ positions.T
@@ -135,24 +129,18 @@ def make_points(
     if below.any():
         fractional -= below
         wraps = np.ascontiguousarray(-below.T).astype(np.int64)
-        positions = positions - below.T @ cell
     owner, shifts = _images(fractional, reach * np.sqrt((inverse * inverse).sum(axis=0)), pbc)
-    n = len(positions)
-    columns = np.empty((3, n + len(owner)))
-    columns[:, :n] = positions.T
-    if len(owner):
-        np.matmul(cell.T, shifts.T.astype(np.float64), out=columns[:, n:])
-        columns[:, n:] += positions.T.take(owner, axis=1)
-    largest = float(np.abs(columns).max())
+    rows = aligned((len(species) + len(owner) + 2, 4), np.float64)
+    points = Points(rows, species, owner, shifts, wraps)
+    points.move(positions, cell)
+    largest = float(np.abs(rows).max())
     if not largest < FAR / 2:
         raise StructureError(
             f"an atom or image lies {largest:.4g} Å from the origin (allowed: < {FAR / 2:.0f} Å); "
             "move the structure to the origin"
         )
-    rows = aligned((columns.shape[1] + 2, 4), np.float64)
-    rows[:-2, :3] = columns.T
     rows[-2], rows[-1] = FAR, -FAR
-    return Points(rows, species, owner, shifts, wraps), columns
+    return points
 
 
 def _images(

@@ -134,6 +134,9 @@ class _Interpreter:
     def do_store_lanes(self, name: str, row: int, lanes: Any) -> None:
         self.rows[name][row] = lanes
 
+    def do_store_whole(self, name: str, row: int, value: Any) -> None:
+        self.rows[name][row] = self.full(value).astype(np.int32)
+
     def do_pick(self, name: str, starts: Any, ends: Any, e: int) -> Any:
         return self.flat[name][np.minimum(starts + e, ends)]
 

@@ -79,6 +79,10 @@ class Indices(Memory):
         """Write row `row` of one integer per lane."""
         self.k.emit("store_lanes", None, self.name, self.at(row), lanes)
 
+    def set_numbers(self, row: Index, values: Vec) -> None:
+        """Write row `row` of one integer per lane, given as whole numbers."""
+        self.k.emit("store_whole", None, self.name, self.at(row), values)
+
     def pick(self, starts: Lanes, ends: Lanes, e: Index) -> Lanes:
         """Return element ``min(start + e, end)`` of each lane."""
         return self.k.emit("pick", Lanes, self.name, starts, ends, e)  # type: ignore[no-any-return]
