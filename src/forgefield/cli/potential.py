@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
+from forgefield.cli.cache import show_cache
 from forgefield.cli.guard import guarded, print_json, stdout
+from forgefield.errors import ConfigError
 
 __all__ = ["evaluate", "info", "md"]
 
@@ -47,11 +49,20 @@ def evaluate(
 
 @guarded
 def info(
-    potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
+    potential: Path | None = typer.Argument(None, help="File of a potential (potential.ff)."),
     json: bool = typer.Option(False, "--json", help="Print everything the file says of itself as JSON."),
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Recompute the stored self-test."),
+    cache: bool = typer.Option(False, "--cache", help="Show the compiled kernels kept on disk instead."),
+    clear_cache: bool = typer.Option(False, "--clear-cache", help="Remove them."),
 ) -> None:
-    """Show what a potential is, where it comes from and how good it is."""
+    """Show what a potential is, where it comes from and how good it is; or what is in the cache of kernels."""
+    if cache or clear_cache:
+        if potential is not None:
+            raise ConfigError(f"the cache holds kernels of all potentials; leave {potential} out")
+        show_cache(clear=clear_cache, json=json)
+        return
+    if potential is None:
+        raise ConfigError("name the file of a potential, or ask for --cache")
     from forgefield.deployment.load import describe, load
 
     about = describe(potential)
