@@ -26,12 +26,18 @@ THREADS = 128
 """Threads of a block of the grid, at most."""
 
 _PRELUDE = """
-template <typename T> struct alignas(4 * sizeof(T)) Row { T x, y, z, w; };
+template <typename T> struct alignas(4 * sizeof(T)) Row { T at[4]; };
+
+template <typename T> __device__ Row<T> difference(Row<double> j, Row<double> i)
+{
+    return {T(j.at[0] - i.at[0]), T(j.at[1] - i.at[1]), T(j.at[2] - i.at[2]), T(0)};
+}
 
 // Lanes without a neighbour add zeros, all to one row: skipped, since additions to one address wait for each other.
 template <typename T> __device__ void add_row(Row<T> *row, T x, T y, T z)
 {
-    if (x != 0 || y != 0 || z != 0) { atomicAdd(&row->x, x); atomicAdd(&row->y, y); atomicAdd(&row->z, z); }
+    if (x == 0 && y == 0 && z == 0) return;
+    atomicAdd(&row->at[0], x); atomicAdd(&row->at[1], y); atomicAdd(&row->at[2], z);
 }
 
 template <typename T> __device__ void add_sum(double *sum, T x)
@@ -43,21 +49,46 @@ template <typename T> __device__ void add_sum(double *sum, T x)
 
 _KINDS = {
     "int": "int {}",
-    "rows": "T *__restrict__ {}",
-    "workspace": "T *__restrict__ {}",
+    "rows": "{t} *__restrict__ {}",
+    "workspace": "{t} *__restrict__ {}",
     "sums": "double *__restrict__ {}",
-    "scalars": "const T *__restrict__ {}",
+    "scalars": "const {t} *__restrict__ {}",
     "doubles": "const double *__restrict__ {}",
     "indices": "int *__restrict__ {}",
     "points": "const Row<double> *__restrict__ {}",
-    "vectors": "Row<T> *__restrict__ {}",
+    "vectors": "Row<{t}> *__restrict__ {}",
 }
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<="}
-_INTEGER = {"iadd": "{} + {}", "isub": "{} - {}", "imul": "{} * {}", "idiv": "{} / {}"}
-_INTEGER |= {"imin": "min({}, {})", "imax": "max({}, {})"}
-_CALL = ("sqrt", "rint", "exp", "log", "log1p", "tanh")
-_OWN = ("sin", "cos")  # CUDA's branch for large arguments, which costs registers where none is ever large
-_LAID_OUT = {"rows": "{} + lane", "workspace": "{0} + {0}_base + lane"}
+
+_SINE = ("sin", "cos")
+"""CUDA's own branch to reduce large arguments, which costs registers where none is ever large."""
+
+_NUMBERS = {"add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "get": "{0}"}
+_NUMBERS |= {"where": "{0} ? {1} : {2}", "load": "{at}", "splat": "{t}({at})", "component": "{0}.at[{1}]"}
+_NUMBERS |= {"contiguous": "{0}[{1} + lane]"} | {f: f"own_{f}({{0}})" for f in _SINE}
+_NUMBERS |= {f: f + "{f}({0})" for f in ("sqrt", "rint", "exp", "log", "log1p", "tanh")}
+_INTEGERS = {"iadd": "{0} + {1}", "isub": "{0} - {1}", "imul": "{0} * {1}", "idiv": "{0} / {1}"}
+_INTEGERS |= {"imin": "min({0}, {1})", "imax": "max({0}, {1})", "get_int": "{0}", "argument": "{0}"}
+_INTEGERS |= {"load_int": "{at}", "lanes": "{row}", "pick": "{0}[min({1} + {3}, {2})]"}
+_ROWS = {"difference": "difference<{t}>({0}[{1}], {0}[{2}])", "gather": "{0}[{1}]"}
+
+_STATEMENTS = {op: f"const {{t}} {{out}} = {code};" for op, code in _NUMBERS.items()}
+_STATEMENTS |= {op: f"const int {{out}} = {code};" for op, code in _INTEGERS.items()}
+_STATEMENTS |= {op: f"const Row<{{t}}> {{out}} = {code};" for op, code in _ROWS.items()}
+_STATEMENTS |= {
+    "lt": "const bool {out} = {0} < {1};",
+    "le": "const bool {out} = {0} <= {1};",
+    "slot": "{t} {out} = {0};",
+    "slot_int": "int {out} = {0};",
+    "set": "{0} = {1};",
+    "set_int": "{0} = {1};",
+    "store": "{at} = {2};",
+    "store_int": "{at} = {2};",
+    "store_lanes": "{row} = {2};",
+    "accumulate": "{at} += {2};",
+    "sum": "add_sum<{t}>({0} + {1}, {2});",
+    "scatter": "add_row<{t}>({0} + {1}, {2}, {3}, {4});",
+}
+"""Operations in C: arguments {0}, {1}, ...; {at} is element {1} of array {0}, {row} what this lane has in row {1}."""
 
 
 def private_arguments(signature: Mapping[str, str], body: list[Instruction]) -> list[str]:
@@ -75,7 +106,7 @@ def source(*programs: Program) -> str:
     A kernel takes its arguments in the order of the signature, integers as int, then the rows of `private_arguments`.
     Threads in a block of the grid: a multiple of 32, at most `THREADS`; any number of blocks does all the work.
     """
-    functions = [_function(op, bits) for bits in sorted({p.bits for p in programs}) for op in _OWN]
+    functions = [_function(op, bits) for bits in sorted({p.bits for p in programs}) for op in _SINE]
     return "\n".join([_PRELUDE, *functions, *(_Writer(p).text() for p in programs)])
 
 
@@ -84,8 +115,7 @@ def _function(op: str, bits: int) -> str:
     x: Vec = k.emit("parameter", Vec)
     result = COMPOSITE[op](x)
     writer = _Writer(Program(op, {}, bits, k.body[1:], 0))
-    for s in k.body[1:]:
-        writer.instruction(s)
+    writer.body(k.body[1:], "    ")
     head = f"__device__ inline {writer.number} own_{op}({writer.number} v{x.id})"
     return "\n".join([head, "{", *writer.lines, f"    return v{result.id};", "}", ""])
 
@@ -96,7 +126,7 @@ def _needed(body: list[Instruction], used: set[int]) -> list[Instruction]:
     for s in reversed(body):
         if s.op in ("loop", "parallel"):
             kept.append(Instruction(s.op, s.out, s.args, _needed(s.body, used)))
-        elif s.out is None or s.out.id in used or s.op == "append":
+        elif s.out is None or s.out.id in used or s.op not in _STATEMENTS:
             kept.append(s)
         else:
             continue
@@ -114,160 +144,62 @@ class _Writer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.number, self.suffix = ("float", "f") if program.bits == 32 else ("double", "")
-        self.private = private_arguments(program.signature, program.body)
         self.lines: list[str] = []
-        self.indent, self.out = "    ", ""
 
     def text(self) -> str:
         p, signature = self.program, self.program.signature
-        arguments = [_KINDS[kind].format(a).replace("T ", f"{self.number} ") for a, kind in signature.items()]
-        arguments = [a.replace("<T>", f"<{self.number}>") for a in arguments]
-        arguments += [f"int {a}_rows" for a in self.private]
-        self.line(
-            f'extern "C" __global__ void __launch_bounds__({THREADS}) {p.name}({", ".join(arguments)})', ""
-        )
-        self.line("{", "")
-        self.line("const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);")
-        self.line("const int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;")
+        private = private_arguments(signature, p.body)
+        arguments = [_KINDS[kind].format(a, t=self.number) for a, kind in signature.items()]
+        head = ", ".join(arguments + [f"int {a}_rows" for a in private])
+        self.lines += [f'extern "C" __global__ void __launch_bounds__({THREADS}) {p.name}({head})', "{"]
+        self.lines += [
+            "    const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);",
+            "    const int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;",
+        ]
         for a, kind in signature.items():
-            if a in self.private or kind == "workspace":
-                rows = f"{a}_rows" if a in self.private else str(p.workspace)
-                self.line(f"{a} += (long long)warp * {rows} * 32;")
+            if a in private or kind == "workspace":
+                rows = f"{a}_rows" if a in private else p.workspace
+                self.lines.append(f"    {a} += (long long)warp * {rows} * 32;")
             if kind in ("rows", "workspace"):
-                self.line(f"{a} += lane;")
-        for s in _needed(p.body, set()):
-            self.instruction(s)
+                self.lines.append(f"    {a} += lane;")
+        self.body(_needed(p.body, set()), "    ")
         return "\n".join([*self.lines, "}", ""])
 
-    def line(self, code: str, indent: str | None = None) -> None:
-        self.lines.append((self.indent if indent is None else indent) + code)
+    def body(self, body: list[Instruction], indent: str) -> None:
+        for s in body:
+            if s.op not in ("loop", "parallel"):
+                self.lines.append(indent + self.statement(s))
+                continue
+            lo, hi, step = map(self.show, s.args)
+            if s.op == "parallel":
+                lo, step = f"{lo} + warp", "warps"
+            i = self.show(s.out)
+            self.lines.append(f"{indent}#pragma unroll 1")
+            self.lines.append(f"{indent}for (int {i} = {lo}; {i} < {hi}; {i} += {step}) {{")
+            self.body(s.body, indent + "    ")
+            self.lines.append(indent + "}")
 
-    def v(self, x: Any) -> str:
-        """Return a number as an operand; a plain one is written so that it is read back without rounding."""
+    def statement(self, s: Instruction) -> str:
+        args, places = [self.show(a) for a in s.args], {}
+        kind = self.program.signature.get(args[0], "") if args else ""
+        if kind and len(args) > 1:
+            wide = (
+                f"{args[0]}[(long long){args[1]} * 32"  # a row of lanes, the pointer moved to the lane or not
+            )
+            places["row"] = f"{wide} + lane]"
+            places["at"] = f"{wide}]" if kind in ("rows", "workspace") else f"{args[0]}[{args[1]}]"
+        op = "sum" if kind == "sums" and s.op == "accumulate" else s.op
+        if op not in _STATEMENTS:
+            raise TraceError(
+                f"{self.program.name}: {op!r} cannot run on a GPU; build neighbour lists outside"
+            )
+        return _STATEMENTS[op].format(*args, out=self.show(s.out), t=self.number, f=self.suffix, **places)
+
+    def show(self, x: Any) -> str:
+        """Return an operand; numbers are written so that they are read back without rounding."""
         if isinstance(x, Value):
             return f"v{x.id}"
-        exact = float(np.float32(x)) if self.program.bits == 32 else float(x)
-        return f"({exact!r}{self.suffix})"
-
-    @staticmethod
-    def i(x: Any) -> str:
-        return f"v{x.id}" if isinstance(x, Value) else str(x)
-
-    def at(self, name: str, i: Any, *, lane: bool = False) -> str:
-        """Return an element: one per row and lane where the pointer has been moved to the lane, or with `lane`."""
-        wide = lane or self.program.signature[name] in ("rows", "workspace")
-        return f"{name}[{f'(long long){self.i(i)} * 32' if wide else self.i(i)}{' + lane' if lane else ''}]"
-
-    def instruction(self, s: Instruction) -> None:
-        self.out = self.i(s.out)
-        if s.op in ("loop", "parallel"):
-            self.loop(s)
-        elif s.op in _INFIX:
-            a, b = map(self.v, s.args)
-            self.let(f"{a} {_INFIX[s.op]} {b}", "bool" if s.op in ("lt", "le") else self.number)
-        elif s.op in _INTEGER:
-            self.let(_INTEGER[s.op].format(*map(self.i, s.args)), "int")
-        elif s.op in _OWN:
-            self.let(f"own_{s.op}({self.v(s.args[0])})")
-        elif s.op in _CALL:
-            self.let(f"{s.op}{self.suffix}({self.v(s.args[0])})")
-        else:
-            method = getattr(self, f"do_{s.op}", None)
-            if method is None:
-                raise TraceError(
-                    f"{self.program.name}: {s.op!r} cannot run on a GPU; build neighbour lists outside"
-                )
-            method(*s.args)
-
-    def let(self, code: str, kind: str | None = None) -> None:
-        """Write an instruction with a result."""
-        self.line(f"const {kind or self.number} {self.out} = {code};")
-
-    def loop(self, s: Instruction) -> None:
-        lo, hi, step = map(self.i, s.args)
-        if s.op == "parallel":
-            lo, step = f"{lo} + warp", "warps"
-        i, outer = self.out, self.indent
-        self.line("#pragma unroll 1")
-        self.line(f"for (int {i} = {lo}; {i} < {hi}; {i} += {step}) {{")
-        self.indent += "    "
-        for inner in s.body:
-            self.instruction(inner)
-        self.indent = outer
-        self.line("}")
-
-    def do_argument(self, name: str) -> None:
-        self.let(name, "int")
-
-    def do_where(self, mask: Value, a: Any, b: Any) -> None:
-        self.let(f"v{mask.id} ? {self.v(a)} : {self.v(b)}")
-
-    # ---- memory --------------------------------------------------------------------------------------------
-
-    def do_slot(self, start: Any) -> None:
-        self.line(f"{self.number} {self.out} = {self.v(start)};")
-
-    def do_slot_int(self, start: Any) -> None:
-        self.line(f"int {self.out} = {self.i(start)};")
-
-    def do_get(self, slot: Value) -> None:
-        self.let(f"v{slot.id}")
-
-    def do_get_int(self, slot: Value) -> None:
-        self.let(f"v{slot.id}", "int")
-
-    def do_set(self, slot: Value, value: Any) -> None:
-        self.line(f"v{slot.id} = {self.v(value)};")
-
-    def do_set_int(self, slot: Value, value: Any) -> None:
-        self.line(f"v{slot.id} = {self.i(value)};")
-
-    def do_load(self, name: str, i: Any) -> None:
-        self.let(self.at(name, i))
-
-    def do_store(self, name: str, i: Any, value: Any) -> None:
-        self.line(f"{self.at(name, i)} = {self.v(value)};")
-
-    def do_accumulate(self, name: str, i: Any, value: Any) -> None:
-        if self.program.signature[name] == "sums":
-            self.line(f"add_sum({name} + {self.i(i)}, {self.v(value)});")
-        else:
-            self.line(f"{self.at(name, i)} += {self.v(value)};")
-
-    def do_splat(self, name: str, i: Any) -> None:
-        self.let(f"{self.number}({self.at(name, i)})")
-
-    def do_contiguous(self, name: str, i: Any) -> None:
-        self.let(f"{name}[{self.i(i)} + lane]")
-
-    def do_load_int(self, name: str, i: Any) -> None:
-        self.let(self.at(name, i), "int")
-
-    def do_store_int(self, name: str, i: Any, value: Any) -> None:
-        self.line(f"{self.at(name, i)} = {self.i(value)};")
-
-    def do_lanes(self, name: str, row: Any) -> None:
-        self.let(self.at(name, row, lane=True), "int")
-
-    def do_store_lanes(self, name: str, row: Any, lanes: Value) -> None:
-        self.line(f"{self.at(name, row, lane=True)} = v{lanes.id};")
-
-    def do_pick(self, name: str, starts: Value, ends: Value, e: Any) -> None:
-        self.let(f"{name}[min(v{starts.id} + {self.i(e)}, v{ends.id})]", "int")
-
-    # ---- atoms ---------------------------------------------------------------------------------------------
-
-    def do_difference(self, name: str, j: Value, i: Value) -> None:
-        out, t = self.out, self.number
-        self.line(f"const Row<double> {out}j = {name}[v{j.id}], {out}i = {name}[v{i.id}];")
-        parts = ", ".join(f"{t}({out}j.{c} - {out}i.{c})" for c in "xyz")
-        self.line(f"const Row<{t}> {out} = {{{parts}, 0}};")
-
-    def do_gather(self, name: str, j: Value) -> None:
-        self.let(f"{name}[v{j.id}]", f"Row<{self.number}>")
-
-    def do_component(self, rows: Value, c: int) -> None:
-        self.let(f"v{rows.id}.{'xyz'[c]}")
-
-    def do_scatter(self, name: str, j: Value, *xyz: Any) -> None:
-        self.line(f"add_row({name} + v{j.id}, {', '.join(map(self.v, xyz))});")
+        if isinstance(x, float | np.floating):
+            exact = float(np.float32(x)) if self.program.bits == 32 else float(x)
+            return f"({exact!r}{self.suffix})"
+        return str(x)
