@@ -17,7 +17,7 @@ from forgefield.tracer.values import Lanes, Vec
 
 __all__ = ["Neighbours", "emit_repulsion", "repulsion_table"]
 
-NAMES = ("charge", "rate", "inner", "outer")
+NAMES = ("charge", "rate", "inner", "outer", "cosine", "cubic", "quartic", "shift")
 WIDTH = len(NAMES) + 8
 
 
@@ -77,6 +77,7 @@ def emit_repulsion(
     with k.range(edges.n_species) as s:
         at = (centre * edges.n_species + s) * WIDTH
         values = [table[at + c] for c in range(WIDTH)]
+        parameters = dict(zip(NAMES, values, strict=False))
         screening = list(zip(values[len(NAMES) :: 2], values[len(NAMES) + 1 :: 2], strict=True))
         with k.range(*edges.rows(s, 1)) as e:
             with k.tape() as tape:
@@ -84,6 +85,6 @@ def emit_repulsion(
                 f = d[0].formula_functions
                 # Beyond the cutoff, padding included, the exponentials of a far point are of no interest.
                 r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
-                half = 0.5 * screened_repulsion(r, *values[: len(NAMES)], screening=screening)
+                half = 0.5 * screened_repulsion(r, **parameters, screening=screening)
             energy[0] += half
             use(edges.at(e), d, k.vjp(tape, [half], [1.0], d))

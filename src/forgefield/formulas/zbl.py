@@ -11,8 +11,10 @@ from forgefield.formulas.namespace import functions_of
 __all__ = [
     "COULOMB",
     "COVALENT_RADII",
+    "RATE_UNITS",
     "UNIVERSAL_SCREENING",
     "cosine_switch",
+    "polynomial_switch",
     "screened_repulsion",
     "screening_rate",
     "zbl_pair",
@@ -46,9 +48,43 @@ def cosine_switch(r: Any, inner: Any, outer: Any) -> Any:
     return f.where(r < outer, f.where(r < inner, 1.0, between), 0.0)
 
 
-def screening_rate(zi: Any, zj: Any) -> Any:
+RATE_UNITS = {"gpumd": 2.134563, "lammps": 1.0 / 0.46850}
+"""``1 / (0.8854 Bohr radii)`` [1/Å], with the digits of each program."""
+
+
+def screening_rate(zi: Any, zj: Any, form: str = "gpumd") -> Any:
     """Return the inverse screening length [1/Å] of two nuclei."""
-    return (zi**0.23 + zj**0.23) * 2.134563
+    return (zi**0.23 + zj**0.23) * RATE_UNITS[form]
+
+
+def polynomial_switch(
+    charge: Any,
+    rate: Any,
+    inner: Any,
+    outer: Any,
+    screening: Sequence[tuple[Any, Any]] = UNIVERSAL_SCREENING,
+) -> tuple[Any, Any, Any]:
+    """Return what ``cubic t^3 + quartic t^4 + shift``, t = r - inner, needs to end the repulsion at `outer`.
+
+    Energy, slope and curvature of `screened_repulsion` vanish there; at `inner` the polynomial starts with t^3.
+
+    Notes
+    -----
+    Source: the documentation of LAMMPS's pair_style zbl, equations of S(r).
+    """
+    f = functions_of(outer)
+    width = outer - inner
+    energy = slope = curvature = 0.0
+    for a, b in screening:
+        k = b * rate
+        term = a * f.exp(-k * outer)
+        energy = energy + term
+        slope = slope - term * (k + 1.0 / outer)
+        curvature = curvature + term * (k * k + 2.0 * k / outer + 2.0 / (outer * outer))
+    energy, slope, curvature = (v * charge / outer for v in (energy, slope, curvature))
+    cubic = (width * curvature - 3.0 * slope) / (3.0 * width * width)
+    quartic = (2.0 * slope - width * curvature) / (4.0 * width * width * width)
+    return cubic, quartic, 0.5 * width * slope - energy - width * width * curvature / 12.0
 
 
 def screened_repulsion(
@@ -57,9 +93,14 @@ def screened_repulsion(
     rate: Any,
     inner: Any,
     outer: Any,
+    *,
+    cosine: Any = 1.0,
+    cubic: Any = 0.0,
+    quartic: Any = 0.0,
+    shift: Any = 0.0,
     screening: Sequence[tuple[Any, Any]] = UNIVERSAL_SCREENING,
 ) -> Any:
-    """Return ``charge / r * sum_k a_k exp(-b_k rate r) * switch(r)`` [eV].
+    """Return ``charge / r * sum_k a_k exp(-b_k rate r)``, ended at `outer` by a factor or by a polynomial [eV].
 
     Parameters
     ----------
@@ -70,12 +111,16 @@ def screened_repulsion(
         Inverse screening length.
     inner, outer : [Å]
         Where the switch begins and where the energy vanishes.
+    cosine : 1 or 0
+        Whether `cosine_switch` is a factor.
+    cubic, quartic, shift : [eV/Å^3, eV/Å^4, eV]
+        Added: ``cubic t^3 + quartic t^4 + shift`` with ``t = max(r - inner, 0)``, see `polynomial_switch`.
     screening : four pairs (a_k, b_k)
 
     Notes
     -----
-    Source: Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985), chapter 2; switched as in
-    Liu et al., PRB 108 (2023) 054312, as GPUMD does it.
+    Source: Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids (1985), chapter 2; the factor as in
+    Liu et al., PRB 108 (2023) 054312, as GPUMD does it, the polynomial as in LAMMPS's pair_style zbl.
     """
     f = functions_of(r)
     x = r * rate
@@ -83,7 +128,10 @@ def screened_repulsion(
     total = terms[0]
     for term in terms[1:]:
         total = total + term
-    return total * charge / r * cosine_switch(r, inner, outer)
+    factor = 1.0 + (cosine_switch(r, inner, outer) - 1.0) * cosine
+    t = f.where(r < outer, f.where(r < inner, 0.0, r - inner), 0.0)
+    polynomial = t * t * t * (t * quartic + cubic) + shift
+    return f.where(r < outer, total * charge / r * factor + polynomial, 0.0)
 
 
 def zbl_pair(r: Any, zi: Any, zj: Any, inner: Any, outer: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from forgefield.formulas.zbl import (
     COULOMB,
     COVALENT_RADII,
     UNIVERSAL_SCREENING,
+    polynomial_switch,
     screened_repulsion,
     screening_rate,
 )
@@ -30,8 +31,13 @@ PairParameters = Annotated[tuple[float, ...], Field(min_length=10, max_length=10
 
 
 class ZBLSettings(Schema):
-    """Repulsion of Ziegler, Biersack and Littmark, switched off between two distances as in GPUMD."""
+    """Repulsion of Ziegler, Biersack and Littmark, switched off between two distances."""
 
+    form: Literal["gpumd", "lammps"] = Field(
+        "gpumd",
+        description="digits of the constants and kind of the switch: a factor, half a period of a cosine (gpumd), or "
+        "an added polynomial (lammps)",
+    )
     outer: float = Field(2.0, gt=0, le=10, description="the repulsion vanishes from here on [Å]")
     inner: float | None = Field(
         None, ge=0, le=10, description="below, the repulsion is whole [Å]; null: half of outer"
@@ -53,6 +59,12 @@ class ZBLSettings(Schema):
     def _consistent(self) -> Self:
         if self.inner is not None and self.inner >= self.outer:
             raise ValueError(f"`inner` must be less than `outer`, {self.outer} Å, got {self.inner}")
+        if self.form == "lammps":
+            for name in ("pairs", "typewise_factor"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`form: lammps` has no `{name}`; leave it out or use `form: gpumd`")
+            if self.inner == 0:
+                raise ValueError("`form: lammps` needs `inner` > 0 Å, got 0")
         if self.pairs is not None and self.typewise_factor is not None:
             raise ValueError("`pairs` gives every pair its cutoffs; leave out `typewise_factor`")
         for key, values in (self.pairs or {}).items():
@@ -86,7 +98,8 @@ class ZBL(nn.Module):
     cutoff : float [Å]
         Largest distance at which any pair repels.
     tables : dict of str to (n_species, n_species) array
-        ``charge`` [eV Å], ``rate`` [1/Å], ``inner`` and ``outer`` [Å] of every pair of elements.
+        ``charge`` [eV Å], ``rate`` [1/Å], ``inner``, ``outer`` [Å], ``cosine``, ``cubic`` [eV/Å^3], ``quartic``
+        [eV/Å^4] and ``shift`` [eV] of every pair of elements, in the order of `formulas.zbl.screened_repulsion`.
     screening : (4, 2, n_species, n_species) array
         Amplitudes and exponents.
 
@@ -101,12 +114,16 @@ class ZBL(nn.Module):
         self.settings = settings or ZBLSettings()
         numbers = np.array(self.species, dtype=np.float64)
         outer, inner, self.screening = _pair_parameters(self.species, self.settings)
-        self.tables: dict[str, FloatArray] = {
-            "charge": COULOMB * np.outer(numbers, numbers),
-            "rate": np.asarray(screening_rate(numbers[:, None], numbers)),
-            "inner": inner,
-            "outer": outer,
-        }
+        charge = COULOMB * np.outer(numbers, numbers)
+        rate = np.asarray(screening_rate(numbers[:, None], numbers, self.settings.form))
+        ends = np.ones_like(outer), np.zeros_like(outer), np.zeros_like(outer), np.zeros_like(outer)
+        if self.settings.form == "lammps":
+            screening = [(a, b) for a, b in self.screening]
+            ends = np.zeros_like(outer), *polynomial_switch(charge, rate, inner, outer, screening)
+        names = ("charge", "rate", "inner", "outer", "cosine", "cubic", "quartic", "shift")
+        self.tables: dict[str, FloatArray] = dict(
+            zip(names, (charge, rate, inner, outer, *ends), strict=True)
+        )
         self.cutoff = float(outer.max())
 
     def forward(self, vectors: Tensor, centres: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:

