@@ -44,7 +44,7 @@ def _sources() -> str:
 def foreign_sources(*objects: Any) -> str:
     """Return a hash of the files that define objects from outside this package, to be part of a key."""
     digest = hashlib.sha256()
-    modules = {type(x).__module__ for x in objects}
+    modules = {type(x).__module__ for x in objects} - {"builtins"}
     for module in sorted(m for m in modules if not m.startswith("forgefield.")):
         path = getattr(sys.modules.get(module), "__file__", None)
         # What was typed at a prompt has no file: its kernels are for this process alone.

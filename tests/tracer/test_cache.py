@@ -14,7 +14,7 @@ import pytest
 
 from forgefield import kernel_cache as cache
 from forgefield.errors import ForgefieldError
-from forgefield.kernel_cache import cache_folder, cached_files, clear_cache
+from forgefield.kernel_cache import cache_folder, cached_files, clear_cache, foreign_sources
 from forgefield.tracer import trace
 from forgefield.tracer.cache import aligned, host, native
 
@@ -238,3 +238,19 @@ def test_memory_is_aligned_and_zero():
         assert x.dtype == dtype
         assert x.shape == (shape if isinstance(shape, tuple) else (shape,))
         assert not x.any()
+
+
+def test_what_comes_from_outside_counts_with_its_file(tmp_path, monkeypatch):
+    file = tmp_path / "own_formulas.py"
+    file.write_text("class Own:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_formulas
+
+    first = foreign_sources(own_formulas.Own(), 1.0, ("text",))
+    assert first == foreign_sources(own_formulas.Own())
+    assert foreign_sources() == foreign_sources(trace, 1.0, None) != first
+    file.write_text("class Own:\n    changed = True\n")
+    assert foreign_sources(own_formulas.Own()) != first
+    monkeypatch.delattr(own_formulas, "__file__")
+    assert foreign_sources(own_formulas.Own()) != foreign_sources(own_formulas.Own()), "typed at a prompt"
+    monkeypatch.delitem(sys.modules, "own_formulas")

@@ -126,5 +126,7 @@ def _block_list(rows: NDArray[np.int64], listing: Listing, n_species: int, lanes
     counts = (ends - starts).reshape(shape).max(axis=1)
     offsets = np.zeros((len(counts), n_species + 1), dtype=np.int32)
     np.cumsum(counts, axis=1, out=offsets[:, 1:])
-    lanes_last = (starts.reshape(shape).transpose(0, 2, 1), ends.reshape(shape).transpose(0, 2, 1))
-    return BlockList(*(np.ascontiguousarray(x, dtype=np.int32) for x in lanes_last), offsets)
+    first, last = (
+        np.ascontiguousarray(x.reshape(shape).transpose(0, 2, 1), dtype=np.int32) for x in (starts, ends)
+    )
+    return BlockList(first, last, offsets)
