@@ -19,6 +19,7 @@ from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.kernel import gradient_kernel, gradient_signature
 from forgefield.engine.neighbours import list_neighbours
 from forgefield.engine.points import Listing
+from forgefield.errors import ForgefieldError
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import Native, aligned, native
@@ -130,6 +131,7 @@ class CompiledObjective:
         self._forces: list[NDArray[Any]] = []
         self._force_bars = aligned((n_points, 4), self.engine.dtype)
         self._gradient_kernel: Native | None = None
+        self._held: tuple[Batch, list[int], NDArray[Any]] | None = None
 
     @property
     def n_threads(self) -> int:
@@ -152,29 +154,55 @@ class CompiledObjective:
         lanes, n_blocks = self.engine.lanes, batch.block.n_blocks
         saved = self.engine.memory("saved", n_blocks * self.engine.plan.coefficients * lanes)
         terms = self._terms(batch, index, weights, saved)
-        n = len(batch.points)
-        energy = np.zeros(batch.block.n_atoms + 1)
-        energy[:n] = terms.energy_bar[batch.structure]
-        if self._phantoms:
-            species = self.points.species[self._atoms(index)]
-            energy[n:-1] = -np.bincount(species, energy[:n], self.n_species)
-        strain = np.zeros((batch.block.n_atoms + 1, 6))
-        strain[:n] = (terms.strain_bar * _HALF_OFF_DIAGONAL)[batch.structure]
-        self._force_bars[batch.points, :3] = terms.forces_bar
-        self._force_bars[batch.images, :3] = terms.forces_bar[batch.owner]
-        slots = batch.block.atoms
-        energy_bars = self.engine.memory("energy_bars", n_blocks * lanes)
-        energy_bars[: n_blocks * lanes] = energy[slots]
-        strain_bars = self.engine.memory("strain_bars", n_blocks * 6 * lanes)
-        per_block = strain[slots].reshape(n_blocks, lanes, 6).transpose(0, 2, 1)
-        strain_bars[: n_blocks * 6 * lanes].reshape(n_blocks, 6, lanes)[:] = per_block
-        self.parameters.set_gradients(self._run_gradient(batch, energy_bars, strain_bars, saved))
+        self._reverse(batch, index, saved, (terms.energy_bar, terms.forces_bar, terms.strain_bar))
         return terms
 
     def terms(self, index: Sequence[int]) -> ArrayTerms:
         """Return the loss terms of a batch."""
         self.parameters.refresh()
         return self._terms(self._batch(index), index, {}, None)
+
+    def linearise(self, index: Sequence[int]) -> tuple[ArrayTerms, tuple[FloatArray, FloatArray, FloatArray]]:
+        """Return the terms and the differences from the labels, and keep what `pull_back` needs.
+
+        Parameters
+        ----------
+        index : sequence of int
+            Structures of the batch.
+
+        Returns
+        -------
+        terms : ArrayTerms
+        differences : ((n_structures,) [eV], (n_atoms, 3) [eV/Å], (n_structures, 6) [eV]) arrays
+            Energies, forces, strain gradients: prediction minus label.
+        """
+        self.parameters.refresh()
+        batch = self._batch(index)
+        n_blocks = batch.block.n_blocks
+        saved = self.engine.memory("saved", n_blocks * self.engine.plan.coefficients * self.engine.lanes)
+        predictions = self._predict(batch, index, saved)
+        labels = self.labels.batch(index, self._atoms(index), batch.structure)
+        self._held = batch, list(index), saved
+        energy, forces, strain = predictions
+        differences = energy - labels.energy, forces - labels.forces, strain - labels.strain
+        return compare(self.loss, labels, *predictions, {}), differences
+
+    def pull_back(self, energy_bar: FloatArray, forces_bar: FloatArray, strain_bar: FloatArray) -> None:
+        """Set the gradient of ``sum bar * prediction`` on the parameters, at the batch linearised last.
+
+        Parameters
+        ----------
+        energy_bar : (n_structures,); forces_bar : (n_atoms, 3); strain_bar : (n_structures, 6)
+        """
+        if self._held is None:
+            raise ForgefieldError("`pull_back` follows `linearise`, with no other evaluation in between")
+        self._reverse(*self._held, (energy_bar, forces_bar, strain_bar))
+
+    def labels_of(self, index: Sequence[int]) -> ArrayLabels:
+        """Return the labels of some structures."""
+        atoms = self._atoms(index)
+        sizes = [int(self.points.atom_start[k + 1] - self.points.atom_start[k]) for k in index]
+        return self.labels.batch(index, atoms, np.repeat(np.arange(len(sizes)), sizes))
 
     # ---- parts -----------------------------------------------------------------------------------------------
 
@@ -222,6 +250,15 @@ class CompiledObjective:
         weights: Mapping[str, float],
         saved: NDArray[Any] | None,
     ) -> ArrayTerms:
+        predictions = self._predict(batch, index, saved)
+        labels = self.labels.batch(index, self._atoms(index), batch.structure)
+        return compare(self.loss, labels, *predictions, weights)
+
+    def _predict(
+        self, batch: Batch, index: Sequence[int], saved: NDArray[Any] | None
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return energies, forces and strain gradients of a batch."""
+        self._held = None
         n = len(batch.points)
         energies, strain, on_atoms, on_images = self._evaluate(batch, saved)
         energies, free = energies[:n], energies[n:]
@@ -231,10 +268,35 @@ class CompiledObjective:
         if len(batch.images):
             for c in range(3):
                 total[:, c] += np.bincount(batch.owner, on_images[:, c], n)
-        labels = self.labels.batch(index, self._atoms(index), batch.structure)
         energy = np.add.reduceat(energies, batch.starts)
-        strain_sum = np.add.reduceat(strain[:n], batch.starts, axis=0)
-        return compare(self.loss, labels, energy, total, strain_sum, weights)
+        return energy, total, np.add.reduceat(strain[:n], batch.starts, axis=0)
+
+    def _reverse(
+        self,
+        batch: Batch,
+        index: Sequence[int],
+        saved: NDArray[Any],
+        bars: tuple[FloatArray, FloatArray, FloatArray],
+    ) -> None:
+        """Set the gradients of the parameters, given those with respect to energies, forces and strain gradients."""
+        energy_bar, forces_bar, strain_bar = bars
+        lanes, n_blocks, n = self.engine.lanes, batch.block.n_blocks, len(batch.points)
+        energy = np.zeros(batch.block.n_atoms + 1)
+        energy[:n] = energy_bar[batch.structure]
+        if self._phantoms:
+            species = self.points.species[self._atoms(index)]
+            energy[n:-1] = -np.bincount(species, energy[:n], self.n_species)
+        strain = np.zeros((batch.block.n_atoms + 1, 6))
+        strain[:n] = (strain_bar * _HALF_OFF_DIAGONAL)[batch.structure]
+        self._force_bars[batch.points, :3] = forces_bar
+        self._force_bars[batch.images, :3] = forces_bar[batch.owner]
+        slots = batch.block.atoms
+        energy_bars = self.engine.memory("energy_bars", n_blocks * lanes)
+        energy_bars[: n_blocks * lanes] = energy[slots]
+        strain_bars = self.engine.memory("strain_bars", n_blocks * 6 * lanes)
+        per_block = strain[slots].reshape(n_blocks, lanes, 6).transpose(0, 2, 1)
+        strain_bars[: n_blocks * 6 * lanes].reshape(n_blocks, 6, lanes)[:] = per_block
+        self.parameters.set_gradients(self._run_gradient(batch, energy_bars, strain_bars, saved))
 
     def _evaluate(
         self, batch: Batch, saved: NDArray[Any] | None

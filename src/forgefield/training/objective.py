@@ -8,14 +8,16 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.engine.kernel import NotCompiledError
-from forgefield.models.potential import Potential
+from forgefield.errors import ForgefieldError
+from forgefield.models.potential import Evaluation, Potential
 from forgefield.training.batches import LabelledSet
 from forgefield.training.compiled import CompiledObjective
 from forgefield.training.loss import Loss, Terms
-from forgefield.training.loss_arrays import ArrayTerms
+from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms
 
 __all__ = ["Backend", "Objective", "TorchObjective", "make_objective"]
 
@@ -29,6 +31,7 @@ class Objective(Protocol):
     """Loss of batches of one labelled set."""
 
     backend: str
+    loss: Loss
 
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """Return the terms of a batch, and write the gradient of their weighted sum to the parameters' ``.grad``."""
@@ -36,6 +39,22 @@ class Objective(Protocol):
 
     def terms(self, index: Sequence[int]) -> ArrayTerms:
         """Return the terms of a batch."""
+        ...
+
+    def linearise(self, index: Sequence[int]) -> tuple[ArrayTerms, Differences]:
+        """Return the terms and the differences from the labels, and keep what `pull_back` needs.
+
+        Differences are prediction minus label: energies (n_structures,) [eV], forces (n_atoms, 3) [eV/Å] and strain
+        gradients (n_structures, 6) [eV].
+        """
+        ...
+
+    def pull_back(self, energy_bar: FloatArray, forces_bar: FloatArray, strain_bar: FloatArray) -> None:
+        """Write the gradient of ``sum bar * prediction`` at the batch linearised last, to the parameters' ``.grad``."""
+        ...
+
+    def labels_of(self, index: Sequence[int]) -> ArrayLabels:
+        """Return the labels of some structures."""
         ...
 
 
@@ -46,14 +65,14 @@ class TorchObjective:
 
     def __init__(self, potential: Potential, data: LabelledSet, loss: Loss) -> None:
         self.potential, self.data, self.loss = potential, data, loss
+        self._labels: ArrayLabels | None = None
+        self._held: Evaluation | None = None
 
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """See `Objective.gradient`."""
         batch = self.data.batch(list(index), self.potential.dtype, self.potential.device)
         parts = self.loss.terms(self.potential.evaluate(batch.graph, training=True), batch)
-        for p in self.potential.parameters():
-            if p.grad is not None:
-                p.grad.zero_()
+        self._clear()
         active = [weights[name] * value for name, value in parts.values.items() if weights.get(name)]
         total = torch.stack(active).sum() if active else torch.zeros(())
         if active:
@@ -64,6 +83,43 @@ class TorchObjective:
         """See `Objective.terms`."""
         batch = self.data.batch(list(index), self.potential.dtype, self.potential.device)
         return _arrays(self.loss.terms(self.potential.evaluate(batch.graph), batch), 0.0)
+
+    def linearise(self, index: Sequence[int]) -> tuple[ArrayTerms, Differences]:
+        """See `Objective.linearise`."""
+        batch = self.data.batch(list(index), self.potential.dtype, self.potential.device)
+        self._held = out = self.potential.evaluate(batch.graph, training=True)
+        labels = (batch.energy, batch.forces, batch.strain_gradient)
+        predictions = (out.energy, out.forces, out.strain_gradient)
+        energy, forces, strain = (
+            (x - y).detach().to(torch.float64).cpu().numpy() for x, y in zip(predictions, labels, strict=True)
+        )
+        return _arrays(self.loss.terms(out, batch), 0.0), (energy, forces, strain)
+
+    def pull_back(self, energy_bar: FloatArray, forces_bar: FloatArray, strain_bar: FloatArray) -> None:
+        """See `Objective.pull_back`."""
+        out = self._held
+        if out is None:
+            raise ForgefieldError("`pull_back` follows `linearise`, with no other evaluation in between")
+        self._clear()
+        predictions = (out.energy, out.forces, out.strain_gradient)
+        bars = [
+            torch.as_tensor(b).to(x) for x, b in zip(predictions, (energy_bar, forces_bar, strain_bar), strict=True)
+        ]
+        torch.autograd.backward(predictions, bars, retain_graph=True)
+
+    def labels_of(self, index: Sequence[int]) -> ArrayLabels:
+        """See `Objective.labels_of`."""
+        if self._labels is None:
+            self._labels = ArrayLabels.of(self.data)
+        sizes = [self.data.graphs[k].n_atoms for k in index]
+        starts = np.cumsum([0] + [g.n_atoms for g in self.data.graphs])
+        atoms = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in index])
+        return self._labels.batch(index, atoms, np.repeat(np.arange(len(sizes)), sizes))
+
+    def _clear(self) -> None:
+        for p in self.potential.parameters():
+            if p.grad is not None:
+                p.grad.zero_()
 
 
 def _arrays(parts: Terms, total: float) -> ArrayTerms:
