@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.engine.blocks import Block, BlockList
-from forgefield.engine.gpu_kernels import gpu_program, gpu_signature
+from forgefield.engine.gpu_kernels import gpu_program, gpu_signature, scratch_per_edge
 from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.nvrtc import CudaModule, Module, compile_cuda
 from forgefield.engine.points import Listing
@@ -50,6 +50,8 @@ class DeviceBlock:
         For each list: a neighbour per lane, the rows of a block following each other.
     offsets : tuple of (n_blocks, n_species + 1) int32
         First row of each species of each block.
+    longest : tuple of int
+        For each list: rows of the longest block.
     slots : (n_atoms,) int64
         Where each atom is among the lanes of all blocks.
     """
@@ -59,6 +61,7 @@ class DeviceBlock:
     species: Tensor
     tables: tuple[Tensor, ...]
     offsets: tuple[Tensor, ...]
+    longest: tuple[int, ...]
     slots: Tensor
 
 
@@ -125,6 +128,8 @@ class GPUEngine(Engine):
         self.lanes = LANES
         self.kind = torch.float32 if self.bits == 32 else torch.float64
         self.constants = [torch.from_numpy(t).to(self.device) for t in self.tables]
+        integers, numbers = (torch.from_numpy(t).to(self.device) for t in self.terms)
+        self._terms: dict[str, int | Tensor] = {"term_integers": integers, "term_numbers": numbers}
         self._load = load
         self._modules: dict[str, tuple[Module, int]] = {}
         self._uploaded: tuple[Block | None, DeviceBlock | None] = (None, None)
@@ -153,13 +158,21 @@ class GPUEngine(Engine):
                 self._modules[name] = CudaModule(image, self.device), rows
         return self._modules[name]
 
-    def _launch(self, name: str, n_blocks: int, arguments: dict[str, int | Tensor]) -> None:
+    def _launch(self, name: str, block: DeviceBlock, arguments: dict[str, int | Tensor]) -> None:
         module, rows = self.module(name)
-        warps = min(n_blocks, self._warps)
+        warps = min(block.n_blocks, self._warps)
         grid = -(-warps * LANES // THREADS)
-        arguments = arguments | {"b0": 0, "b1": n_blocks}
+        arguments = arguments | self._terms | {"b0": 0, "b1": block.n_blocks}
         arguments["work"] = self._empty(grid * THREADS * rows)
-        module.launch(name, grid, THREADS, [arguments[a] for a in gpu_signature(self.plan, name)])
+        values = gpu_signature(self.plan, name)
+        if "scratch" in values:
+            per_edge = [scratch_per_edge(self.plan, n) for n in range(len(self.plan.expansions))]
+            longest = max(p * n for p, n in zip(per_edge, block.longest, strict=False))
+            scratch = longest * (2 if name == "tangent" else 1)
+            arguments["scratch"] = self._empty(grid * THREADS * scratch)
+            arguments["scratch_rows"] = scratch
+            values = values | {"scratch_rows": "int"}
+        module.launch(name, grid, THREADS, [arguments[a] for a in values])
 
     def _empty(self, *shape: int) -> Tensor:
         return torch.empty(shape, dtype=self.kind, device=self.device)
@@ -182,6 +195,7 @@ class GPUEngine(Engine):
             species=torch.from_numpy(block.species).to(self.device),
             tables=tuple(t for t, _ in both),
             offsets=tuple(o for _, o in both),
+            longest=tuple(b.longest for b in block.lists),
             slots=torch.from_numpy(slots).to(self.device),
         )
         self._uploaded = block, result
@@ -227,7 +241,7 @@ class GPUEngine(Engine):
         }
         arguments |= {f"virial_{axis}": x for axis, x in zip("xyz", atomic, strict=False)}
         for name in ("expand", "energy", "forces_virials" if virials else "forces"):
-            self._launch(name, n, arguments)
+            self._launch(name, block, arguments)
         return DeviceResult(
             energies=energies[block.slots],
             forces=forces,
@@ -285,7 +299,7 @@ class GPUEngine(Engine):
             "gradients": gradients,
         }
         for name in ("tangent", "gradients"):
-            self._launch(name, n, arguments)
+            self._launch(name, block, arguments)
         return gradients
 
     # ---- the interface of `Engine`, arrays in and out ----------------------------------------------------------

@@ -8,18 +8,21 @@ lie in device memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from forgefield.engine.kernel import Collected, Plan, edge_bar, stretch_of
+from forgefield.engine.kernel import Collected, Plan, edge_bar
 from forgefield.engine.repulsion import emit_repulsion
 from forgefield.expansions.recomputed import RecomputedExpansion
+from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.traced import KINDS, Place, Traced, stretch_of
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.tracer.memory import Indices, Points
 from forgefield.tracer.trace import Int, Kernel, Program, trace
 from forgefield.tracer.values import Lanes, Vec
 
-__all__ = ["KERNELS", "gpu_program", "gpu_signature"]
+__all__ = ["KERNELS", "gpu_program", "gpu_signature", "scratch_per_edge"]
 
 KERNELS = ("expand", "energy", "forces", "forces_virials", "tangent", "gradients")
 
@@ -52,10 +55,11 @@ def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
     ``coefficients``, ``coefficient_bars`` and ``changes`` hold ``plan.coefficients`` rows per block: A, dE/dA and J G.
     ``table0`` has one row of neighbours per lane, ``offsets0`` (n_blocks, n_species + 1) the first row of each species,
     ``constants0`` is `Plan.tables`; so for each list.
+    ``scratch`` is memory of a warp, `scratch_per_edge` rows for each neighbour; none where all expansions are spherical.
     The others are those of `kernel.value_signature` and `kernel.gradient_signature`; ``gradients`` is one float64
     number per parameter. ``forces`` and the virials are added to.
     """
-    signature = {"b0": "int", "b1": "int"}
+    signature = {"b0": "int", "b1": "int", "term_integers": "indices", "term_numbers": "scalars"}
     if name in ("energy", "gradients"):
         signature |= {
             "species": "indices",
@@ -67,6 +71,7 @@ def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
             return signature | {"coefficient_bars": "rows", "energies": "rows"}
         return signature | {"changes": "rows", "energy_bars": "rows", "gradients": "sums"}
     signature |= {"positions": "points", "centres": "indices", "species": "indices", "work": "workspace"}
+    signature |= {"scratch": "workspace"}
     for n in range(plan.n_lists if name.startswith("forces") else len(plan.expansions)):
         signature |= {f"table{n}": "indices", f"offsets{n}": "indices", f"constants{n}": "scalars"}
     if name == "expand":
@@ -75,6 +80,11 @@ def gpu_signature(plan: Plan, name: str) -> dict[str, str]:
         return signature | {"force_bars": "vectors", "strain_bars": "rows", "changes": "rows"}
     signature |= {"coefficient_bars": "rows", "forces": "vectors", "energies": "rows", "strain": "rows"}
     return signature | ({f"virial_{x}": "vectors" for x in "xyz"} if name == "forces_virials" else {})
+
+
+def scratch_per_edge(plan: Plan, n: int) -> int:
+    """Return how many numbers of scratch memory a row of neighbours of list n takes, twice that with a tangent."""
+    return 0 if isinstance(plan.expansions[n], SphericalExpansion) else plan.rows_per_edge(n)
 
 
 def gpu_program(plan: Plan, name: str, bits: int) -> Program:
@@ -100,19 +110,24 @@ def _starts(plan: Plan, block: Int) -> list[Int]:
     starts, at = [], block * plan.coefficients
     for e in plan.expansions:
         starts.append(at)
-        at = at + e.n_channels * e.radial.n_radial * e.n_harmonics
+        at = at + math.prod(e.shape)
     return starts
 
 
 def _expansions(
     k: Kernel, plan: Plan, block: Int, arguments: Arguments
-) -> list[tuple[RecomputedExpansion, _Edges, Int]]:
-    parts = []
+) -> list[tuple[Traced, _Edges, Int, int]]:
+    """Return each expansion, its neighbours, the first row of its coefficients and their columns."""
+    parts: list[tuple[Traced, _Edges, Int, int]] = []
+    centre, terms = arguments["species"][block], (arguments["term_integers"], arguments["term_numbers"])
     for n, (e, start) in enumerate(zip(plan.expansions, _starts(plan, block), strict=True)):
-        edges = _Edges(block, n, plan, arguments)
-        constants = arguments[f"constants{n}"]
-        stretch = stretch_of(e, constants, arguments["species"][block])
-        parts.append((RecomputedExpansion(k, e, edges, constants, stretch), edges, start))
+        edges, constants = _Edges(block, n, plan, arguments), arguments[f"constants{n}"]
+        if isinstance(e, SphericalExpansion):
+            traced: Traced = RecomputedExpansion(k, e, edges, constants, stretch_of(e, constants, centre))
+        else:
+            place = Place(edges, arguments["scratch"], constants, centre, (plan.prepared[n], terms))
+            traced = KINDS[type(e)].emit(k, e, place)
+        parts.append((traced, edges, start, e.shape[2]))
     return parts
 
 
@@ -126,20 +141,20 @@ def _setters(rows: Any, columns: int) -> tuple[Callable[..., None], Callable[...
 
 
 def _expand(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
-    for t, _, start in _expansions(k, plan, block, arguments):
-        t.forward(*_setters(arguments["coefficients"] + start, t.expansion.n_harmonics))
+    for t, _, start, columns in _expansions(k, plan, block, arguments):
+        t.forward(*_setters(arguments["coefficients"] + start, columns))
 
 
 def _tangent(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
     force_bars: Points = arguments["force_bars"]
     own = force_bars.gather(arguments["centres"].lanes(block))
     strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
-    for t, edges, start in _expansions(k, plan, block, arguments):
+    for t, edges, start, columns in _expansions(k, plan, block, arguments):
 
         def direction(row: Int, edges: _Edges = edges) -> list[Any]:
             return edge_bar(edges, force_bars, row, own, strain)
 
-        t.tangent(*_setters(arguments["changes"] + start, t.expansion.n_harmonics), direction)
+        t.tangent(*_setters(arguments["changes"] + start, columns), direction)
 
 
 def _stage(
@@ -151,13 +166,14 @@ def _stage(
         arguments["species"][block],
         plan.layout,
         arguments["parameters"],
+        terms=(arguments["term_integers"], arguments["term_numbers"]),
         gradients=arguments.get("gradients"),
         tangent=len(planes) > 1,
     )
     arrays = []
     for e, start in zip(plan.expansions, _starts(plan, block), strict=True):
         values = [arguments[name] + start for name in planes]
-        arrays.append(stage.array(e.n_channels * e.radial.n_radial, e.n_harmonics, values))
+        arrays.append(stage.array(e.shape[0] * e.shape[1], e.shape[2], values))
     return stage, arrays
 
 
@@ -183,8 +199,8 @@ def _gradients(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
 
 def _forces(k: Kernel, plan: Plan, block: Int, arguments: Arguments) -> None:
     total = Collected(k, arguments, virials="virial_x" in arguments)
-    for t, edges, start in _expansions(k, plan, block, arguments):
-        bars, columns = arguments["coefficient_bars"] + start, t.expansion.n_harmonics
+    for t, edges, start, columns in _expansions(k, plan, block, arguments):
+        bars = arguments["coefficient_bars"] + start
         t.reverse(
             lambda i, m, bars=bars, columns=columns: bars[i * columns + m],  # type: ignore[misc]
             lambda row, r, g, edges=edges: total.add(edges.at(row), r, g),  # type: ignore[misc]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgefield.engine.blocks import Block, make_blocks
-from forgefield.engine.parameters import KernelParameters
 from forgefield.engine.kernel import Plan, value_kernel, value_signature
+from forgefield.engine.parameters import KernelParameters
 from forgefield.engine.points import Listing, Points
-from forgefield.expansions.kernels import TracedExpansion
+from forgefield.kernel_cache import foreign_sources
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import Native, aligned, host, native
@@ -76,6 +76,7 @@ class Engine:
         self.tables = [
             np.ascontiguousarray(self.plan.tables(n), dtype=self.dtype) for n in range(self.plan.n_lists)
         ]
+        self.terms = self.plan.layout.memory.arrays(self.dtype)
         self._kernels: dict[tuple[bool, bool], Native] = {}
         self._memory: dict[Any, NDArray[Any]] = {}
 
@@ -100,7 +101,10 @@ class Engine:
         p = self.potential
         parts = [type(p.descriptor).__name__, p.descriptor.settings.model_dump_json()]
         parts += [type(p.model).__name__, p.model.settings.model_dump_json()]
-        return " ".join([*parts, repr(self.plan.expansions), str(len(p.species)), str(self.plan.repulsion)])
+        fields = [v for e in self.plan.expansions for v in vars(e).values()]
+        own = foreign_sources(p.descriptor, p.model, *self.plan.expansions, *fields)
+        parts += [repr(self.plan.expansions), str(len(p.species)), str(self.plan.repulsion), own]
+        return " ".join(parts)
 
     def blocks(
         self, points: Points, lists: tuple[Listing, ...], order: NDArray[np.int64] | None = None
@@ -131,9 +135,9 @@ class Engine:
         for n, (listing, b, table) in enumerate(zip(lists, block.lists, self.tables, strict=True)):
             picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
             arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, table]
-        for e, b in zip(self.plan.expansions, block.lists, strict=False):
-            scratch = max(scratch, b.longest * planes * TracedExpansion.rows_per_edge(e))
-        return [*arguments, self.parameters.flat, scratch * self.lanes]
+        for n in range(len(self.plan.expansions)):
+            scratch = max(scratch, block.lists[n].longest * planes * self.plan.rows_per_edge(n))
+        return [*arguments, self.parameters.flat, *self.terms, scratch * self.lanes]
 
     def evaluate(
         self, points: Points, lists: tuple[Listing, ...], block: Block, *, virials: bool = False

@@ -8,6 +8,7 @@ the second term being the change of E along ``J G``, the change of the coefficie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 
 from forgefield.engine.repulsion import Neighbours, emit_repulsion, repulsion_table
 from forgefield.errors import ForgefieldError
-from forgefield.expansions.kernels import TracedExpansion
-from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.base import Expansion
+from forgefield.expansions.traced import KINDS, Place, Traced
 from forgefield.keys import VOIGT
 from forgefield.models.potential import Potential
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
-from forgefield.tracer.memory import Indices, Points, Rows, Scalars
+from forgefield.tracer.memory import Indices, Points, Rows
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Lanes, Vec
 
@@ -48,15 +49,18 @@ class Plan:
     Attributes
     ----------
     potential : Potential
-    expansions : tuple of SphericalExpansion
+    expansions : tuple of Expansion
     layout : ParameterLayout
+    prepared : tuple
+        What `traced.Kind.prepare` returned for each expansion; the tables are in `layout.memory`.
     repulsion : bool
         Whether the potential has a nuclear repulsion; its list of neighbours then comes last.
     """
 
     potential: Potential
-    expansions: tuple[SphericalExpansion, ...]
+    expansions: tuple[Expansion, ...]
     layout: ParameterLayout
+    prepared: tuple[Any, ...]
     repulsion: bool = False
 
     @classmethod
@@ -70,16 +74,16 @@ class Plan:
         """
         expansions = tuple(potential.descriptor.expansions)
         for e in expansions:
-            if not isinstance(e, SphericalExpansion):
+            if type(e) not in KINDS:
                 raise NotCompiledError(f"{type(e).__name__} has no compiled kernel")
         stage = ShapeStage(len(potential.species))
-        a = [Shape((e.n_channels * e.radial.n_radial, e.n_harmonics)) for e in expansions]
         try:
-            features = potential.descriptor.features(stage, a)
+            features = potential.descriptor.features(stage, [Shape(_matrix_shape(e)) for e in expansions])
             potential.model.energy(stage, stage.scaled(features))
         except AttributeError as error:
             raise NotCompiledError(f"an operation of the potential has no compiled form ({error})") from None
-        return cls(potential, expansions, stage.layout, repulsion and potential.zbl is not None)
+        prepared = tuple(KINDS[type(e)].prepare(e, stage.layout.memory) for e in expansions)
+        return cls(potential, expansions, stage.layout, prepared, repulsion and potential.zbl is not None)
 
     @property
     def n_species(self) -> int:
@@ -92,18 +96,20 @@ class Plan:
         return len(self.expansions) + self.repulsion
 
     def tables(self, n: int) -> NDArray[np.float64]:
-        """Return the constants of list n: channel weights and stretch factors, or the parameters of the repulsion."""
+        """Return the constants of list n: those of the expansion, or the parameters of the repulsion."""
         if n == len(self.expansions):
             return repulsion_table(self.potential)
         e = self.expansions[n]
-        factors = e.stretch_factors
-        parts = [e.channel_weights.ravel()] + ([] if factors is None else [factors.ravel()])
-        return np.concatenate(parts)
+        return KINDS[type(e)].constants(e)
+
+    def rows_per_edge(self, n: int) -> int:
+        """Return how many numbers of scratch memory a row of neighbours takes in list n, twice that with a tangent."""
+        return KINDS[type(self.expansions[n])].rows_per_edge(self.expansions[n])
 
     @property
     def coefficients(self) -> int:
         """Expansion coefficients of an atom."""
-        return sum(e.shape[0] * e.shape[1] * e.shape[2] for e in self.expansions)
+        return sum(math.prod(e.shape) for e in self.expansions)
 
     def energy(self, stage: KernelStage, a: list[KernelArray]) -> KernelArray:
         """Emit the energy of the block."""
@@ -111,6 +117,12 @@ class Plan:
         features = potential.descriptor.features(stage, a)
         energy: KernelArray = potential.model.energy(stage, stage.scaled(features))
         return energy
+
+
+def _matrix_shape(e: Expansion) -> tuple[int, int]:
+    """Return rows and columns of the coefficients of an atom."""
+    n_channels, n_radial, n_harmonics = e.shape
+    return n_channels * n_radial, n_harmonics
 
 
 class _ListedEdges:
@@ -145,7 +157,8 @@ def _list_signature(plan: Plan) -> dict[str, str]:
     for n in range(plan.n_lists):
         signature |= {f"{x}{n}": "indices" for x in ("neighbours", "starts", "ends", "offsets", "picked")}
         signature[f"table{n}"] = "scalars"
-    return signature | {"parameters": "scalars", "work": "workspace", "scratch": "workspace", "saved": "rows"}
+    signature |= {"parameters": "scalars", "term_integers": "indices", "term_numbers": "scalars"}
+    return signature | {"work": "workspace", "scratch": "workspace", "saved": "rows"}
 
 
 def value_signature(plan: Plan, *, virials: bool) -> dict[str, str]:
@@ -168,36 +181,39 @@ def gradient_signature(plan: Plan) -> dict[str, str]:
     return _list_signature(plan) | bars
 
 
+def _stage(k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], *, training: bool) -> KernelStage:
+    return KernelStage(
+        k,
+        arguments["species"][block],
+        plan.layout,
+        arguments["parameters"],
+        terms=(arguments["term_integers"], arguments["term_numbers"]),
+        gradients=arguments["gradients"] if training else None,
+        tangent=training,
+    )
+
+
 def _setup(
     k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], stage: KernelStage, *, saved: bool
-) -> tuple[list[_ListedEdges], list[TracedExpansion], list[KernelArray]]:
-    edges, traced, arrays = [], [], []
+) -> tuple[list[_ListedEdges], list[Traced], list[KernelArray]]:
+    edges: list[_ListedEdges] = []
+    traced: list[Traced] = []
+    arrays: list[KernelArray] = []
     start: Any = block * plan.coefficients
-    for n, e in enumerate(plan.expansions):
+    for n, (e, prepared) in enumerate(zip(plan.expansions, plan.prepared, strict=True)):
         neighbours = _ListedEdges(k, block, n, plan, arguments)
-        rows, columns = e.n_channels * e.radial.n_radial, e.n_harmonics
+        rows, columns = _matrix_shape(e)
         planes: list[Rows] | None = None
         if saved:
             planes = [arguments["saved"] + start]
             planes += [k.buffer(rows * columns) for _ in range(stage.planes - 1)]
         start = start + rows * columns
         edges.append(neighbours)
-        table: Scalars = arguments[f"table{n}"]
-        traced.append(
-            TracedExpansion(
-                k, e, neighbours, arguments["scratch"], table, stretch_of(e, table, stage.species)
-            )
-        )
+        terms = prepared, (arguments["term_integers"], arguments["term_numbers"])
+        place = Place(neighbours, arguments["scratch"], arguments[f"table{n}"], stage.species, terms)
+        traced.append(KINDS[type(e)].emit(k, e, place))
         arrays.append(stage.array(rows, columns, planes))
     return edges, traced, arrays
-
-
-def stretch_of(e: SphericalExpansion, table: Scalars, centre: Int) -> Callable[[Int | int], Vec] | None:
-    """Return the factor on the distance of a neighbour, from its species."""
-    if e.stretch is None:
-        return None
-    n, start = len(e.channels), len(e.channels) * e.n_channels
-    return lambda s: table[centre * n + s + start]
 
 
 def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None]:
@@ -214,7 +230,7 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
 
     def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
         with k.range(b0, b1, parallel=True) as block:
-            stage = KernelStage(k, arguments["species"][block], plan.layout, arguments["parameters"])
+            stage = _stage(k, plan, block, arguments, training=False)
             edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=save)
             for t, x in zip(traced, arrays, strict=True):
                 t.forward(*_plane(x, 0))
@@ -276,14 +292,7 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
 
     def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
         with k.range(b0, b1, parallel=True) as block:
-            stage = KernelStage(
-                k,
-                arguments["species"][block],
-                plan.layout,
-                arguments["parameters"],
-                gradients=arguments["gradients"],
-                tangent=True,
-            )
+            stage = _stage(k, plan, block, arguments, training=True)
             edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=True)
             force_bars: Points = arguments["force_bars"]
             own = force_bars.gather(edges[0].centres)

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from forgefield.errors import ForgefieldError
 from forgefield.stages.base import Function
+from forgefield.stages.kernel_products import emit_products
 from forgefield.stages.parameters import Entry, ParameterLayout
+from forgefield.stages.products import ProductTable
 from forgefield.tracer.memory import Rows, Scalars, Sums
+from forgefield.tracer.terms import TermArguments
 from forgefield.tracer.trace import Int, Kernel
 
 __all__ = ["KernelArray", "KernelStage"]
@@ -28,10 +32,17 @@ TILE = 12
 class _Base:
     """Memory of an array: planes of values and of adjoints, and how often each element has been used."""
 
-    def __init__(self, k: Kernel, size: int, planes: int, values: Sequence[Rows] | None = None) -> None:
+    def __init__(
+        self,
+        k: Kernel,
+        size: int,
+        planes: int,
+        values: Sequence[Rows] | None = None,
+        bars: Sequence[Rows] | None = None,
+    ) -> None:
         self.size = size
         self.values = list(values) if values else [k.buffer(size) for _ in range(planes)]
-        self.bars = [k.buffer(size) for _ in range(planes)]
+        self.bars = list(bars) if bars else [k.buffer(size) for _ in range(planes)]
         self.uses = np.zeros(size, dtype=np.int64)
 
     @property
@@ -107,6 +118,8 @@ class KernelStage:
     layout : ParameterLayout
         Where the parameters lie.
     parameters : Scalars
+    terms : TermArguments, optional
+        The tables of the polynomials, `ParameterLayout.memory`.
     gradients : Sums, optional
         Where `backward` adds the gradients of the parameters, one row each.
     tangent : bool
@@ -120,20 +133,23 @@ class KernelStage:
         layout: ParameterLayout,
         parameters: Scalars,
         *,
+        terms: TermArguments | None = None,
         gradients: Sums | None = None,
         tangent: bool = False,
     ) -> None:
         self.k, self.species, self.layout = k, species, layout
-        self.parameters, self.gradients = parameters, gradients
+        self.parameters, self.gradients, self._terms = parameters, gradients, terms
         self.planes = 2 if tangent else 1
         self.bases: list[_Base] = []
         self.reverse: list[Callable[[], None]] = []
 
     # ---- arrays --------------------------------------------------------------------------------------------
 
-    def array(self, n: int, m: int, values: Sequence[Rows] | None = None) -> KernelArray:
-        """Return a new array; `values` may name the memory of its planes."""
-        base = _Base(self.k, n * m, self.planes, values)
+    def array(
+        self, n: int, m: int, values: Sequence[Rows] | None = None, bars: Sequence[Rows] | None = None
+    ) -> KernelArray:
+        """Return a new array; `values` and `bars` may name the memory of its planes."""
+        base = _Base(self.k, n * m, self.planes, values, bars)
         self.bases.append(base)
         return KernelArray(base, (n, m), (m, 1))
 
@@ -330,9 +346,25 @@ class KernelStage:
             values = list(function(planes[0]))
         return [values, self.k.jvp(tape, planes[0], planes[1], values)]
 
+    @property
+    def term_memory(self) -> TermArguments:
+        """The tables of the polynomials."""
+        if self._terms is None:
+            raise ForgefieldError(
+                "this kernel has polynomials but no memory for their tables; give it `terms`"
+            )
+        return self._terms
+
+    def products(self, table: ProductTable, *xs: KernelArray) -> KernelArray:
+        """See `Stage.products`."""
+        return emit_products(self, table, xs)
+
     def join(self, *parts: KernelArray) -> KernelArray:
         """See `Stage.join`."""
-        y = self.array(sum(x.shape[0] * x.shape[1] for x in parts), 1)
+        return self.joined(self.array(sum(x.shape[0] * x.shape[1] for x in parts), 1), parts)
+
+    def joined(self, y: KernelArray, parts: Sequence[KernelArray]) -> KernelArray:
+        """Copy all numbers to a column and return it."""
         start = 0
         for x in parts:
             x.used()

@@ -1,4 +1,4 @@
-"""Which parameters a potential's second half uses, and where they lie in the flat array that kernels read."""
+"""Which parameters and tables a potential's second half uses, and where they lie in the arrays that kernels read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from forgefield.errors import ForgefieldError
 from forgefield.stages.base import Function
+from forgefield.stages.products import ProductTable
+from forgefield.tracer.terms import TermMemory, Terms, add_terms
 
-__all__ = ["Entry", "ParameterLayout", "Shape", "ShapeStage"]
+__all__ = ["Entry", "ParameterLayout", "ProductEntry", "Shape", "ShapeStage"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,31 @@ class Entry:
     bias_start: int
 
 
+@dataclass(frozen=True)
+class ProductEntry:
+    """A polynomial and where it lies in memory.
+
+    Attributes
+    ----------
+    table : ProductTable
+    forward, reverse : Terms
+        Its values, and the adjoints of its inputs, as polynomials of inputs, adjoints of outputs, and a one.
+    """
+
+    table: ProductTable
+    forward: Terms
+    reverse: Terms
+
+
 @dataclass
 class ParameterLayout:
-    """All linear maps of a potential in the order of their use."""
+    """All linear maps and polynomials of a potential in the order of their use."""
 
     n_species: int
     entries: list[Entry] = field(default_factory=list)
     size: int = 0
+    products: list[ProductEntry] = field(default_factory=list)
+    memory: TermMemory = field(default_factory=TermMemory)
 
     def add(self, weight: Tensor, bias: Tensor | None, shape: tuple[int, int], *, folded: bool) -> Entry:
         """Register a linear map, once."""
@@ -67,6 +88,24 @@ class ParameterLayout:
     def find(self, weight: Tensor) -> Entry | None:
         """Return the entry of a weight."""
         return next((e for e in self.entries if e.weight is weight), None)
+
+    def products_of(self, table: ProductTable) -> ProductEntry:
+        """Return the entry of a polynomial, registered when first asked for."""
+        known = next((e for e in self.products if e.table is table), None)
+        if known is not None:
+            return known
+        n, m, memory = table.n_inputs, table.n_outputs, self.memory
+        # The place behind the inputs, which stands for 1, is taken by the adjoints of the outputs.
+        factors = np.where(table.indices == n, n + m, table.indices)
+        whole = ProductTable((n,), m, table.outputs, table.indices, table.coefficients)
+        gradient = whole.gradient(0)
+        entry = ProductEntry(
+            table,
+            add_terms(memory, m, table.outputs, factors, table.coefficients),
+            add_terms(memory, n, gradient.outputs, gradient.indices, gradient.coefficients),
+        )
+        self.products.append(entry)
+        return entry
 
 
 @dataclass(frozen=True)
@@ -110,6 +149,12 @@ class ShapeStage:
         """See `Stage.map_pairs`."""
         n, m = x.shape
         return Shape((n * (n + 1) // 2, len(function([0.5] * m, [0.5] * m))))
+
+    def products(self, table: ProductTable, *xs: Shape) -> Shape:
+        """See `Stage.products`."""
+        del xs
+        self.layout.products_of(table)
+        return Shape((table.n_outputs, 1))
 
     def join(self, *parts: Shape) -> Shape:
         """See `Stage.join`."""

@@ -1,0 +1,181 @@
+"""The expansion over pairs of neighbours as instructions of a kernel: forward, reverse (VJP) and tangent (JVP).
+
+Every lane goes through the pairs of its atom's neighbours, pairs of two species at a time, so that the sums of a
+channel stay in registers. Rows that stand for no neighbour lie beyond the cutoff, where all functions vanish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.expansions.kernels import Direction, Edges, Matrix, Store
+from forgefield.expansions.triplets import TripletExpansion
+from forgefield.tracer.memory import Rows, Scalars
+from forgefield.tracer.trace import Int, Kernel
+from forgefield.tracer.values import Vec
+
+__all__ = ["TracedTriplets"]
+
+NEAREST = 1e-3
+"""Squared distance [Å^2] below which two neighbours are one point: rows that stand for none."""
+
+Triangle = list[Vec]
+"""Components of r_ij, then of r_ik."""
+
+
+class TracedTriplets:
+    """Emits the instructions of one expansion for one block of atoms.
+
+    Parameters
+    ----------
+    k : Kernel
+    expansion : TripletExpansion
+    edges : Edges
+    scratch : Rows
+        Memory of this thread for `rows_per_edge` numbers per row of neighbours.
+    channels : Scalars
+        What `constants_of` returns; not looked at where there is one channel per pair of species.
+    """
+
+    def __init__(
+        self, k: Kernel, expansion: TripletExpansion, edges: Edges, scratch: Rows, channels: Scalars
+    ) -> None:
+        self.k, self.expansion, self.edges, self.scratch = k, expansion, edges, scratch
+        self.channels = channels
+        self.n_species, self.n_channels = expansion.n_species, expansion.n_channels
+        self.n_functions = expansion.basis.n_functions
+
+    @staticmethod
+    def rows_per_edge(expansion: TripletExpansion) -> int:
+        """Return how many numbers of scratch memory a row of neighbours takes: a vector and its change or gradient."""
+        del expansion
+        return 6
+
+    @staticmethod
+    def constants_of(expansion: TripletExpansion) -> NDArray[np.float64]:
+        """Return the channel weights of every pair of species."""
+        return expansion.channel_weights.ravel()
+
+    def functions(self, triangle: Triangle) -> list[Any]:
+        """Return the functions of one pair of neighbours per lane."""
+        j, k = triangle[:3], triangle[3:]
+        where, sqrt = j[0].formula_functions.where, j[0].formula_functions.sqrt
+        r_ij, r_ik = (sqrt(x * x + y * y + z * z) for x, y, z in (j, k))
+        x, y, z = (b - a for a, b in zip(j, k, strict=True))
+        square = x * x + y * y + z * z
+        return self.expansion.basis(r_ij, r_ik, sqrt(where(square > NEAREST, square, 1.0)))
+
+    # ---- loops -----------------------------------------------------------------------------------------------
+
+    def _load(self, row: Any, first: int = 0) -> list[Vec]:
+        """Return three numbers of a row, counted from the first of the block."""
+        return [self.scratch[row * 6 + (first + n)] for n in range(3)]
+
+    def _to_scratch(self, direction: Direction | None) -> None:
+        first, last = self.edges.rows(0, self.n_species)
+        with self.k.range(first, last) as e:
+            values: list[Any] = self.edges.vector(e)
+            values = values + ([0.0] * 3 if direction is None else direction(e))
+            for n, v in enumerate(values):
+                self.scratch[(e - first) * 6 + n] = v
+
+    @contextmanager
+    def _species_pairs(self) -> Iterator[tuple[Int | int, Int | int]]:
+        """Loop over pairs of species s <= t."""
+        n = self.n_species
+        with self.k.range(n) as s:
+            if n == 1:
+                yield s, s
+                return
+            with self.k.range(s, n) as t:
+                yield s, t
+
+    @contextmanager
+    def _second(self, e: Any, t: Int | int) -> Iterator[Any]:
+        """Loop over the rows of species t behind row e; rows are counted from the first of the block."""
+        first, (lo, hi) = self.edges.rows(0, 1)[0], self.edges.rows(t, 1)
+        with self.k.range(self.k.integer("max", lo - first, e + 1), hi - first) as f:
+            yield f
+
+    def _rows(self, s: Int | int) -> tuple[Any, Any]:
+        first, (lo, hi) = self.edges.rows(0, 1)[0], self.edges.rows(s, 1)
+        return lo - first, hi - first
+
+    def _channel(self, s: Int | int, t: Int | int) -> Int | int:
+        return (s * (2 * self.n_species - 1 - s)) // 2 + t
+
+    def _weight(self, s: Int | int, t: Int | int, channel: int) -> Vec:
+        return self.channels[(s * self.n_species + t) * self.n_channels + channel]
+
+    # ---- sums over pairs -------------------------------------------------------------------------------------
+
+    def forward(self, store: Store, add: Store) -> None:
+        """Emit A; see `kernels.TracedExpansion.forward`."""
+        self._emit(store, add, None)
+
+    def tangent(self, store: Store, add: Store, direction: Direction) -> None:
+        """Emit the change of A along a direction; see `kernels.TracedExpansion.tangent`."""
+        self._emit(store, add, direction)
+
+    def _emit(self, store: Store, add: Store, direction: Direction | None) -> None:
+        k, n = self.k, self.n_functions
+        self._to_scratch(direction)
+        if not self.expansion.resolves_species:
+            with k.range(self.n_channels * n) as i:
+                store(i, 0, 0.0)
+        with self._species_pairs() as (s, t):
+            sums = k.accumulators(n)
+            with k.range(*self._rows(s)) as e:
+                own, own_change = self._load(e), self._load(e, 3)
+                with self._second(e, t) as f:
+                    with k.tape() as tape:
+                        triangle = own + self._load(f)
+                        values = self.functions(triangle)
+                    if direction is not None:
+                        values = k.jvp(tape, triangle, own_change + self._load(f, 3), values)
+                    for q, v in enumerate(values):
+                        sums[q] += v
+            for q in range(n):
+                if self.expansion.resolves_species:
+                    store(self._channel(s, t) * n + q, 0, sums[q])
+                    continue
+                for c in range(self.n_channels):
+                    add(c * n + q, 0, self._weight(s, t, c) * sums[q])
+
+    # ---- back to the neighbours ------------------------------------------------------------------------------
+
+    def reverse(self, bar: Matrix, use: Callable[[Int, list[Vec], list[Any]], None]) -> None:
+        """Emit ``g_ij = sum A_bar dA/dr_ij``; see `kernels.TracedExpansion.reverse`."""
+        k = self.k
+        self._to_scratch(None)
+        with self._species_pairs() as (s, t):
+            seeds = [self._seed(s, t, q, bar) for q in range(self.n_functions)]
+            with k.range(*self._rows(s)) as e:
+                own, sums = self._load(e), k.accumulators(3)
+                with self._second(e, t) as f:
+                    with k.tape() as tape:
+                        triangle = own + self._load(f)
+                        values = self.functions(triangle)
+                    g = k.vjp(tape, values, seeds, triangle)
+                    for n in range(3):
+                        sums[n] += g[n]
+                        self.scratch.add(f * 6 + (3 + n), g[3 + n])
+                for n in range(3):
+                    self.scratch.add(e * 6 + (3 + n), sums[n])
+        first, last = self.edges.rows(0, self.n_species)
+        with k.range(first, last) as row:
+            use(row, self._load(row - first), self._load(row - first, 3))
+
+    def _seed(self, s: Int | int, t: Int | int, q: int, bar: Matrix) -> Any:
+        n = self.n_functions
+        if self.expansion.resolves_species:
+            return bar(self._channel(s, t) * n + q, 0)
+        total: Any = 0.0
+        for c in range(self.n_channels):
+            total = total + self._weight(s, t, c) * bar(c * n + q, 0)
+        return total
