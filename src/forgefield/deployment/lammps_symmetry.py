@@ -1,0 +1,70 @@
+"""What LAMMPS takes for granted of the coefficients of a chemical SNAP.
+
+With one density per element, exchanging the elements of two equal angular momenta gives the same feature again:
+``B_(a b c)`` with ``j1 = j2`` equals ``B_(b a c)``. Energies do not care how the weight is shared between equal
+features, but LAMMPS computes forces from one of them, times their number: they are the derivative of its energies only
+where equal features have equal weights. So weights are averaged before they are written.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.descriptors.bispectrum import triples
+from forgefield.descriptors.snap import SNAP
+
+__all__ = ["equal_features", "shared_equally"]
+
+FloatArray = NDArray[np.float64]
+
+
+def equal_features(descriptor: SNAP) -> NDArray[np.int64]:
+    """Return a number for every feature without products; equal features have the same."""
+    n = descriptor.n_density
+    keys: dict[tuple[tuple[int, int], ...], int] = {}
+    numbers = []
+    for elements in itertools.product(range(n), repeat=3):
+        for triple in triples(descriptor.settings.two_j_max):
+            key = tuple(sorted(zip(triple, elements, strict=True)))
+            numbers.append(keys.setdefault(key, len(keys)))
+    return np.array(numbers)
+
+
+def shared_equally(descriptor: SNAP, weights: FloatArray) -> FloatArray:
+    """Return the weights with those of equal features replaced by their mean.
+
+    Parameters
+    ----------
+    descriptor : SNAP
+    weights : (n, n_features) array
+        Of all features, or of those without products.
+
+    Returns
+    -------
+    array of the same shape
+        Gives the same energies.
+    """
+    same = equal_features(descriptor)
+    n = len(same)
+    if len(set(same.tolist())) == n:
+        return weights
+    linear = _averaged(weights[:, :n], same)
+    if weights.shape[1] == n:
+        return linear
+    upper = np.triu_indices(n)
+    matrix = np.zeros((len(weights), n, n))
+    matrix[:, upper[0], upper[1]] = weights[:, n:]
+    matrix += np.triu(matrix, 1).transpose(0, 2, 1)
+    for _ in range(2):  # both indices
+        matrix = _averaged(matrix.reshape(-1, n), same).reshape(matrix.shape).transpose(0, 2, 1)
+    return np.concatenate([linear, matrix[:, upper[0], upper[1]]], axis=1)
+
+
+def _averaged(values: FloatArray, same: NDArray[np.int64]) -> FloatArray:
+    sums = np.zeros((len(values), same.max() + 1))
+    np.add.at(sums, (slice(None), same), values)
+    means: FloatArray = (sums / np.bincount(same))[:, same]
+    return means
