@@ -30,7 +30,7 @@ from forgefield.api.train import Silent, prepare
 from forgefield.training.gradient import GradientSettings, GradientTrainer
 from forgefield.training.loss import Loss
 from forgefield.training.settings import RunSettings
-from forgefield.training.weights import LossWeights
+from forgefield.training.weighting import make_weighting
 
 EPOCH_GOAL, ERROR_GOAL = 25.0, 25.0
 EPOCHS, EPOCHS_SHORT = 40, 4
@@ -74,7 +74,7 @@ def trainer(chosen: RunSettings) -> GradientTrainer:
         ready.train,
         ready.valid,
         loss=Loss(chosen.loss, ready.train.scales()),
-        weights=LossWeights(chosen.weights, chosen.loss.weights()),
+        weights=make_weighting(chosen.weights, chosen.loss.weights()),
         settings=chosen.training,
         seed=chosen.seed,
     )

@@ -14,6 +14,7 @@ from forgefield.api.describe import describe_schema, schema_fields
 from forgefield.descriptors import DESCRIPTORS
 from forgefield.models import MODELS
 from forgefield.training.settings import TRAINERS, RunSettings
+from forgefield.training.weighting import WEIGHTINGS
 
 TARGET = Path(__file__).resolve().parent / "config.md"
 HEAD = """# Configuration
@@ -56,6 +57,7 @@ def render() -> str:
             "descriptor": {k: v.Settings for k, v in DESCRIPTORS.items()},
             "model": {k: v.Settings for k, v in MODELS.items()},
             "training": TRAINERS,
+            "weights": {kind: rule.Settings for kind, rule in WEIGHTINGS.items()},
         }.get(name)
         if registry is None:
             parts += _section(name, schemas[0])

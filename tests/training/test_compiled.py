@@ -79,7 +79,9 @@ def test_gradient_equals_autograd(elements: tuple[str, ...], kind: str, bits: in
     assert got.total == pytest.approx(expected.total, rel=allowed)
     assert got.values == pytest.approx(expected.values, rel=allowed)
     for name, value in gradients(p).items():
-        assert float((value - reference[name]).abs().max()) < allowed * float(reference[name].abs().max()), name
+        assert float((value - reference[name]).abs().max()) < allowed * float(reference[name].abs().max()), (
+            name
+        )
     unweighted = objective.terms(index)
     for field in ("energy", "forces", "stress"):
         scale = np.abs(getattr(expected, field)).max()
@@ -98,7 +100,9 @@ def test_every_form_of_the_loss(normalisation: str, error: str) -> None:
     got = CompiledObjective(p, data, loss).gradient(range(6), WEIGHTS)
     assert got.total == pytest.approx(expected.total, rel=1e-12)
     for name, value in gradients(p).items():
-        assert torch.allclose(value, reference[name], rtol=1e-11, atol=1e-12 * float(reference[name].abs().max()))
+        assert torch.allclose(
+            value, reference[name], rtol=1e-11, atol=1e-12 * float(reference[name].abs().max())
+        )
 
 
 def test_free_atoms_and_threads() -> None:

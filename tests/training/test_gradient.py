@@ -10,12 +10,15 @@ from ase import Atoms
 from test_loss import small_potential  # type: ignore[import-not-found]
 
 from forgefield.errors import CheckpointError, TrainingError
+from forgefield.training.accumulate import Errors
 from forgefield.training.batches import LabelledSet
 from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
-from forgefield.training.gradient import PATIENCE_WHEN_LOST, GradientSettings, GradientTrainer
+from forgefield.training.gradient import PATIENCE_WHEN_LOST, GradientTrainer
 from forgefield.training.loss import Loss, LossSettings
+from forgefield.training.optimisers import AdamSettings
+from forgefield.training.progress import Means
 from forgefield.training.schedules import ScheduleSettings, learning_rate
-from forgefield.training.weights import LossWeights, WeightSettings
+from forgefield.training.weighting import make_weighting, parse_weights
 
 
 def make_trainer(frames: list[Atoms], epochs: int = 6, **settings: object) -> GradientTrainer:
@@ -27,8 +30,8 @@ def make_trainer(frames: list[Atoms], epochs: int = 6, **settings: object) -> Gr
         train,
         valid,
         loss=Loss(loss, train.scales()),
-        weights=LossWeights(WeightSettings(), loss.weights()),
-        settings=GradientSettings(epochs=epochs, batch_size=2, **settings),
+        weights=make_weighting(parse_weights({}), loss.weights()),
+        settings=AdamSettings(epochs=epochs, batch_size=2, **settings),
         seed=1,
     )
 
@@ -75,15 +78,12 @@ def test_boundary_is_the_last_complete_epoch(frames: list[Atoms]) -> None:
     trainer.run(on_epoch=lambda row: None, on_checkpoint=lambda: None)
     tensors, values = trainer.boundary()
     assert values["progress"]["epoch"] == 6
-    trainer._step([0, 1], {"energy": 1.0}, *_collectors())
+    trainer._step([0, 1], *_collectors())
     assert not torch.equal(trainer.potential.model.weights[0], tensors["potential.model.weights.0"])
 
 
-def _collectors() -> tuple[object, object]:
-    from forgefield.training.accumulate import Errors
-    from forgefield.training.gradient import _Means
-
-    return Errors(), _Means()
+def _collectors() -> tuple[Errors, Means, Means]:
+    return Errors(), Means(), Means()
 
 
 def test_best_is_chosen_by_validation(frames: list[Atoms]) -> None:
@@ -91,7 +91,7 @@ def test_best_is_chosen_by_validation(frames: list[Atoms]) -> None:
     scores = []
     while not trainer.finished:
         trainer.epoch()
-        with trainer._averaged():
+        with trainer.average.in_place():
             scores.append(trainer.validate().score(["energy", "forces", "stress"]))
     assert trainer.progress.best_epoch == 1 + scores.index(min(scores))
     trainer.use_best()
@@ -148,14 +148,13 @@ def test_restarts_lower_the_top() -> None:
 
 
 def test_balanced_weights_divide_by_the_running_mean() -> None:
-    weights = LossWeights(
-        WeightSettings(kind="balanced", memory=0.5), {"energy": 2.0, "forces": 1.0, "stress": 0.0}
-    )
+    settings = parse_weights({"kind": "balanced", "memory": 0.5})
+    weights = make_weighting(settings, {"energy": 2.0, "forces": 1.0, "stress": 0.0})
     assert weights.current()["energy"] == 2.0
     weights.end_of_epoch({"energy": 4.0, "forces": 0.1})
     weights.end_of_epoch({"energy": 2.0, "forces": 0.1})
     assert weights.current() == pytest.approx({"energy": 2.0 / 3.0, "forces": 10.0, "stress": 0.0})
-    other = LossWeights(WeightSettings(kind="balanced", memory=0.5), weights.given)
+    other = make_weighting(settings, weights.given)
     other.load(weights.state())
     assert other.current() == weights.current()
 

@@ -33,7 +33,7 @@ from forgefield.training.initialise import initialise
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
 from forgefield.training.loss import Loss
 from forgefield.training.settings import RunSettings
-from forgefield.training.weights import LossWeights
+from forgefield.training.weighting import make_weighting
 
 __all__ = ["Listener", "Prepared", "Silent", "train"]
 
@@ -224,7 +224,7 @@ def _descend(
         prepared.train,
         prepared.valid,
         loss=Loss(settings.loss, prepared.train.scales()),
-        weights=LossWeights(settings.weights, settings.loss.weights()),
+        weights=make_weighting(settings.weights, settings.loss.weights(), settings.seed),
         settings=how,
         seed=settings.seed,
         threads=settings.threads,

@@ -22,6 +22,8 @@ from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms
 __all__ = ["Backend", "Objective", "TorchObjective", "make_objective"]
 
 Backend = Literal["auto", "compiled", "torch", "cuda"]
+FloatArray = NDArray[np.float64]
+Differences = tuple[FloatArray, FloatArray, FloatArray]
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -103,7 +105,8 @@ class TorchObjective:
         self._clear()
         predictions = (out.energy, out.forces, out.strain_gradient)
         bars = [
-            torch.as_tensor(b).to(x) for x, b in zip(predictions, (energy_bar, forces_bar, strain_bar), strict=True)
+            torch.as_tensor(b).to(x)
+            for x, b in zip(predictions, (energy_bar, forces_bar, strain_bar), strict=True)
         ]
         torch.autograd.backward(predictions, bars, retain_graph=True)
 

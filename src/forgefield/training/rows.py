@@ -51,7 +51,9 @@ class LinearRows:
         flat = np.concatenate([x.ravel() for x in roots])
         self._used = flat > 0
         self._roots = flat[self._used]
-        self.residuals: FloatArray = self._roots * np.concatenate([x.ravel() for x in differences])[self._used]
+        self.residuals: FloatArray = (
+            self._roots * np.concatenate([x.ravel() for x in differences])[self._used]
+        )
 
     def __len__(self) -> int:
         return len(self.residuals)

@@ -1,43 +1,137 @@
-"""Learning-rate schedules: pure functions of the progress of training, so that resuming needs no state."""
+"""Learning-rate schedules: pure functions of the progress of training, so that resuming needs no state of their own."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
 from forgefield.config import Schema
 
-__all__ = ["ScheduleSettings", "learning_rate"]
+__all__ = ["SCHEDULES", "Moment", "ScheduleSettings", "learning_rate", "plateaus"]
+
+FIRST_OF_ONE_CYCLE = 25.0
+"""One cycle begins at the highest learning rate divided by this (Smith and Topin, arXiv:1708.07120)."""
+LEAST_GAIN = 1e-3
+"""Improvement of the score (a mean logarithm of errors) that ends a plateau."""
 
 
 class ScheduleSettings(Schema):
-    """Warm-up, then cosine decay with optional warm restarts."""
+    """Learning rate over the steps of a training.
 
-    kind: Literal["cosine", "constant"] = Field("cosine", description="shape after the warm-up")
+    With the highest rate `start` and the lowest `stop`, after a linear warm-up, at the share t of the rest:
+
+    ``cosine``
+        ``stop + (start - stop) (1 + cos(pi t)) / 2``; with more than one of `cycles` it restarts, each time at `decay`
+        times the height (Loshchilov and Hutter, arXiv:1608.03983).
+    ``constant``
+        `start`.
+    ``exponential``
+        ``start (stop / start)^t``, the decay of DeePMD-kit.
+    ``step``
+        `start` times `decay` for every `interval` epochs that have passed.
+    ``plateau``
+        `start` times `decay` for every `interval` epochs in which the validation score did not improve.
+    ``one_cycle``
+        Cosine up from ``start / 25`` over the share `rise` of the steps, cosine down to `stop` (Smith and Topin,
+        arXiv:1708.07120; without the cycle of the momentum, and without warm-up).
+    """
+
+    kind: Literal["cosine", "constant", "exponential", "step", "plateau", "one_cycle"] = Field(
+        "cosine", description="shape after the warm-up"
+    )
     start: float = Field(0.006, gt=0, le=1.0, description="highest learning rate")
     stop: float = Field(1e-5, gt=0, le=1.0, description="lowest learning rate")
     warmup_epochs: float = Field(2.0, ge=0, description="epochs of linear increase from `stop` to `start`")
     cycles: int = Field(1, ge=1, le=100, description="cosine cycles; more than one are warm restarts")
-    decay: float = Field(0.5, gt=0, le=1.0, description="factor on `start` at every restart")
+    decay: float = Field(
+        0.5, gt=0, le=1.0, description="factor on the rate at every restart, step or plateau"
+    )
+    interval: int = Field(
+        20, ge=1, description="epochs between two steps, or without improvement before a plateau is left"
+    )
+    rise: float = Field(0.3, gt=0, lt=1, description="one_cycle: share of the steps in which the rate rises")
 
 
-def learning_rate(settings: ScheduleSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands after the warm-up.
+
+    Attributes
+    ----------
+    t : float
+        Share of the steps after the warm-up that are done, 0 to 1.
+    epoch : float
+        Epochs done since the warm-up.
+    plateaus : int
+        Plateaus left so far.
+    """
+
+    t: float
+    epoch: float
+    plateaus: int
+
+
+def _cosine(s: ScheduleSettings, now: Moment) -> float:
+    cycle = min(int(now.t * s.cycles), s.cycles - 1)
+    progress = min(now.t * s.cycles - cycle, 1.0)
+    return _fall(max(s.start * s.decay**cycle, s.stop), s.stop, progress)
+
+
+def _one_cycle(s: ScheduleSettings, now: Moment) -> float:
+    if now.t < s.rise:
+        return _fall(s.start / FIRST_OF_ONE_CYCLE, s.start, now.t / s.rise)
+    return _fall(s.start, s.stop, (now.t - s.rise) / (1.0 - s.rise))
+
+
+def _constant(s: ScheduleSettings, now: Moment) -> float:
+    del now
+    return s.start
+
+
+def _fall(top: float, bottom: float, progress: float) -> float:
+    return bottom + (top - bottom) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+SCHEDULES: dict[str, Callable[[ScheduleSettings, Moment], float]] = {
+    "cosine": _cosine,
+    "constant": _constant,
+    "exponential": lambda s, now: s.start * (s.stop / s.start) ** now.t,
+    "step": lambda s, now: max(s.start * s.decay ** int(now.epoch / s.interval), s.stop),
+    "plateau": lambda s, now: max(s.start * s.decay**now.plateaus, s.stop),
+    "one_cycle": _one_cycle,
+}
+
+
+def learning_rate(
+    settings: ScheduleSettings, step: int, steps_per_epoch: int, epochs: int, left_plateaus: int = 0
+) -> float:
     """Return the learning rate of a step (0, 1, ...).
 
     Notes
     -----
-    Source: Huang et al. (GNEP), eq. 17, for one cycle; restarts as in Loshchilov and Hutter, arXiv:1608.03983.
+    Source: Huang et al. (GNEP), eq. 17, for one cosine cycle after a warm-up.
     """
-    warmup = settings.warmup_epochs * steps_per_epoch
-    total = max(epochs * steps_per_epoch, 1)
+    warmup = 0.0 if settings.kind == "one_cycle" else settings.warmup_epochs * steps_per_epoch
     if step < warmup:
         return settings.stop + (settings.start - settings.stop) * step / warmup
-    if settings.kind == "constant":
-        return settings.start
-    length = max((total - warmup) / settings.cycles, 1.0)
-    cycle = min(int((step - warmup) / length), settings.cycles - 1)
-    progress = min((step - warmup - cycle * length) / length, 1.0)
-    top = max(settings.start * settings.decay**cycle, settings.stop)
-    return settings.stop + (top - settings.stop) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    total = max(epochs * steps_per_epoch, 1)
+    after = step - warmup
+    t = min(after / max(total - warmup, 1.0), 1.0)
+    return SCHEDULES[settings.kind](settings, Moment(t, after / steps_per_epoch, left_plateaus))
+
+
+def plateaus(settings: ScheduleSettings, scores: Sequence[float]) -> int:
+    """Return how many plateaus a series of validation scores (low is good) has been through."""
+    best, waited, left = math.inf, 0, 0
+    for score in scores:
+        if score < best - LEAST_GAIN:
+            best, waited = score, 0
+        else:
+            waited += 1
+        if waited >= settings.interval:
+            left, waited = left + 1, 0
+    return left

@@ -18,13 +18,13 @@ from forgefield.models.zbl import ZBLSettings
 from forgefield.training.gradient import GradientSettings
 from forgefield.training.least_squares import LeastSquaresSettings
 from forgefield.training.loss import LossSettings
-from forgefield.training.weights import WeightSettings
+from forgefield.training.optimisers import OPTIMISERS, AdamSettings
+from forgefield.training.weighting import BalancedSettings, WeightSettings, parse_weights
 
 __all__ = ["TRAINERS", "RunSettings"]
 
 TRAINERS: dict[str, type[GradientSettings | LeastSquaresSettings]] = {
-    "adam": GradientSettings,
-    "adamw": GradientSettings,
+    **{kind: optimiser.Settings for kind, optimiser in OPTIMISERS.items()},
     "least_squares": LeastSquaresSettings,
 }
 
@@ -67,13 +67,13 @@ class RunSettings(Schema):
     group_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="factor on the weights of all structures of a group (config_type)"
     )
-    weights: WeightSettings = Field(
-        default_factory=WeightSettings, description="change of the weights in training"
+    weights: Annotated[SerializeAsAny[WeightSettings], BeforeValidator(parse_weights)] = Field(
+        default_factory=BalancedSettings, description="change of the weights in training"
     )
     training: Annotated[
         SerializeAsAny[GradientSettings] | SerializeAsAny[LeastSquaresSettings],
         BeforeValidator(_parse_training),
-    ] = Field(default_factory=GradientSettings, description="optimiser")
+    ] = Field(default_factory=AdamSettings, description="optimiser")
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
     threads: int | None = Field(

@@ -19,12 +19,12 @@ from forgefield.training.loss_arrays import ArrayTerms
 from forgefield.training.objective import Objective
 from forgefield.training.rows import LinearRows
 
-__all__ = ["Diverged", "GradientRule", "LabelWeights", "Step"]
+__all__ = ["DivergedError", "GradientRule", "LabelWeights", "Step"]
 
 FloatArray = NDArray[np.float64]
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """The loss or its gradient is not finite."""
 
     def __init__(self, loss: float, norm: float) -> None:
@@ -39,7 +39,9 @@ class GradientRule(Protocol):
         """Whether this step's weights come from the gradients of the single terms."""
         ...
 
-    def from_gradients(self, gradients: Mapping[str, Tensor], values: Mapping[str, float]) -> dict[str, float]:
+    def from_gradients(
+        self, gradients: Mapping[str, Tensor], values: Mapping[str, float]
+    ) -> dict[str, float]:
         """Return the weight of each term.
 
         Parameters
@@ -72,7 +74,8 @@ class LabelWeights:
     def shares(self, part: Sequence[int], whole: Sequence[int]) -> dict[str, float]:
         """Return the share of a part of the structures in the mean of each term over the whole."""
         return {
-            k: float(w[list(part)].sum()) / max(float(w[list(whole)].sum()), 1e-300) for k, w in self.of.items()
+            k: float(w[list(part)].sum()) / max(float(w[list(whole)].sum()), 1e-300)
+            for k, w in self.of.items()
         }
 
 
@@ -142,9 +145,9 @@ class Step:
 
     @staticmethod
     def check(loss: float, norm: float = 0.0) -> None:
-        """Raise `Diverged` if the loss or the norm of its gradient is not finite."""
+        """Raise `DivergedError` if the loss or the norm of its gradient is not finite."""
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise Diverged(loss, norm)
+            raise DivergedError(loss, norm)
 
     def _parts(self) -> list[list[int]]:
         return [self.index[k : k + self.part] for k in range(0, len(self.index), self.part)]
@@ -157,7 +160,9 @@ class Step:
         found: list[tuple[list[int], ArrayTerms]] = []
         for part in parts:
             shares = self.labels.shares(part, self.index)
-            found.append((part, self.objective.gradient(part, {k: w * shares[k] for k, w in weights.items()})))
+            found.append(
+                (part, self.objective.gradient(part, {k: w * shares[k] for k, w in weights.items()}))
+            )
             if self.flat.grad is not None:
                 total += self.flat.grad
         if self.flat.grad is not None:
@@ -179,7 +184,9 @@ class Step:
             torch.sum(torch.stack([self.weights[k] * g for k, g in gradients.items()]), 0, out=self.flat.grad)
         return replace(terms, total=_total(terms.values, self.weights))
 
-    def _join(self, parts: Sequence[tuple[Sequence[int], ArrayTerms]], weights: Mapping[str, float]) -> ArrayTerms:
+    def _join(
+        self, parts: Sequence[tuple[Sequence[int], ArrayTerms]], weights: Mapping[str, float]
+    ) -> ArrayTerms:
         if len(parts) == 1:
             return replace(parts[0][1], total=_total(parts[0][1].values, weights))
         values: dict[str, float] = {}
