@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.kernels import Direction, Edges, Matrix, Store
+from forgefield.expansions.terms import TermArguments, TermMemory, Terms, add_terms, evaluate
 from forgefield.formulas.wigner_factors import (
     factor_map,
     left_functions,
@@ -25,7 +26,6 @@ from forgefield.formulas.wigner_factors import (
     right_functions,
 )
 from forgefield.tracer.memory import Rows, Scalars
-from forgefield.tracer.terms import TermArguments, TermMemory, Terms, add_terms, evaluate
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Vec
 

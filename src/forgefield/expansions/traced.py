@@ -15,9 +15,9 @@ from forgefield.expansions.kernels import Direction, Edges, Matrix, Store, Trace
 from forgefield.expansions.kernels_hyperspherical import HypersphericalMap, TracedHyperspherical
 from forgefield.expansions.kernels_triplets import TracedTriplets
 from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.terms import TermArguments, TermMemory
 from forgefield.expansions.triplets import TripletExpansion
 from forgefield.tracer.memory import Rows, Scalars
-from forgefield.tracer.terms import TermArguments, TermMemory
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Vec
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from forgefield.expansions.terms import evaluate
 from forgefield.stages.products import ProductTable
-from forgefield.tracer.terms import evaluate
 
 if TYPE_CHECKING:
     from forgefield.stages.kernel_stage import KernelArray, KernelStage

@@ -15,12 +15,13 @@ import numpy as np
 from torch import Tensor
 
 from forgefield.errors import ForgefieldError
+from forgefield.expansions.terms import TermArguments
 from forgefield.stages.base import Function
+from forgefield.stages.kernel_couplings import CouplingEntry, emit_couplings
 from forgefield.stages.kernel_products import emit_products
 from forgefield.stages.parameters import Entry, ParameterLayout
 from forgefield.stages.products import ProductTable
 from forgefield.tracer.memory import Rows, Scalars, Sums
-from forgefield.tracer.terms import TermArguments
 from forgefield.tracer.trace import Int, Kernel
 
 __all__ = ["KernelArray", "KernelStage"]
@@ -321,7 +322,7 @@ class KernelStage:
         return y
 
     def _forward(self, function: Function, planes: list[list[Any]], y: KernelArray, row: Int | int) -> None:
-        for p, values in enumerate(self._lifted(function, planes)):
+        for p, values in enumerate(self.lifted(function, planes)):
             for j, v in enumerate(values):
                 y.put(p, row, j, v)
 
@@ -332,13 +333,13 @@ class KernelStage:
         k = self.k
         with k.tape() as tape:
             planes = [elements(p) for p in range(self.planes)]
-            results = self._lifted(function, planes)
+            results = self.lifted(function, planes)
         seeds = [y.bar(p, row, j) for p, r in enumerate(results) for j in range(len(r))]
         flat = k.vjp(tape, [v for r in results for v in r], seeds, [v for plane in planes for v in plane])
         width = len(planes[0])
         return [flat[p * width : (p + 1) * width] for p in range(self.planes)]
 
-    def _lifted(self, function: Function, planes: list[list[Any]]) -> list[list[Any]]:
+    def lifted(self, function: Function, planes: list[list[Any]]) -> list[list[Any]]:
         """Return the values of a formula and, with a second plane, their tangents."""
         if len(planes) == 1:
             return [list(function(planes[0]))]
@@ -357,7 +358,10 @@ class KernelStage:
 
     def products(self, table: ProductTable, *xs: KernelArray) -> KernelArray:
         """See `Stage.products`."""
-        return emit_products(self, table, xs)
+        entry = self.layout.products_of(table)
+        if isinstance(entry, CouplingEntry):
+            return emit_couplings(self, entry, xs)
+        return emit_products(self, entry, xs)
 
     def join(self, *parts: KernelArray) -> KernelArray:
         """See `Stage.join`."""

@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from forgefield.errors import ForgefieldError
+from forgefield.expansions.terms import TermMemory, Terms, add_terms
 from forgefield.stages.base import Function
 from forgefield.stages.products import ProductTable
-from forgefield.tracer.terms import TermMemory, Terms, add_terms
 
 __all__ = ["Entry", "ParameterLayout", "ProductEntry", "Shape", "ShapeStage"]
 
