@@ -4,6 +4,7 @@
 #   make test         all tests that need no GPU         make test-fast   without the slow ones
 #   make lint         style, types, layering, sizes      make format      repair the style
 #   make docs         regenerate docs/config.md   make readme      put the last demo into README.md
+#   make bench        short forms of all benchmarks, in some minutes; data in BENCH_DATA (../shared/data)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,9 +12,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
+BENCH_DATA ?= ../shared/data
 SOURCES := src tests tools docs examples benchmarks
 
-.PHONY: demo demo-short test test-fast lint format docs readme clean help
+.PHONY: demo demo-short test test-fast lint format docs readme bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +64,16 @@ docs: $(VENV)/.dev
 
 readme: demo/summary.md
 	$(BIN)/python tools/update_readme.py
+
+bench: $(VENV)/.dev
+	@test -d $(BENCH_DATA)/nep || \
+	  { echo "no published potential files in $(BENCH_DATA)/nep; say where they are: make bench BENCH_DATA=FOLDER" >&2; exit 1; }
+	@for name in training_step build_time; do $(BIN)/python benchmarks/$$name.py --short || exit 1; done
+	@for name in nep_inference nep_list nep_species threads million_atoms; do \
+	  $(BIN)/python benchmarks/$$name.py $(BENCH_DATA) --short || exit 1; done
+	@if $(BIN)/python -c 'import torchnep' 2>/dev/null; then \
+	  $(BIN)/python benchmarks/epoch_torchnep.py $(BENCH_DATA) --short; \
+	else echo "without the comparison with TorchNEP: it is not installed (pip install torchnep==1.0.7)"; fi
 
 clean:
 	rm -rf demo run build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
