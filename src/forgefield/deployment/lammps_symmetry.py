@@ -64,7 +64,6 @@ def shared_equally(descriptor: SNAP, weights: FloatArray) -> FloatArray:
 
 
 def _averaged(values: FloatArray, same: NDArray[np.int64]) -> FloatArray:
-    sums = np.zeros((len(values), same.max() + 1))
-    np.add.at(sums, (slice(None), same), values)
-    means: FloatArray = (sums / np.bincount(same))[:, same]
+    member = np.eye(same.max() + 1)[same]
+    means: FloatArray = (values @ member / member.sum(axis=0))[:, same]
     return means
