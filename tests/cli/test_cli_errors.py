@@ -22,7 +22,7 @@ from forgefield.cli.app import app
         ("training.epoch=10", "did you mean 'epochs'"),
         ("descriptor.lmax=4", "did you mean 'l_max'"),
         ("los.energy=1", "did you mean 'loss'"),
-        ("descriptor.kind=nap", "did you mean 'nep'"),
+        ("descriptor.kind=nepp", "did you mean 'nep'"),
         ("training.epochs=many", "training.epochs"),
         ("training.epochs=0", "greater than or equal to 1"),
         ("loss.energy=-1", "loss.energy"),

@@ -267,11 +267,13 @@ class SkinnedList:
         return self._made
 
     def _keeps(self, atoms: Atoms) -> bool:
-        then, cutoff = self._then, max(self.cutoffs)
-        return (
-            then is not None
-            and self.skin > 0
-            and np.array_equal(then.numbers, atoms.numbers)
-            and np.array_equal(then.pbc, atoms.pbc)
-            and still_listed(then.positions, then.cell.array, atoms, cutoff=cutoff, listed=cutoff + self.skin)
+        then = self._then
+        if then is None or self.skin == 0 or not np.array_equal(then.numbers, atoms.numbers):
+            return False
+        if not np.array_equal(then.pbc, atoms.pbc):
+            return False
+        # Compression is most dangerous for the largest cutoff, expansion for the smallest.
+        return all(
+            still_listed(then.positions, then.cell.array, atoms, cutoff=c, listed=c + self.skin)
+            for c in {min(self.cutoffs), max(self.cutoffs)}
         )
