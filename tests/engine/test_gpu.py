@@ -22,6 +22,7 @@ from forgefield.engine.gpu_kernels import KERNELS, gpu_program
 from forgefield.engine.kernel import Plan
 from forgefield.engine.neighbours import list_neighbours
 from forgefield.engine.nvrtc import CompilerMissingError, compile_cuda
+from forgefield.engine.predictor import Predictor
 from forgefield.errors import ConfigError, ForgefieldError
 from forgefield.models import Network
 from forgefield.models.network import NetworkSettings
@@ -265,7 +266,7 @@ def test_full_size_on_a_gpu() -> None:
     potential = silicon()
     atoms = bulk("Si", cubic=True) * 15
     atoms.rattle(0.1, seed=0)
-    truth = potential.calculator(dtype="float64").potential.predict(atoms)
+    truth = Predictor(potential, "float64").predict(atoms)
     got = GPUPredictor(potential, "float32").predict(atoms)
     assert worst(got.forces, truth.forces) < TOLERANCE["float32"]
     assert worst(got.stress, truth.stress) < TOLERANCE["float32"]
