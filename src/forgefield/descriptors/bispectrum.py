@@ -1,11 +1,16 @@
 """Tables of the bispectrum: which products of matrix elements make an invariant of SO(4).
 
-``Z^j = sum CG U^j1 U^j2 CG`` couples two matrices to a third, ``B = Re tr(U^j* Z^j)`` is invariant. Both are sparse
-polynomials in the independent numbers of the matrices, hence `ProductTable`s, evaluated one after the other.
+``Z = sum CG U U CG`` couples two matrices to a third, and ``B = Re tr(U* Z)`` is invariant. Whichever two of the three
+matrices are coupled, B is the same up to a factor 2j + 1; here these are the larger two, U^j1 and U^j, so that Z^j2 is
+small and one product of matrix elements serves several Z. Both steps are sparse polynomials in the independent
+numbers of the matrices, hence `ProductTable`s, evaluated one after the other.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +19,7 @@ from numpy.typing import NDArray
 
 from forgefield.formulas.wigner import clebsch_gordan, components, n_diagonal
 from forgefield.stages import ProductTable
+from forgefield.stages.couplings import ComplexProducts, CouplingGroup
 
 __all__ = ["Triple", "coupling_table", "invariant_table", "jacobian_table", "quadratic_table", "triples"]
 
@@ -85,7 +91,10 @@ def _sums(t: Triple) -> tuple[IntArray, IntArray, IntArray, FloatArray]:
 
 
 def _couple(t: Triple, elements: _Elements, norm: float) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return outputs (numbered within the block), factors (position in the first and second matrix), coefficients."""
+    """Return outputs (numbered within the block), factors (position in the first and second matrix), coefficients.
+
+    The first two angular momenta of `t` are coupled to the third.
+    """
     m, m1, m2, cg = _sums(t)
     position1, position2 = elements.position[t.two_j1], elements.position[t.two_j2]
     sign1, sign2 = elements.sign[t.two_j1], elements.sign[t.two_j2]
@@ -114,7 +123,7 @@ def _array_sizes(two_j_max: int, n_elements: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def coupling_table(two_j_max: int, n_elements: int, *, per_dimension: bool) -> ProductTable:
-    """Return the table of all Z: blocks of (2j + 1)^2 numbers for element 1, element 2, triple, in this order.
+    """Return the table of all Z: blocks of (2 j2 + 1)^2 numbers for element 1, element 3, triple, in this order.
 
     Parameters
     ----------
@@ -123,25 +132,120 @@ def coupling_table(two_j_max: int, n_elements: int, *, per_dimension: bool) -> P
         Matrices per atom: the arrays hold the diagonal and the other `components`, column by column, with a row
         for each element.
     per_dimension : bool
-        Divide Z^j by 2j + 1.
+        Divide B by 2j + 1.
     """
     elements = _elements(two_j_max)
     outputs, factors, coefficients = [], [], []
     start = 0
-    parts = [_couple(t, elements, 1.0 / (t.two_j + 1) if per_dimension else 1.0) for t in triples(two_j_max)]
-    for first, second in np.ndindex(n_elements, n_elements):
+    parts = [
+        _couple(Triple(t.two_j1, t.two_j, t.two_j2), elements, _norm(t, per_dimension=per_dimension))
+        for t in triples(two_j_max)
+    ]
+    for first, third in np.ndindex(n_elements, n_elements):
         for t, (out, pair, value) in zip(triples(two_j_max), parts, strict=True):
             outputs.append(start + out)
-            factors.append(pair * n_elements + (first, second))
+            factors.append(pair * n_elements + (first, third))
             coefficients.append(value)
-            start += (t.two_j + 1) ** 2
-    return ProductTable.build(
+            start += (t.two_j2 + 1) ** 2
+    table = ProductTable.build(
         _array_sizes(two_j_max, n_elements),
         start,
         np.concatenate(outputs),
         np.concatenate(factors),
         np.concatenate(coefficients),
     )
+    return replace(
+        table, complex_products=_complex_products(two_j_max, n_elements, per_dimension=per_dimension)
+    )
+
+
+def _norm(t: Triple, *, per_dimension: bool) -> float:
+    """Return what ``Re tr(U^j2* Z^j2)`` of the coupling of U^j1 and U^j has to be multiplied by."""
+    return (1.0 if per_dimension else t.two_j + 1.0) / (t.two_j2 + 1.0)
+
+
+def _complex_products(two_j_max: int, n_elements: int, *, per_dimension: bool) -> ComplexProducts:
+    """Return the couplings of `coupling_table` as products of elements of whole matrices.
+
+    All Z^j2 that two matrices couple to take the same products, in rows mb and columns ma that are the same when
+    counted from the middle.
+    """
+    elements, couplings = _elements(two_j_max), triples(two_j_max)
+    sizes = [(two_j + 1) ** 2 for two_j in range(two_j_max + 1)]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    parts = np.concatenate([x.reshape(2, -1).T for x in elements.position])
+    signs = np.concatenate([x.reshape(2, -1).T for x in elements.sign])
+    kept = np.cumsum([0] + [(t.two_j2 + 1) ** 2 for t in couplings])
+    together: dict[tuple[int, int], list[int]] = {}
+    for n, t in enumerate(couplings):
+        together.setdefault((t.two_j1, t.two_j), []).append(n)
+    groups: list[CouplingGroup] = []
+    for first, third in np.ndindex(n_elements, n_elements):
+        for (two_j1, two_j), members in together.items():
+            blocks = [
+                (couplings[n], int(kept[n] + kept[-1] * (first * n_elements + third)))
+                for n in sorted(members, key=lambda n: -couplings[n].two_j2)
+            ]
+            offsets = starts[two_j1] + first * starts[-1], starts[two_j] + third * starts[-1]
+            groups += _coupling_groups(blocks, offsets, per_dimension=per_dimension)
+    return ComplexProducts(
+        np.concatenate([parts * n_elements + e for e in range(n_elements)]),
+        np.concatenate([signs] * n_elements),
+        tuple(groups),
+    )
+
+
+def _coupling_groups(
+    blocks: list[tuple[Triple, int]], offsets: tuple[int, int], *, per_dimension: bool
+) -> Iterator[CouplingGroup]:
+    """Yield a group for every row and column of the matrices that one pair of matrices couples to.
+
+    Parameters
+    ----------
+    blocks : list of (triple, first output), largest j2 first
+    offsets : (int, int)
+        Where the elements of both matrices start among the complex numbers.
+    """
+    two_j1, two_j, largest = blocks[0][0].two_j1, blocks[0][0].two_j, blocks[0][0].two_j2
+    tables = [clebsch_gordan(two_j1, two_j, t.two_j2) for t, _ in blocks]
+    positions = [{x: n for n, x in enumerate(_z_elements(t.two_j2))} for t, _ in blocks]
+    shift = [(largest - t.two_j2) // 2 for t, _ in blocks]
+    for mb, ma in itertools.product(range(largest // 2 + 1), range(largest + 1)):
+        if (mb, ma, 0) not in positions[0]:
+            continue
+        members = [n for n in range(len(blocks)) if shift[n] <= min(mb, ma, largest - ma)]
+        b, a = (_pairs(two_j1, two_j, largest, m) for m in (mb, ma))
+        rows, columns = np.repeat(b, len(a), axis=0), np.tile(a, (len(b), 1))
+        left = rows[:, 0] * (two_j1 + 1) + columns[:, 0] + offsets[0]
+        right = rows[:, 1] * (two_j + 1) + columns[:, 1] + offsets[1]
+        coefficients = np.stack(
+            [
+                _norm(blocks[n][0], per_dimension=per_dimension)
+                * tables[n][rows[:, 0], rows[:, 1]]
+                * tables[n][columns[:, 0], columns[:, 1]]
+                for n in members
+            ],
+            axis=1,
+        )
+        if offsets[0] == offsets[1]:  # a product and the one with its factors exchanged are the same
+            coefficients = np.where((left < right)[:, None], 2.0 * coefficients, coefficients)
+            coefficients[left > right] = 0.0
+        used = np.abs(coefficients).max(axis=1) > 1e-14
+        outputs = [
+            [positions[n].get((mb - shift[n], ma - shift[n], part), -1) for part in (0, 1)] for n in members
+        ]
+        starts = np.array([[blocks[n][1]] for n in members])
+        found = np.array(outputs)
+        yield CouplingGroup(
+            np.where(found < 0, -1, found + starts), left[used], right[used], coefficients[used]
+        )
+
+
+def _pairs(two_j1: int, two_j: int, two_j2: int, m: int) -> IntArray:
+    """Return the (m1, m') that couple to m, all as indices from 0."""
+    total = m + (two_j1 + two_j - two_j2) // 2
+    first = np.arange(max(0, total - two_j), min(two_j1, total) + 1)
+    return np.stack([first, total - first], axis=1)
 
 
 @lru_cache(maxsize=8)
@@ -164,30 +268,27 @@ def invariant_table(
     elements, couplings = _elements(two_j_max), triples(two_j_max)
     sizes = _array_sizes(two_j_max, n_elements)
     z_start = sum(sizes)
-    n_z = n_elements**2 * sum((t.two_j + 1) ** 2 for t in couplings)
+    z_starts = np.cumsum([0] + [(t.two_j2 + 1) ** 2 for t in couplings]).tolist()
+    n_z = n_elements**2 * z_starts[-1]
     own_start = z_start + n_z
     one = own_start + n_elements
     outputs: list[int] = []
     factors: list[tuple[int, int]] = []
     coefficients: list[float] = []
-    output, z_block = 0, z_start
-    for first, second in np.ndindex(n_elements, n_elements):
-        z_pair = z_block
-        for third in range(n_elements):
-            z = z_pair
-            for n, t in enumerate(couplings):
-                for mb, ma, part in _z_elements(t.two_j):
-                    u = int(elements.position[t.two_j][part, mb, ma]) * n_elements + third
-                    outputs.append(output)
-                    factors.append((u, z))
-                    coefficients.append(1.0 if 2 * mb == t.two_j and ma == mb else 2.0)
-                    z += 1
-                if offsets is not None and (not of_own_element or first == second == third):
-                    outputs.append(output)
-                    factors.append((own_start + third, one) if of_own_element else (one, one))
-                    coefficients.append(-offsets[n])
-                output += 1
-        z_block = z
+    output = 0
+    for first, second, third in np.ndindex(n_elements, n_elements, n_elements):
+        z_pair = z_start + z_starts[-1] * (first * n_elements + third)
+        for n, t in enumerate(couplings):
+            for z, (mb, ma, part) in enumerate(_z_elements(t.two_j2), start=z_pair + z_starts[n]):
+                u = int(elements.position[t.two_j2][part, mb, ma]) * n_elements + second
+                outputs.append(output)
+                factors.append((u, z))
+                coefficients.append(1.0 if 2 * mb == t.two_j2 and ma == mb else 2.0)
+            if offsets is not None and (not of_own_element or first == second == third):
+                outputs.append(output)
+                factors.append((own_start + third, one) if of_own_element else (one, one))
+                coefficients.append(-offsets[n])
+            output += 1
     return ProductTable.build((*sizes, n_z, n_elements), output, outputs, factors, coefficients)
 
 

@@ -6,26 +6,58 @@ are the same loops over other tables, every result is a sum kept in registers, a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forgefield.expansions.terms import evaluate
+import numpy as np
+
+from forgefield.expansions.terms import TermMemory, Terms, add_terms, evaluate
 from forgefield.stages.products import ProductTable
 
 if TYPE_CHECKING:
     from forgefield.stages.kernel_stage import KernelArray, KernelStage
 
-__all__ = ["emit_products"]
+__all__ = ["ProductEntry", "add_products", "emit_products"]
 
 
-def emit_products(stage: KernelStage, table: ProductTable, xs: tuple[KernelArray, ...]) -> KernelArray:
+@dataclass(frozen=True)
+class ProductEntry:
+    """A polynomial and where it lies in memory.
+
+    Attributes
+    ----------
+    table : ProductTable
+    forward, reverse : Terms
+        Its values, and the adjoints of its inputs, as polynomials of inputs, adjoints of outputs, and a one.
+    """
+
+    table: ProductTable
+    forward: Terms
+    reverse: Terms
+
+
+def add_products(memory: TermMemory, table: ProductTable) -> ProductEntry:
+    """Lay a table out in memory."""
+    n, m = table.n_inputs, table.n_outputs
+    # The place behind the inputs, which stands for 1, is taken by the adjoints of the outputs.
+    factors = np.where(table.indices == n, n + m, table.indices)
+    gradient = ProductTable((n,), m, table.outputs, table.indices, table.coefficients).gradient(0)
+    return ProductEntry(
+        table,
+        add_terms(memory, m, table.outputs, factors, table.coefficients),
+        add_terms(memory, n, gradient.outputs, gradient.indices, gradient.coefficients),
+    )
+
+
+def emit_products(stage: KernelStage, entry: ProductEntry, xs: tuple[KernelArray, ...]) -> KernelArray:
     """Emit a polynomial; see `Stage.products`.
 
     With a tangent, adjoints of changes belong to values and adjoints of values to changes: the reverse is then the
     polynomial of the adjoints, taken at (values, adjoints of the changes), and its change along (changes, adjoints of
     the values).
     """
-    k, entry, planes = stage.k, stage.layout.products_of(table), stage.planes
-    n, m = table.n_inputs, table.n_outputs
+    k, planes = stage.k, stage.planes
+    n, m = entry.table.n_inputs, entry.table.n_outputs
     memory = [k.buffer(n + m + 1) for _ in range(planes)]
     for p, rows in enumerate(memory):
         rows[n + m] = 1.0 if p == 0 else 0.0

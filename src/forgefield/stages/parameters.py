@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from forgefield.errors import ForgefieldError
-from forgefield.expansions.terms import TermMemory, Terms, add_terms
+from forgefield.expansions.terms import TermMemory
 from forgefield.stages.base import Function
+from forgefield.stages.kernel_couplings import CouplingEntry, add_couplings
+from forgefield.stages.kernel_products import ProductEntry, add_products
 from forgefield.stages.products import ProductTable
 
-__all__ = ["Entry", "ParameterLayout", "ProductEntry", "Shape", "ShapeStage"]
+__all__ = ["Entry", "ParameterLayout", "Shape", "ShapeStage"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,6 @@ class Entry:
     bias_start: int
 
 
-@dataclass(frozen=True)
-class ProductEntry:
-    """A polynomial and where it lies in memory.
-
-    Attributes
-    ----------
-    table : ProductTable
-    forward, reverse : Terms
-        Its values, and the adjoints of its inputs, as polynomials of inputs, adjoints of outputs, and a one.
-    """
-
-    table: ProductTable
-    forward: Terms
-    reverse: Terms
-
-
 @dataclass
 class ParameterLayout:
     """All linear maps and polynomials of a potential in the order of their use."""
@@ -64,7 +49,7 @@ class ParameterLayout:
     n_species: int
     entries: list[Entry] = field(default_factory=list)
     size: int = 0
-    products: list[ProductEntry] = field(default_factory=list)
+    products: list[ProductEntry | CouplingEntry] = field(default_factory=list)
     memory: TermMemory = field(default_factory=TermMemory)
 
     def add(self, weight: Tensor, bias: Tensor | None, shape: tuple[int, int], *, folded: bool) -> Entry:
@@ -89,21 +74,13 @@ class ParameterLayout:
         """Return the entry of a weight."""
         return next((e for e in self.entries if e.weight is weight), None)
 
-    def products_of(self, table: ProductTable) -> ProductEntry:
+    def products_of(self, table: ProductTable) -> ProductEntry | CouplingEntry:
         """Return the entry of a polynomial, registered when first asked for."""
         known = next((e for e in self.products if e.table is table), None)
         if known is not None:
             return known
-        n, m, memory = table.n_inputs, table.n_outputs, self.memory
-        # The place behind the inputs, which stands for 1, is taken by the adjoints of the outputs.
-        factors = np.where(table.indices == n, n + m, table.indices)
-        whole = ProductTable((n,), m, table.outputs, table.indices, table.coefficients)
-        gradient = whole.gradient(0)
-        entry = ProductEntry(
-            table,
-            add_terms(memory, m, table.outputs, factors, table.coefficients),
-            add_terms(memory, n, gradient.outputs, gradient.indices, gradient.coefficients),
-        )
+        add = add_products if table.complex_products is None else add_couplings
+        entry = add(self.memory, table)
         self.products.append(entry)
         return entry
 

@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from forgefield.stages.couplings import ComplexProducts
+
 __all__ = ["ProductTable"]
 
 IntArray = NDArray[np.int64]
@@ -33,6 +35,8 @@ class ProductTable:
     indices : (n_terms, degree) int
         Factors; ``n_inputs`` (one past the last number) stands for the factor 1, so that terms of lower degree fit.
     coefficients : (n_terms,)
+    complex_products : ComplexProducts, optional
+        The same polynomials, written with less arithmetic.
 
     Notes
     -----
@@ -44,6 +48,7 @@ class ProductTable:
     outputs: IntArray
     indices: IntArray
     coefficients: FloatArray
+    complex_products: ComplexProducts | None = field(default=None, repr=False)
     _gradients: dict[int, ProductTable] = field(default_factory=dict, repr=False)
 
     @staticmethod
