@@ -203,8 +203,8 @@ class NEP(Descriptor):
         result = NEP([self.species[i] for i in index], settings)
         rows = torch.from_numpy(index)
         for mine, whole in ((result.c_radial, self.c_radial), (result.c_angular, self.c_angular)):
-            of_pairs = whole.detach()[rows].unflatten(1, (self.n_species, -1))[:, rows]
-            mine.data = of_pairs.flatten(1, 2).contiguous()
+            of_pairs = whole.detach().reshape(self.n_species, self.n_species, -1, whole.shape[2])
+            mine.data = of_pairs[rows][:, rows].flatten(1, 2).contiguous()
         return result
 
     def features(self, stage: Stage, a: Sequence[Any]) -> Any:

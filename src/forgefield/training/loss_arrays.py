@@ -138,9 +138,8 @@ def compare(
         "forces": labels.has_forces[structure],
         "stress": labels.has_stress,
     }
-    row_weights = {k: w for k, w in labels.weights.items() if k != "forces"}
     of_forces = labels.weights["forces"] / (n if preset.forces_by_structure else 1.0)
-    row_weights["forces"] = of_forces[structure]
+    row_weights = labels.weights | {"forces": of_forces[structure]}
     residuals = {
         "energy": ((energy - labels.energy) / n)[:, None],
         "forces": forces - labels.forces,
