@@ -237,7 +237,7 @@ def trained(elements=("Si", "O"), *, exact, references=True, scaling="whitened",
 @pytest.mark.parametrize("scaling", ["whitened", "standard", "minmax"])
 def test_a_trained_potential_gives_the_same_numbers_elsewhere(exact, scaling, tmp_path):
     potential = trained(exact=exact, scaling=scaling)
-    (path,) = potential.export("gpumd", tmp_path / "new folder")
+    path, *_ = potential.export("gpumd", tmp_path / "new folder")
     atoms = dense(["Si", "O", "O"])
     compare(potential, atoms, path, SINGLE)  # as trained, in single precision
     compare(potential.to_dtype(torch.float64), atoms, path)
@@ -340,7 +340,7 @@ def test_command_line(tmp_path):
     source.write_text(GOOD)
     done = invoke("export", source, "--to", "gpumd", "-o", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output
-    (name,) = json.loads(done.stdout)["files"]
+    name, *_ = json.loads(done.stdout)["files"]
     assert name.endswith("nep.txt")
     assert nep_text(ff.load(name)) == nep_text(ff.load(source))
     assert invoke("info", source).exit_code == 0

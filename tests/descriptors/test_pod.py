@@ -260,7 +260,7 @@ def test_bad_coefficient_files(text, message, tmp_path):
 def test_found_by_content(tmp_path):
     d = POD(["W", "Ta"], **SMALL)
     potential = Potential(d, make_model({"kind": "linear"}, d.n_features, 2), {73: -1.0, 74: -2.5})
-    parameters, coefficients = potential.export("lammps-pod", tmp_path / "new")
+    parameters, coefficients = export_pod(potential, tmp_path / "new")
     assert load(coefficients).free_atom_energies() == {73: -1.0, 74: -2.5}
     assert describe(parameters)["bytes"] == parameters.stat().st_size
     alone = parameters.rename(tmp_path / "parameters.pod")

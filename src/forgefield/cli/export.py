@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_module
+import warnings
 from pathlib import Path
 
 import typer
@@ -13,18 +15,42 @@ __all__ = ["export"]
 
 @guarded
 def export(
-    potential: Path = typer.Argument(..., help="File of a potential (potential.ff, nep.txt)."),
-    to: str = typer.Option(..., "--to", help="The program: gpumd."),
+    potential: Path = typer.Argument(
+        ..., help="File of a potential (potential.ff, nep.txt, .snapcoeff, ...)."
+    ),
+    to: str = typer.Option(..., "--to", help="The program: gpumd, lammps-snap, lammps-mliap, lammps-pod."),
     output: Path = typer.Option(Path(), "-o", "--output", help="Folder to write into."),
+    verify: bool = typer.Option(
+        True, "--verify/--no-verify", help="Let the program itself prove the files, or trust them unproven."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the names of the files as JSON and nothing else."),
 ) -> None:
-    """Write the files with which another program runs a potential."""
+    """Write the files with which another program runs a potential, an input script and a certificate.
+
+    The program itself evaluates several structures with the files; only where it says what the potential says is
+    anything written.
+    """
+    from forgefield.deployment.export import UnverifiedExportWarning
     from forgefield.deployment.export import export as write
     from forgefield.deployment.load import load
 
-    files = [str(path) for path in write(load(potential), to, output)]
+    loaded = load(potential)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnverifiedExportWarning)
+        files = write(loaded, to, output, verify=verify)
+    for warning in caught:
+        typer.secho(f"WARNING: {warning.message}", fg=typer.colors.RED, bold=True, err=True)
     if json:
-        print_json({"files": files})
+        print_json({"files": [str(path) for path in files], "verified": verify})
         return
-    for name in files:
-        stdout().print(f"wrote {name}", soft_wrap=True)
+    for path in files:
+        stdout().print(f"wrote {path}", soft_wrap=True)
+    if verify:
+        certificate = json_module.loads(files[-1].read_text(encoding="utf-8"))
+        worst = max(certificate["largest_differences"].values(), key=lambda d: float(d["relative"]))
+        engine = certificate["engine"]
+        stdout().print(
+            f"verified with {engine['name']} {engine['version']} on {len(certificate['structures'])} structures: "
+            f"largest relative difference {worst['relative']:.1e}, allowed {certificate['tolerance']:.0e}",
+            soft_wrap=True,
+        )

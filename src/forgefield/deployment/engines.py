@@ -10,8 +10,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +63,45 @@ class Answer:
     virial: FloatArray
 
 
+# ---- asking --------------------------------------------------------------------------------------------------
+
+
+def _ask(name: str, request: Mapping[str, Any], folder: str | Path, install: str) -> dict[str, Any]:
+    """Return the answer of a process of its own; see `engine_worker`."""
+    with tempfile.TemporaryDirectory(prefix="forgefield-engine-") as scratch:
+        paths = Path(scratch, "request.json"), Path(scratch, "answer.json")
+        paths[0].write_text(json.dumps(request), encoding="utf-8")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        try:
+            done = subprocess.run(  # noqa: S603 - our own module
+                [sys.executable, "-P", "-m", "forgefield.deployment.engine_worker", *map(str, paths)],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIME_LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"{name} did not answer within {TIME_LIMIT:.0f} s") from None
+        if done.returncode != 0 or not paths[1].exists():
+            raise EngineError(f"{name} refuses it: {_last_words(done)}")
+        result: dict[str, Any] = json.loads(paths[1].read_text(encoding="utf-8"))
+    if "missing" in result:
+        raise EngineMissingError(f"{name} cannot be used here ({result['missing']}); install it: {install}")
+    return result
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    said = [line for line in lines if "ERROR" in line] or lines[-1:]
+    if not said:
+        return f"it ended with code {done.returncode} and said nothing"
+    return re.sub(r"^\w*Exception: |\s*\(src/\S+\)$", "", said[-1])
+
+
 # ---- LAMMPS --------------------------------------------------------------------------------------------------
 
 
@@ -103,38 +140,8 @@ def run_lammps(runs: Sequence[LammpsRun], folder: str | Path) -> tuple[list[list
     EngineError
         LAMMPS refuses a command or a file, or dies.
     """
-    with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
-        request, answer = Path(scratch, "request.json"), Path(scratch, "answer.json")
-        request.write_text(json.dumps({"runs": [_request(run) for run in runs]}), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "forgefield.deployment.lammps_worker",
-            str(request),
-            str(answer),
-        ]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS)}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        try:
-            done = subprocess.run(  # noqa: S603 - our own module
-                command,
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=TIME_LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise EngineError(f"LAMMPS did not answer within {TIME_LIMIT:.0f} s") from None
-        if done.returncode != 0 or not answer.exists():
-            raise EngineError(f"LAMMPS refuses it: {_last_words(done)}")
-        result = json.loads(answer.read_text(encoding="utf-8"))
-    if "missing" in result:
-        raise EngineMissingError(
-            f"LAMMPS cannot be used here ({result['missing']}); install it with: pip install 'forgefield[md]'"
-        )
+    asked = {"engine": "lammps", "runs": [_request(run) for run in runs]}
+    result = _ask("LAMMPS", asked, folder, "pip install 'forgefield[md]'")
     return [[_lammps_answer(s) for s in run] for run in result["runs"]], str(result["version"])
 
 
@@ -149,14 +156,6 @@ def _request(run: LammpsRun) -> dict[str, Any]:
         for atoms in run.structures
     ]
     return {"n_types": len(index), "commands": list(run.commands), "structures": structures}
-
-
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
-    said = [line for line in lines if "ERROR" in line] or lines[-1:]
-    if not said:
-        return f"it ended with code {done.returncode} and said nothing"
-    return re.sub(r"^\w*Exception: |\s*\(src/\S+\)$", "", said[-1])
 
 
 def _lammps_answer(values: Mapping[str, Any]) -> Answer:
@@ -184,27 +183,27 @@ def run_calorine(path: str | Path, structures: Sequence[Atoms]) -> tuple[list[An
     EngineError
         It refuses the file.
     """
-    if find_spec("calorine") is None or find_spec("_nepy") is None:
-        raise EngineMissingError(
-            "calorine is not installed; install it with: pip install 'forgefield[gpumd]'"
-        )
-    import _nepy  # type: ignore[import-not-found]
-
+    asked = {
+        "engine": "calorine",
+        "path": str(Path(path).resolve()),
+        "structures": [
+            {
+                "symbols": atoms.get_chemical_symbols(),
+                "cell": atoms.cell.array.T.ravel().tolist(),
+                "positions": atoms.positions.T.ravel().tolist(),
+                "masses": atoms.get_masses().tolist(),
+            }
+            for atoms in structures
+        ],
+    }
+    result = _ask("calorine", asked, Path(path).parent, "pip install 'forgefield[gpumd]'")
     answers = []
-    for atoms in structures:
-        cell, positions = (
-            [float(v) for v in array.T.ravel()] for array in (atoms.cell.array, atoms.positions)
-        )
-        symbols, masses = atoms.get_chemical_symbols(), atoms.get_masses().tolist()
-        try:
-            engine = _nepy.NEPY(str(path), len(atoms), cell, symbols, positions, masses)
-            parts = engine.get_potential_forces_and_virials()
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineError(f"calorine refuses {path}: {error}") from None
-        energies, forces, virials = (np.array(x).reshape(-1, len(atoms)).T for x in parts)
+    for atoms, found in zip(structures, result["structures"], strict=True):
+        names = ("energies", "forces", "virials")
+        energies, forces, virials = (np.array(found[k]).reshape(-1, len(atoms)).T for k in names)
         tensors = virials.reshape(-1, 3, 3)
         total = tensors.sum(axis=0)
         answers.append(
             Answer(float(energies.sum()), energies[:, 0], forces, tensors, 0.5 * (total + total.T))
         )
-    return answers, metadata.version("calorine")
+    return answers, str(result["version"])

@@ -1,29 +1,40 @@
-"""Potentials for other programs."""
+"""Potentials for other programs, each export proven in the program it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import copy
+import tempfile
+import warnings
 from pathlib import Path
 
-from forgefield.deployment.gpumd import export_nep
-from forgefield.deployment.lammps_pod import export_pod
+import torch
+
+from forgefield.deployment.certificate import FILE_NAME, CertificateError, certify, write_certificate
+from forgefield.deployment.certificate_structures import certificate_structures
+from forgefield.deployment.engines import EngineError, EngineMissingError
+from forgefield.deployment.targets import TARGETS
 from forgefield.errors import ConfigError, did_you_mean
-from forgefield.files import make_folder
+from forgefield.files import make_folder, write_bytes
 from forgefield.models.potential import Potential
 
-__all__ = ["TARGETS", "export"]
+__all__ = ["NOT_VERIFIED", "TARGETS", "UnverifiedExportWarning", "export"]
+
+NOT_VERIFIED = (
+    "the exported files are NOT VERIFIED: nobody has checked that {engine} computes with them what the potential does; "
+    "there is no certificate.json"
+)
 
 
-def _gpumd(potential: Potential, folder: Path) -> list[Path]:
-    return [export_nep(potential, folder / "nep.txt")]
+class UnverifiedExportWarning(UserWarning):
+    """Files were exported without a certificate."""
 
 
-TARGETS: dict[str, Callable[[Potential, Path], list[Path]]] = {"gpumd": _gpumd, "lammps-pod": export_pod}
-"""What writes the files for each program into a folder and names them."""
+def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = True) -> list[Path]:
+    """Write the files another program needs to run a potential, an input script and a certificate.
 
-
-def export(potential: Potential, to: str, folder: str | Path) -> list[Path]:
-    """Write the files another program needs to run a potential.
+    The program itself evaluates several structures with the files. Only where it says what the potential says is
+    anything written; a folder with an earlier export is otherwise left as it was.
 
     Parameters
     ----------
@@ -32,19 +43,72 @@ def export(potential: Potential, to: str, folder: str | Path) -> list[Path]:
         One of `TARGETS`.
     folder : str or Path
         Made if it does not exist.
+    verify : bool
+        Without, nothing is compared, there is no ``certificate.json``, and a warning says so.
 
     Returns
     -------
     list of Path
-        The files written.
+        The files written: those of the potential, the input script with its structure, the certificate.
 
     Raises
     ------
     ConfigError
         Unknown program, or one that cannot represent this potential.
+    EngineMissingError
+        The program is not installed, so that nothing can be verified.
+    CertificateError
+        The program says something else than the potential.
     ForgefieldError
         A file cannot be written.
     """
     if to not in TARGETS:
         raise ConfigError(f"cannot export to {to!r}: {did_you_mean(to, TARGETS)}")
-    return TARGETS[to](potential, make_folder(folder))
+    potential = copy.deepcopy(potential).to("cpu").to_dtype(torch.float64)
+    with tempfile.TemporaryDirectory(prefix="forgefield-export-") as scratch:
+        try:
+            exported = TARGETS[to](potential, Path(scratch))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{_alternatives(potential, to)}") from None
+        files = [*exported.files, *exported.finish(certificate_structures(potential)["rattled"])]
+        if verify:
+            try:
+                certificate = certify(potential, to, exported)
+            except EngineMissingError as error:
+                raise EngineMissingError(
+                    f"{error}; or export without a certificate: verify=False, on the command line --no-verify"
+                ) from None
+            except EngineError as error:
+                raise CertificateError(f"{error}; nothing was written to {folder}") from None
+            if not certificate.passed:
+                raise CertificateError(
+                    f"{exported.engine} {certificate.engine_version} does not say what the potential says, "
+                    f"{certificate.summary()}, allowed: {certificate.tolerance:.0e} relative; nothing was written to "
+                    f"{folder}"
+                )
+            files.append(write_certificate(certificate, potential, files, Path(scratch)))
+        else:
+            warnings.warn(NOT_VERIFIED.format(engine=exported.engine), UnverifiedExportWarning, stacklevel=2)
+        return _moved(files, folder)
+
+
+def _alternatives(potential: Potential, refused: str) -> str:
+    """Return which other exports can hold a potential, for a message."""
+    able = []
+    for name, write in TARGETS.items():
+        with (
+            tempfile.TemporaryDirectory(prefix="forgefield-export-") as scratch,
+            contextlib.suppress(ConfigError),
+        ):
+            if name != refused:
+                write(potential, Path(scratch))
+                able.append(name)
+    return f". As it is, it can be exported to {', '.join(able)}" if able else ""
+
+
+def _moved(files: list[Path], folder: str | Path) -> list[Path]:
+    """Write the files into a folder, where a certificate never lies beside files it is not about."""
+    target = make_folder(folder)
+    with contextlib.suppress(FileNotFoundError):
+        (target / FILE_NAME).unlink()
+    return [write_bytes(target / path.name, path.read_bytes()) for path in files]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,9 @@ def _array(tensor: torch.Tensor) -> FloatArray:
 def _constants(potential: Potential) -> FloatArray:
     """Return what is added to the model's energy of an atom of each element, (n_species,) [eV]."""
     constants = _array(potential.references)
-    return constants - potential.model_offsets() if bool(potential.exact_free_atom) else constants
+    if not bool(potential.exact_free_atom):
+        return constants
+    return constants - copy.deepcopy(potential).to_dtype(torch.float64).model_offsets()
 
 
 def linear_coefficients(potential: Potential) -> tuple[FloatArray, FloatArray]:

@@ -29,7 +29,7 @@ __all__ = [
 UNITS = "# UNITS: metal CONTRIBUTOR: written by forgefield\n"
 """First line of every file; LAMMPS compares its units with its own."""
 
-LARGEST_LOOK = 1 << 20
+LARGEST_LOOK = 1 << 16
 """Bytes at the beginning of a file by which it is recognised."""
 
 
@@ -49,12 +49,8 @@ def words_of(path: str | Path) -> list[list[str]]:
 
 def words_of_content(content: bytes) -> list[list[str]]:
     """Return the same of the beginning of a file; nothing where it is not text."""
-    try:
-        return _words(
-            content[:LARGEST_LOOK].decode("utf-8", "ignore" if len(content) > LARGEST_LOOK else "strict")
-        )
-    except UnicodeDecodeError:
-        return []
+    beginning = content[:LARGEST_LOOK]
+    return [] if b"\0" in beginning else _words(beginning.decode("utf-8", "ignore"))
 
 
 def _words(text: str) -> list[list[str]]:

@@ -32,6 +32,7 @@ from forgefield.deployment.lammps_files import (
     words_of_content,
 )
 from forgefield.deployment.lammps_networks import NetworkFile, folded, network_lines, read_network
+from forgefield.deployment.lammps_script import check_zbl
 from forgefield.deployment.lammps_snap import KEYWORDS as SNAP_KEYWORDS
 from forgefield.deployment.lammps_snap import feature_order, snap_keywords, snap_settings
 from forgefield.deployment.lammps_so3 import KEYWORDS as SO3_KEYWORDS
@@ -60,13 +61,13 @@ PER_ELEMENT = ("elems", "radelems", "welems", "sinnerelems", "dinnerelems")
 
 def is_mliap_descriptor(content: bytes) -> bool:
     """Return whether a file with this content looks like a NAME.mliap.descriptor."""
-    first = {words[0] for words in words_of_content(content[:65536])}
+    first = {words[0] for words in words_of_content(content)}
     return {"rcutfac", "nelems", "elems"} <= first
 
 
 def is_mliap_model(content: bytes) -> bool:
     """Return whether a file with this content looks like a NAME.mliap.model."""
-    lines = words_of_content(content[:65536])
+    lines = words_of_content(content)
     if len(lines) < 2 or len(lines[0]) != 2 or not all(w.isdigit() for w in lines[0]):
         return False
     return lines[1][0] == "NET" or (len(lines[1]) == 1 and lines[1][0].lstrip("+-")[:1].isdigit())
@@ -271,8 +272,8 @@ def export_mliap(potential: Potential, folder: str | Path, name: str = "potentia
     Parameters
     ----------
     potential : Potential
-        Descriptor `snap` or `so3`, model linear or a network with tanh; the repulsion of nuclei is no part of the
-        files.
+        Descriptor `snap` or `so3`, model linear or a network with tanh; a repulsion of nuclei, in LAMMPS's form,
+        is no part of the files.
     folder : str or Path
         Made if it does not exist.
     name : str
@@ -285,6 +286,7 @@ def export_mliap(potential: Potential, folder: str | Path, name: str = "potentia
     """
     descriptor, elements = potential.descriptor, potential.elements
     head = _descriptor_lines(potential)
+    check_zbl(potential.zbl)
     order, factors = _places(descriptor, elements)
     if model_kind(potential) == "nn":
         lines = network_lines(_reordered(network_layers(potential), descriptor, order, factors))

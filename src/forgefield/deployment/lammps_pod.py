@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from forgefield.deployment.lammps_script import check_zbl
 from forgefield.descriptors.pod import POD
 from forgefield.descriptors.pod_files import (
     KEYWORDS,
@@ -93,7 +94,7 @@ def export_pod(potential: Potential, folder: str | Path, name: str = "potential"
     Parameters
     ----------
     potential : Potential
-        POD descriptor, linear model, no repulsion of nuclei.
+        POD descriptor, linear model; a repulsion of nuclei, in LAMMPS's form, is no part of the files.
     folder : str or Path
         Made if it does not exist.
     name : str
@@ -105,12 +106,12 @@ def export_pod(potential: Potential, folder: str | Path, name: str = "potential"
         The potential is of another kind.
     """
     descriptor, model = potential.descriptor, potential.model
-    if not (isinstance(descriptor, POD) and isinstance(model, Linear)) or potential.zbl is not None:
-        zbl = " and ZBL" if potential.zbl is not None else ""
+    if not (isinstance(descriptor, POD) and isinstance(model, Linear)):
         raise ConfigError(
-            "LAMMPS's pair_style pod needs `descriptor.kind: pod` and `model.kind: linear` without ZBL, got "
-            f"{descriptor.settings.kind} with {model.settings.kind}{zbl}; train such a potential"
+            "LAMMPS's pair_style pod needs `descriptor.kind: pod` and `model.kind: linear`, got "
+            f"{descriptor.settings.kind} with {model.settings.kind}; train such a potential"
         )
+    check_zbl(potential.zbl)
     scaler = potential.scaler
     with torch.no_grad():
         weights = model.weight.double() @ scaler.mix.double().T * scaler.scale.double()

@@ -40,6 +40,7 @@ from forgefield.deployment.lammps_files import (
     words_of,
     words_of_content,
 )
+from forgefield.deployment.lammps_script import check_zbl
 from forgefield.deployment.lammps_symmetry import shared_equally
 from forgefield.descriptors.bispectrum import triples
 from forgefield.descriptors.snap import DEFAULT_RADIUS, SNAP, SNAPSettings
@@ -91,7 +92,7 @@ class _Coefficients:
 
 def is_snap_coefficients(content: bytes) -> bool:
     """Return whether a file with this content looks like a .snapcoeff."""
-    lines = words_of_content(content[:65536])
+    lines = words_of_content(content)
     return (
         len(lines) > 1
         and len(lines[0]) == 2
@@ -103,7 +104,7 @@ def is_snap_coefficients(content: bytes) -> bool:
 
 def is_snap_parameters(content: bytes) -> bool:
     """Return whether a file with this content looks like a .snapparam."""
-    first = {words[0] for words in words_of_content(content[:65536])}
+    first = {words[0] for words in words_of_content(content)}
     return {"rcutfac", "twojmax"} <= first <= set(KEYWORDS)
 
 
@@ -299,7 +300,7 @@ def export_snap(potential: Potential, folder: str | Path, name: str = "potential
     Parameters
     ----------
     potential : Potential
-        SNAP descriptor, linear model; the repulsion of nuclei is no part of the files.
+        SNAP descriptor, linear model; a repulsion of nuclei, in LAMMPS's form, is no part of the files.
     folder : str or Path
         Made if it does not exist.
     name : str
@@ -313,6 +314,7 @@ def export_snap(potential: Potential, folder: str | Path, name: str = "potential
     descriptor = potential.descriptor
     if not (isinstance(descriptor, SNAP) and isinstance(potential.model, Linear)):
         raise ConfigError(_refusal(potential))
+    check_zbl(potential.zbl)
     p, elements = descriptor.settings, potential.elements
     keywords = [*snap_keywords(descriptor), f"quadraticflag {int(p.quadratic)}"]
     if p.inner_middle:

@@ -8,7 +8,10 @@ from typing import Any
 
 from forgefield.deployment.gpumd import parse_nep
 from forgefield.deployment.gpumd_header import is_nep
+from forgefield.deployment.lammps_include import is_include, read_include
+from forgefield.deployment.lammps_mliap import is_mliap_descriptor, is_mliap_model, load_mliap
 from forgefield.deployment.lammps_pod import is_pod, load_pod
+from forgefield.deployment.lammps_snap import is_snap_coefficients, is_snap_parameters, load_snap
 from forgefield.errors import PotentialFileError
 from forgefield.models import file
 from forgefield.models.file import DtypeName
@@ -29,17 +32,28 @@ def _nep(content: bytes, dtype: DtypeName | None, name: str) -> Potential:
     return parse_nep(text, dtype=dtype, name=name)
 
 
-def _pod(content: bytes, dtype: DtypeName | None, name: str) -> Potential:
-    del content  # there are two files
-    return load_pod(name, dtype)
+def _beside(read: Callable[[str, DtypeName | None], Potential]) -> Reader:
+    """Return the reader of a file that needs others beside it."""
+    return lambda content, dtype, name: read(name, dtype)  # noqa: ARG005
 
 
-FOREIGN: tuple[tuple[Callable[[bytes], bool], Reader], ...] = ((is_nep, _nep), (is_pod, _pod))
+FOREIGN: tuple[tuple[Callable[[bytes], bool], Reader], ...] = (
+    (is_nep, _nep),
+    (is_pod, _beside(load_pod)),
+    (is_include, _beside(read_include)),
+    (is_snap_coefficients, _beside(load_snap)),
+    (is_snap_parameters, _beside(load_snap)),
+    (is_mliap_descriptor, _beside(load_mliap)),
+    (is_mliap_model, _beside(load_mliap)),
+)
 """Files of other programs: how their content is recognised and read."""
 
 
 def load(path: str | Path, *, verify: bool = True, dtype: DtypeName | None = None) -> Potential:
-    """Read a potential: a file of this package, a nep.txt of GPUMD or a .pod of LAMMPS; its content decides.
+    """Read a potential: a file of this package, of GPUMD (nep.txt) or of LAMMPS; its content decides.
+
+    Of LAMMPS: .snapcoeff or .snapparam, .mliap.model or .mliap.descriptor, one of two .pod files (the other one lies
+    beside it), or the include file with their pair_style and pair_coeff, which may add zbl.
 
     Parameters
     ----------

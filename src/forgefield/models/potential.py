@@ -143,11 +143,11 @@ class Potential(nn.Module):
 
         return file.load(path, verify=verify, dtype=dtype)
 
-    def export(self, to: str, folder: str | Path) -> list[Path]:
+    def export(self, to: str, folder: str | Path, *, verify: bool = True) -> list[Path]:
         """Write the files another program needs, such as "gpumd"; see `deployment.export.export`."""
         from forgefield.deployment.export import export
 
-        return export(self, to, folder)
+        return export(self, to, folder, verify=verify)
 
     def calculator(
         self,

@@ -1,7 +1,7 @@
-"""A process of its own that asks LAMMPS: ``python -m forgefield.deployment.lammps_worker REQUEST ANSWER``.
+"""A process of its own that asks another program: ``python -m forgefield.deployment.engine_worker REQUEST ANSWER``.
 
-A potential file that LAMMPS does not survive ends this process and not that of the user. REQUEST and ANSWER are JSON
-files; see `lammps_engine`, which writes the one and reads the other.
+A potential file that the program does not survive ends this process and not that of the user, and what it prints does
+not get into anybody's output. REQUEST and ANSWER are JSON files; `engines` writes the one and reads the other.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +80,39 @@ def _evaluate(engine: Any, n_types: int, commands: list[str], structure: dict[st
     }
 
 
-def main(request: str, answer: str) -> None:
-    """Answer one request; what LAMMPS raises ends the process, with its message last on standard error."""
-    asked = json.loads(Path(request).read_text(encoding="utf-8"))
-    result: dict[str, Any]
+def _lammps(asked: dict[str, Any]) -> dict[str, Any]:
     try:
         engine = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
     except (ImportError, OSError) as error:
-        result = {"missing": str(error)}
-    else:
-        result = {"version": str(engine.version()), "runs": []}
-        for run in asked["runs"]:
-            result["runs"].append(
-                [_evaluate(engine, run["n_types"], run["commands"], s) for s in run["structures"]]
-            )
-        engine.close()
+        return {"missing": str(error)}
+    runs = [
+        [_evaluate(engine, run["n_types"], run["commands"], s) for s in run["structures"]]
+        for run in asked["runs"]
+    ]
+    version = str(engine.version())
+    engine.close()
+    return {"version": version, "runs": runs}
+
+
+def _calorine(asked: dict[str, Any]) -> dict[str, Any]:
+    try:
+        import _nepy  # type: ignore[import-not-found]
+    except ImportError as error:
+        return {"missing": str(error)}
+    structures = []
+    for s in asked["structures"]:
+        engine = _nepy.NEPY(
+            asked["path"], len(s["symbols"]), s["cell"], s["symbols"], s["positions"], s["masses"]
+        )
+        names = ("energies", "forces", "virials")
+        structures.append(dict(zip(names, engine.get_potential_forces_and_virials(), strict=True)))
+    return {"version": metadata.version("calorine"), "structures": structures}
+
+
+def main(request: str, answer: str) -> None:
+    """Answer one request; what the program raises ends the process, with its message last on standard error."""
+    asked = json.loads(Path(request).read_text(encoding="utf-8"))
+    result = _lammps(asked) if asked["engine"] == "lammps" else _calorine(asked)
     Path(answer).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -1,0 +1,116 @@
+"""The programs potentials are exported to: what is written for each, and how it is asked whether it came across."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+from forgefield.deployment.certificate import Exported
+from forgefield.deployment.engines import Answer, LammpsRun, run_calorine, run_lammps
+from forgefield.deployment.gpumd import export_nep
+from forgefield.deployment.lammps_mliap import export_mliap, model_kind
+from forgefield.deployment.lammps_pod import export_pod
+from forgefield.deployment.lammps_script import PairStyle, write_include, write_input
+from forgefield.deployment.lammps_snap import export_snap
+from forgefield.descriptors.snap import SNAP
+from forgefield.files import write_text
+from forgefield.models.potential import Potential
+
+__all__ = ["TARGETS", "Writer"]
+
+Writer = Callable[[Potential, Path], Exported]
+
+NAME = "potential"
+
+DOUBLE = 1e-10
+"""Both programs compute in double precision."""
+
+EIGENVECTORS = 1e-9
+"""Both programs compute the radial functions of pod as eigenvectors, each in its own way."""
+
+QUADRATURE = 1e-7
+"""LAMMPS computes the radial integrals of so3 with few points; see `lammps_so3`."""
+
+
+def _lammps(
+    potential: Potential, folder: Path, files: list[Path], pair: PairStyle, include: str, tolerance: float
+) -> Exported:
+    path = write_include(folder / include, pair)
+
+    def ask(structures: Sequence[Atoms]) -> tuple[list[Answer], str]:
+        answers, version = run_lammps([LammpsRun(pair.commands(), pair.elements, structures)], folder)
+        return answers[0], version
+
+    return Exported(
+        files=[*files, path],
+        engine="LAMMPS",
+        ask=ask,
+        virials="III",
+        tolerance=tolerance,
+        finish=lambda atoms: write_input(folder, path, atoms, potential.elements),
+    )
+
+
+def _snap(potential: Potential, folder: Path) -> Exported:
+    files = export_snap(potential, folder, NAME)
+    pair = PairStyle("snap", "", " ".join(f.name for f in files), potential.elements, potential.zbl)
+    return _lammps(potential, folder, files, pair, f"{NAME}.snap", DOUBLE)
+
+
+def _mliap(potential: Potential, folder: Path) -> Exported:
+    files = export_mliap(potential, folder, NAME)
+    snap = isinstance(potential.descriptor, SNAP)
+    model, descriptor = (f.name for f in files)
+    arguments = f"model {model_kind(potential)} {model} descriptor {'sna' if snap else 'so3'} {descriptor}"
+    pair = PairStyle("mliap", arguments, "", potential.elements, potential.zbl)
+    return _lammps(potential, folder, files, pair, f"{NAME}.mliap", DOUBLE if snap else QUADRATURE)
+
+
+def _pod(potential: Potential, folder: Path) -> Exported:
+    files = export_pod(potential, folder, NAME)
+    pair = PairStyle("pod", "", " ".join(f.name for f in files), potential.elements, potential.zbl)
+    exported = _lammps(potential, folder, files, pair, f"{NAME}.lammps", EIGENVECTORS)
+    return replace(
+        exported, left_out={"free atoms": "LAMMPS's pair_style pod crashes on an atom without neighbours"}
+    )
+
+
+def _gpumd(potential: Potential, folder: Path) -> Exported:
+    path = export_nep(potential, folder / "nep.txt")
+    return Exported(
+        files=[path],
+        engine="calorine (NEP_CPU)",
+        ask=lambda structures: run_calorine(path, structures),
+        virials="I",
+        tolerance=DOUBLE,
+        finish=lambda atoms: _gpumd_input(folder, atoms),
+    )
+
+
+def _gpumd_input(folder: Path, atoms: Atoms) -> list[Path]:
+    """Write ``model.xyz`` and ``run.in``: a short simulation."""
+    buffer = StringIO()
+    ase.io.write(buffer, Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True), format="extxyz")
+    script = """# gpumd, in this folder: 100 fs at 300 K. Put your own structure into model.xyz.
+potential     nep.txt
+velocity      300
+time_step     1
+ensemble      nve
+dump_thermo   10
+run           100
+"""
+    return [write_text(folder / "model.xyz", buffer.getvalue()), write_text(folder / "run.in", script)]
+
+
+TARGETS: dict[str, Writer] = {
+    "gpumd": _gpumd,
+    "lammps-mliap": _mliap,
+    "lammps-pod": _pod,
+    "lammps-snap": _snap,
+}
+"""What writes the files for each program into a folder."""
