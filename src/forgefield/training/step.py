@@ -139,6 +139,10 @@ class Step:
             shares = self.labels.shares(part, self.index)
             yield LinearRows(self.objective, part, {k: w * shares[k] for k, w in self.weights.items()})
 
+    def join(self, parts: Sequence[ArrayTerms]) -> ArrayTerms:
+        """Return the terms of the step from those of its parts, in the order of `rows`."""
+        return self._join(list(zip(self._parts(), parts, strict=True)), self.weights)
+
     def norm(self) -> float:
         """Return the norm of the gradient just written."""
         return 0.0 if self.flat.grad is None else float(self.flat.grad.norm())

@@ -6,7 +6,9 @@ from forgefield.errors import ConfigError
 from forgefield.training.loss import Loss
 from forgefield.training.optimisers.base import GradientSettings, Optimiser, Parameters
 from forgefield.training.optimisers.first_order import SGD, Adam, AdamSettings, AdamW
+from forgefield.training.optimisers.kalman import Kalman
 from forgefield.training.optimisers.lbfgs import LBFGS
+from forgefield.training.optimisers.levenberg import LevenbergMarquardt
 from forgefield.training.optimisers.snes import SNES
 
 __all__ = [
@@ -24,6 +26,8 @@ OPTIMISERS: dict[str, type[Optimiser]] = {
     "sgd": SGD,
     "lbfgs": LBFGS,
     "snes": SNES,
+    "kalman": Kalman,
+    "levenberg_marquardt": LevenbergMarquardt,
 }
 
 

@@ -1,0 +1,118 @@
+"""Extended Kalman filter: recursive least squares over mini-batches, with the curvature in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from forgefield.training.loss_arrays import ArrayTerms
+from forgefield.training.optimisers.base import GradientSettings, Optimiser, Parameters
+from forgefield.training.optimisers.blocks import Grouping, blocks
+from forgefield.training.schedules import ScheduleSettings
+from forgefield.training.step import Step
+
+__all__ = ["Kalman", "KalmanSettings"]
+
+
+class KalmanSettings(GradientSettings):
+    """Block-wise extended Kalman filter (Puskorius and Feldkamp, IEEE Trans. Neural Netw. 5 (1994) 279).
+
+    The layer-wise form is that of Hu et al. (RLEKF, arXiv:2212.06989). With rows r of the loss ``|r|^2`` (see
+    ``training/rows.py``) and their Jacobian J, each block of the covariance follows ``1/P <- f/P + H^T H`` with H a
+    sketch of J, ``H = S J / sqrt(m)`` with m rows S of random signs, so that ``H^T H`` is ``J^T J`` on average; the parameters move by
+    ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to one as in RLEKF.
+    """
+
+    kind: Literal["kalman"] = Field("kalman", description="optimiser")
+    schedule: ScheduleSettings = Field(
+        default_factory=lambda: ScheduleSettings(start=1.0, stop=0.01, warmup_epochs=0.0),
+        description="factor on the move",
+    )
+    batch_size: int = Field(8, ge=1, le=100_000, description="structures per step")
+    blocks: Grouping = Field("all", description="parameters whose covariance is kept")
+    block_size: int = Field(4096, ge=1, le=20_000, description="larger blocks are cut")
+    probes: int = Field(8, ge=1, le=1000, description="rows of the sketch, per step")
+    variance: float = Field(0.01, gt=0, description="variance of the parameters at the start")
+    forget: float = Field(0.98, gt=0, le=1, description="share of the information kept by the first step")
+    forget_memory: float = Field(
+        0.9987, gt=0, le=1, description="the forgetting factor goes to 1 with this memory per step"
+    )
+
+
+class Kalman(Optimiser):
+    """Moves along the gradient times the inverse of the curvature met so far."""
+
+    Settings: ClassVar[type[GradientSettings]] = KalmanSettings
+    least_squares = True
+
+    def __init__(self, settings: KalmanSettings, parameters: Parameters, seed: int) -> None:
+        super().__init__(settings, parameters, seed)
+        self.settings = settings
+        self.blocks = blocks(parameters, settings.blocks, settings.block_size)
+        self.covariance: list[Tensor] = []
+        self.forget = settings.forget
+        self.generator = torch.Generator().manual_seed(seed)
+        self.reset()
+
+    def step(self, step: Step, rate: float) -> ArrayTerms:
+        """See `Optimiser.step`."""
+        m = self.settings.probes
+        sketch = torch.zeros((m + 1, len(self.flat)), dtype=torch.float64)
+        gradient = torch.zeros(len(self.flat), dtype=torch.float64)
+        parts = []
+        for rows in step.rows():
+            parts.append(rows.terms)
+            signs = 2 * torch.randint(0, 2, (m, len(rows)), generator=self.generator).numpy() - 1.0
+            for k in range(m):
+                rows.pull_back(signs[k])
+                sketch[k + 1] += self._written()
+            rows.pull_back(rows.residuals)
+            gradient += self._written()
+        terms = step.join(parts)
+        step.check(terms.total, float(gradient.norm()))
+        sketch *= 1.0 / math.sqrt(m)
+        sketch[0] = gradient / math.sqrt(max(terms.total, 1e-300))
+        with torch.no_grad():
+            for n, place in enumerate(self.blocks):
+                move = self._filter(n, sketch[:, place], gradient[place])
+                self.flat[place] -= rate * move
+        self.forget = self.settings.forget_memory * self.forget + 1.0 - self.settings.forget_memory
+        return terms
+
+    def _filter(self, n: int, rows: Tensor, gradient: Tensor) -> Tensor:
+        """Update one covariance; return it times the gradient."""
+        p = self.covariance[n]
+        gain = p @ rows.T
+        inner = rows @ gain
+        inner.diagonal().add_(self.forget)
+        factor = torch.linalg.cholesky(inner)
+        half = torch.linalg.solve_triangular(factor, gain.T, upper=False)
+        p.addmm_(half.T, half, alpha=-1.0).mul_(1.0 / self.forget)
+        return p @ gradient
+
+    def _written(self) -> Tensor:
+        if self.flat.grad is None:
+            return torch.zeros_like(self.flat)
+        return self.flat.grad
+
+    def reset(self) -> None:
+        """See `Optimiser.reset`."""
+        v = self.settings.variance
+        self.covariance = [v * torch.eye(len(b), dtype=torch.float64) for b in self.blocks]
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Optimiser.state`."""
+        own = {f"covariance.{n}": p for n, p in enumerate(self.covariance)}
+        forget = torch.tensor(self.forget, dtype=torch.float64)
+        return own | {"forget": forget, "generator": self.generator.get_state()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """See `Optimiser.load`."""
+        self.covariance = [state[f"covariance.{n}"].clone() for n in range(len(self.blocks))]
+        self.forget = float(state["forget"])
+        self.generator.set_state(state["generator"].clone())
