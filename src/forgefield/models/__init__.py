@@ -10,6 +10,7 @@ from forgefield.errors import ConfigError, did_you_mean
 from forgefield.models.base import Model, ModelSettings
 from forgefield.models.linear import Linear, LinearSettings
 from forgefield.models.network import Network, NetworkSettings
+from forgefield.models.quadratic import Quadratic, QuadraticSettings
 
 __all__ = [
     "MODELS",
@@ -19,6 +20,8 @@ __all__ = [
     "ModelSettings",
     "Network",
     "NetworkSettings",
+    "Quadratic",
+    "QuadraticSettings",
     "make_model",
     "parse_settings",
 ]
@@ -26,6 +29,7 @@ __all__ = [
 MODELS: dict[str, type[Model]] = {
     "linear": Linear,
     "network": Network,
+    "quadratic": Quadratic,
 }
 
 
