@@ -22,22 +22,29 @@ __all__ = ["Kalman", "KalmanSettings"]
 class KalmanSettings(GradientSettings):
     """Block-wise extended Kalman filter (Puskorius and Feldkamp, IEEE Trans. Neural Netw. 5 (1994) 279).
 
-    The layer-wise form is that of Hu et al. (RLEKF, arXiv:2212.06989). With rows r of the loss ``|r|^2`` (see
-    ``training/rows.py``) and their Jacobian J, each block of the covariance follows ``1/P <- f/P + H^T H`` with H a
-    sketch of J, ``H = S J / sqrt(m)`` with m rows S of random signs, so that ``H^T H`` is ``J^T J`` on average; the parameters move by
-    ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to one as in RLEKF.
+    The layer-wise form is that of Hu et al. (RLEKF, arXiv:2212.06989). With the rows r of the loss ``|r|^2`` and their
+    Jacobian J, each block P of the covariance follows ``P^-1 <- f P^-1 + H^T H``, where H holds ``S J / sqrt(m)`` for m
+    rows S of random signs, so that its square is ``J^T J`` on average, and the row ``r^T J / |r|``, which bounds the
+    move; the parameters move by ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to 1 as
+    in RLEKF.
     """
 
     kind: Literal["kalman"] = Field("kalman", description="optimiser")
     schedule: ScheduleSettings = Field(
         default_factory=lambda: ScheduleSettings(start=1.0, stop=0.01, warmup_epochs=0.0),
-        description="factor on the move",
+        description="its rate is a factor on the move",
     )
-    batch_size: int = Field(8, ge=1, le=100_000, description="structures per step")
-    blocks: Grouping = Field("all", description="parameters whose covariance is kept")
+    batch_size: int = Field(4, ge=1, le=100_000, description="structures per step")
+    average: float = Field(
+        0.98,
+        ge=0,
+        lt=1,
+        description="memory per step of the running mean of the parameters that is validated and kept; 0: none",
+    )
+    blocks: Grouping = Field("neuron", description="parameters that share a block of the covariance")
     block_size: int = Field(4096, ge=1, le=20_000, description="larger blocks are cut")
-    probes: int = Field(8, ge=1, le=1000, description="rows of the sketch, per step")
-    variance: float = Field(0.01, gt=0, description="variance of the parameters at the start")
+    probes: int = Field(4, ge=1, le=1000, description="rows of the sketch, per step")
+    variance: float = Field(1.0, gt=0, description="variance of the parameters at the start")
     forget: float = Field(0.98, gt=0, le=1, description="share of the information kept by the first step")
     forget_memory: float = Field(
         0.9987, gt=0, le=1, description="the forgetting factor goes to 1 with this memory per step"
@@ -90,7 +97,12 @@ class Kalman(Optimiser):
         gain = p @ rows.T
         inner = rows @ gain
         inner.diagonal().add_(self.forget)
-        factor = torch.linalg.cholesky(inner)
+        factor, failed = torch.linalg.cholesky_ex(inner)
+        if int(
+            failed
+        ):  # rounding has taken the sign of a small eigenvalue: what was learned is lost, not the run
+            p.copy_(self.settings.variance * torch.eye(len(p), dtype=p.dtype))
+            return torch.zeros_like(gradient)
         half = torch.linalg.solve_triangular(factor, gain.T, upper=False)
         p.addmm_(half.T, half, alpha=-1.0).mul_(1.0 / self.forget)
         return p @ gradient
