@@ -13,13 +13,14 @@ from forgefield.data import read
 from forgefield.deployment.load import load
 from forgefield.engine.predictor import fastest
 from forgefield.evaluation import MetricsTable
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    potential: Potential | str | Path,
+    potential: Potential | Committee | str | Path,
     frames: Sequence[Atoms] | str | Path | Sequence[str | Path],
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -28,7 +29,7 @@ def evaluate(
 
     Parameters
     ----------
-    potential : Potential or path
+    potential : Potential, Committee or path
     frames : sequence of ase.Atoms, or path(s) of data files
         Labels in ``atoms.calc.results``; what is missing is counted, not compared.
     progress : callable(done, total), optional
@@ -46,11 +47,10 @@ def evaluate(
     UnknownSpeciesError, StructureError
         A structure the potential cannot be applied to.
     """
-    if isinstance(potential, str | Path):
-        potential = load(potential)
+    loaded = load(potential) if isinstance(potential, str | Path) else potential
     structures = _frames(frames)
-    with naming(potential, structures):
-        return evaluation.evaluate(fastest(potential) or potential, structures, progress=progress).metrics
+    with naming(loaded, structures):
+        return evaluation.evaluate(fastest(loaded) or loaded, structures, progress=progress).metrics
 
 
 def _frames(frames: Sequence[Atoms] | str | Path | Sequence[str | Path]) -> list[Atoms]:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from ase import Atoms
 
 from forgefield.errors import StructureError, UnknownSpeciesError
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
 __all__ = ["naming"]
 
 
 @contextmanager
-def naming(potential: Potential, frames: Sequence[Atoms]) -> Iterator[None]:
+def naming(potential: Potential | Committee, frames: Sequence[Atoms]) -> Iterator[None]:
     """Put the name of the structure in front of an error about one of `frames`.
 
     Raises

@@ -32,9 +32,9 @@ def export(
     """
     from forgefield.deployment.export import UnverifiedExportWarning
     from forgefield.deployment.export import export as write
-    from forgefield.deployment.load import load
+    from forgefield.deployment.load import load_single
 
-    loaded = load(potential)
+    loaded = load_single(potential)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnverifiedExportWarning)
         files = write(loaded, to, output, verify=verify)

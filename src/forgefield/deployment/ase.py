@@ -18,12 +18,16 @@ from forgefield.engine.predictor import Backend, fastest
 from forgefield.errors import ConfigError
 from forgefield.graph import SkinnedNeighbours
 from forgefield.keys import matrix_to_voigt
-from forgefield.models import file
+from forgefield.models import committee_file, file
+from forgefield.models.committee import Committee, CommitteePrediction
 from forgefield.models.file import DTYPES, DtypeName
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction
 
 __all__ = ["ForgefieldCalculator"]
+
+SPREADS = ("energy_spread", "energies_spread", "forces_spread", "stress_spread")
+"""Results of committees beyond those of every calculator."""
 
 _NOT_COPIED = ("potential", "_neighbours", "_predictor")
 
@@ -44,12 +48,22 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     ``stresses``    eV/Å^3      (n_atoms, 6), sum to ``stress``: atomic virials of kind I
     ==============  ==========  ==============================================================
 
-    The stresses exist where the cell is periodic in three directions.
+    The stresses exist where the cell is periodic in three directions. Of a committee these are means, and there are
+    the standard deviations over its members (``calc.results`` or ``calc.get_property``):
+
+    ===================  ==========  =========================================================
+    result               unit        meaning
+    ===================  ==========  =========================================================
+    ``energy_spread``    eV          of the total energy
+    ``energies_spread``  eV          (n_atoms,), of the atomic energies
+    ``forces_spread``    eV/Å        (n_atoms,), of the force vectors
+    ``stress_spread``    eV/Å^3      (6,), of the components
+    ===================  ==========  =========================================================
 
     Parameters
     ----------
-    potential : Potential, str or Path
-        A potential or its file.
+    potential : Potential, Committee, str or Path
+        A potential, several as one, or a file of either.
     dtype : {'float32', 'float64'}, optional
         Number type to evaluate in; default: the potential's own. The potential itself is not changed.
     threads : int, optional
@@ -68,13 +82,14 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         "forces",
         "stress",
         "stresses",
+        *SPREADS,
     ]
     default_parameters: ClassVar[dict[str, Any]] = {}
     nolabel = True
 
     def __init__(
         self,
-        potential: Potential | str | Path,
+        potential: Potential | Committee | str | Path,
         *,
         dtype: DtypeName | None = None,
         threads: int | None = None,
@@ -127,6 +142,10 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
             "energies": result.energies,
             "forces": result.forces,
         }
+        if isinstance(result, CommitteePrediction):
+            self.results |= {name: getattr(result, name) for name in SPREADS}
+            if result.stress_spread is None:
+                del self.results["stress_spread"]
         if result.stress is not None:
             volume = abs(float(np.linalg.det(self.atoms.cell.array)))
             self.results["stress"] = result.stress
@@ -141,18 +160,24 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         if self._predictor is not None:
             return self._predictor.predict(self.atoms, virials=virials)
         with _threads(self.threads):
+            if isinstance(self.potential, Committee):
+                return self.potential.predict(self.atoms)
             return self.potential.predict_graph(self._neighbours.graph(self.atoms))
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k not in _NOT_COPIED}
-        state["_potential_file"] = file.to_bytes(self.potential, self_test=False)
+        if isinstance(self.potential, Committee):
+            state["_potential_file"] = committee_file.to_bytes(self.potential, self_test=False)
+        else:
+            state["_potential_file"] = file.to_bytes(self.potential, self_test=False)
         state["_potential_device"] = str(self.potential.device)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         content, device = state.pop("_potential_file"), state.pop("_potential_device")
         self.__dict__.update(state)
-        self.potential = file.from_bytes(content, verify=False).to(device)
+        kind = committee_file if committee_file.is_committee(content) else file
+        self.potential = kind.from_bytes(content, verify=False).to(device)
         self._start()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -172,7 +197,9 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         self._predictor = fastest(self.potential, backend, threads=self.threads, skin=skin)
 
 
-def _in_dtype(potential: Potential | str | Path, dtype: DtypeName | None) -> Potential:
+def _in_dtype(
+    potential: Potential | Committee | str | Path, dtype: DtypeName | None
+) -> Potential | Committee:
     if isinstance(potential, str | Path):
         return load(potential, dtype=dtype)
     if dtype is not None and dtype not in DTYPES:

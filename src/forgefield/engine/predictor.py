@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -15,17 +15,19 @@ from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.neighbours import SkinnedList
-from forgefield.engine.points import Points
+from forgefield.engine.points import Listing, Points
 from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError
+from forgefield.models.committee import Committee, CommitteePrediction, combine
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction
 
-__all__ = ["Backend", "Predictor", "fastest"]
+__all__ = ["Backend", "CommitteePredictor", "Predictor", "fastest"]
 
 Backend = Literal["auto", "compiled", "torch", "cuda"]
 
 FloatArray = NDArray[np.float64]
+Listed = tuple[Points, tuple[Listing, ...], Block]
 
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
@@ -66,7 +68,7 @@ class Predictor:
         self._engines: dict[tuple[int, ...], tuple[Engine, FloatArray]] = {}
         self._current: tuple[tuple[int, ...], Engine, FloatArray] | None = None
         self._list: SkinnedList | None = None
-        self._block: tuple[Points, Block] | None = None
+        self._block: Listed | None = None
         if not potential.descriptor.restrictable:
             self._engine(potential.species)  # says now what has no kernel
 
@@ -75,8 +77,15 @@ class Predictor:
         """How often the neighbour list has been made for the elements at hand."""
         return 0 if self._list is None else self._list.n_builds
 
-    def predict(self, atoms: Atoms, *, virials: bool = False) -> Prediction:
+    def predict(self, atoms: Atoms, *, virials: bool = False, after: Predictor | None = None) -> Prediction:
         """Return energy, forces, stress and, on request, atomic virials of kind I (else an empty array).
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+        virials : bool
+        after : Predictor, optional
+            One that has just predicted these atoms: its lists of neighbours are used where they fit.
 
         Raises
         ------
@@ -84,12 +93,9 @@ class Predictor:
             Elements the potential does not know; overlapping atoms, no atoms, flat cell.
         """
         engine, offsets = self._for(atoms)
-        if self._list is None:  # `_for` sets it; this is for the type checker
-            raise ConfigError("no neighbour list")
-        points, lists = self._list.update(atoms)
-        if self._block is None or self._block[0] is not points:
-            self._block = points, engine.blocks(points, lists)
-        out = engine.evaluate(points, lists, self._block[1], virials=virials)
+        listed = None if after is None else after.listed_for(engine)
+        points, lists, block = self._listed(engine, atoms) if listed is None else listed
+        out = engine.evaluate(points, lists, block, virials=virials)
         energies = out.energies + offsets[points.species]
         stress = None
         if atoms.pbc.all():
@@ -102,6 +108,22 @@ class Predictor:
     def predict_many(self, frames: Sequence[Atoms]) -> list[Prediction]:
         """Return the predictions for many structures."""
         return [self.predict(atoms) for atoms in frames]
+
+    def listed_for(self, engine: Engine) -> Listed | None:
+        """Return the lists and blocks last used if they are what `engine` would make, else None."""
+        if self._current is None or self._block is None:
+            return None
+        own = self._current[1]
+        same = own.potential.species == engine.potential.species and own.dtype == engine.dtype
+        return self._block if same and own.potential.cutoffs == engine.potential.cutoffs else None
+
+    def _listed(self, engine: Engine, atoms: Atoms) -> Listed:
+        if self._list is None:  # `_for` sets it; this is for the type checker
+            raise ConfigError("no neighbour list")
+        points, lists = self._list.update(atoms)
+        if self._block is None or self._block[0] is not points:
+            self._block = points, lists, engine.blocks(points, lists)
+        return self._block
 
     def _for(self, atoms: Atoms) -> tuple[Engine, FloatArray]:
         """Return the engine for the elements of a structure and the energy offset of each of them."""
@@ -130,19 +152,76 @@ class Predictor:
         return Engine(potential, self.dtype, self.threads)
 
 
+class CommitteePredictor:
+    """A committee at compiled speed; members with the same cutoffs use the same list of neighbours.
+
+    Parameters
+    ----------
+    committee : Committee
+    members : sequence of Predictor
+        One for each.
+    """
+
+    def __init__(self, committee: Committee, members: Sequence[Predictor]) -> None:
+        self.committee, self.members = committee, tuple(members)
+
+    @property
+    def backend(self) -> str:
+        """What computes."""
+        return self.members[0].backend
+
+    @property
+    def n_neighbour_builds(self) -> int:
+        """How often the lists of the first member have been made."""
+        return self.members[0].n_neighbour_builds
+
+    def predict(self, atoms: Atoms, *, virials: bool = False) -> CommitteePrediction:
+        """Return means and spreads; see `Predictor.predict`."""
+        first, *others = self.members
+        results = [first.predict(atoms, virials=virials)]
+        results += [member.predict(atoms, virials=virials, after=first) for member in others]
+        return combine(results)
+
+    def predict_many(self, frames: Sequence[Atoms]) -> list[CommitteePrediction]:
+        """Return the predictions for many structures."""
+        return [self.predict(atoms) for atoms in frames]
+
+
+@overload
 def fastest(
     potential: Potential,
+    backend: Backend = ...,
+    *,
+    dtype: Precision | None = ...,
+    threads: int | None = ...,
+    skin: float = ...,
+) -> Predictor | None: ...
+
+
+@overload
+def fastest(
+    potential: Potential | Committee,
+    backend: Backend = ...,
+    *,
+    dtype: Precision | None = ...,
+    threads: int | None = ...,
+    skin: float = ...,
+) -> Predictor | CommitteePredictor | None: ...
+
+
+def fastest(
+    potential: Potential | Committee,
     backend: Backend = "auto",
     *,
     dtype: Precision | None = None,
     threads: int | None = None,
     skin: float = 0.0,
-) -> Predictor | None:
+) -> Predictor | CommitteePredictor | None:
     """Return a predictor for a potential, or None where plain tensors have to do.
 
     Parameters
     ----------
-    potential : Potential
+    potential : Potential or Committee
     backend : {'auto', 'compiled', 'torch', 'cuda'}
         ``auto``: compiled on a processor wherever all parts of the potential have kernels; says once where not.
         ``cuda``: compiled on a GPU.
@@ -158,6 +237,10 @@ def fastest(
     """
     if backend not in get_args(Backend):
         raise ConfigError(f"`backend` must be 'auto', 'compiled', 'torch' or 'cuda', got {backend!r}")
+    if isinstance(potential, Committee):
+        found = [fastest(m, backend, dtype=dtype, threads=threads, skin=skin) for m in potential.members]
+        ready = [member for member in found if member is not None]
+        return CommitteePredictor(potential, ready) if len(ready) == len(found) else None
     if backend == "cuda":
         from forgefield.engine.gpu import GPUPredictor
 

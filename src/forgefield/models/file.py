@@ -40,6 +40,7 @@ __all__ = [
     "describe_content",
     "from_bytes",
     "load",
+    "plain_provenance",
     "read_content",
     "save",
     "to_bytes",
@@ -109,7 +110,7 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
         "cutoffs": list(potential.cutoffs),
         "n_features": potential.descriptor.n_features,
         "n_parameters": potential.n_parameters,
-        "provenance": _plain(asdict(potential.provenance)),
+        "provenance": plain_provenance(potential.provenance),
         "checksum": _checksum(tensors),
     }
     if potential.zbl is not None:
@@ -117,6 +118,12 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     content: bytes = safetensors.torch.save(tensors, metadata={METADATA_KEY: text})
     return content
+
+
+def plain_provenance(provenance: Provenance) -> dict[str, Any]:
+    """Return where a potential comes from as JSON knows it."""
+    values: dict[str, Any] = _plain(asdict(provenance))
+    return values
 
 
 def _plain(value: Any) -> Any:
