@@ -43,7 +43,7 @@ from forgefield.descriptors.snap import DEFAULT_RADIUS, SNAP
 from forgefield.descriptors.so3 import SO3
 from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.files import make_folder, write_text
-from forgefield.models.file import DtypeName
+from forgefield.models.file import DtypeName, read_content
 from forgefield.models.linear import Linear
 from forgefield.models.network import Network, NetworkSettings
 from forgefield.models.potential import Potential
@@ -88,7 +88,7 @@ def load_mliap(path: str | Path, dtype: DtypeName | None = None) -> Potential:
     """
     path = Path(path)
     endings = ".mliap.descriptor", ".mliap.model"
-    if is_mliap_descriptor(path.read_bytes()):
+    if is_mliap_descriptor(read_content(path)):
         model, descriptor = partner(path, *endings, is_mliap_model), path
     else:
         model, descriptor = path, partner(path, *endings[::-1], is_mliap_descriptor)

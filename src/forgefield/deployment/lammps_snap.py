@@ -46,7 +46,7 @@ from forgefield.descriptors.bispectrum import triples
 from forgefield.descriptors.snap import DEFAULT_RADIUS, SNAP, SNAPSettings
 from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.files import make_folder, write_text
-from forgefield.models.file import DtypeName
+from forgefield.models.file import DtypeName, read_content
 from forgefield.models.linear import Linear
 from forgefield.models.potential import Potential
 
@@ -122,7 +122,7 @@ def load_snap(path: str | Path, dtype: DtypeName | None = None) -> Potential:
         Number type to evaluate in; default float64.
     """
     path = Path(path)
-    if is_snap_parameters(path.read_bytes()):
+    if is_snap_parameters(read_content(path)):
         coefficients, parameters = partner(path, ".snapparam", ".snapcoeff", is_snap_coefficients), path
     else:
         coefficients, parameters = path, partner(path, ".snapcoeff", ".snapparam", is_snap_parameters)
@@ -153,8 +153,8 @@ def read_snap(
     """
     found = read_keywords(words_of(parameters), dict.fromkeys(KEYWORDS), parameters)
     table = _only(_read_coefficients(Path(coefficients)), elements, coefficients)
-    settings = snap_settings(found, table.elements, table.radii, table.weights, parameters)
     try:
+        settings = snap_settings(found, table.elements, table.radii, table.weights, parameters)
         descriptor = SNAP(table.elements, settings)
     except ConfigError as error:
         raise PotentialFileError(f"{parameters}: {error}") from None

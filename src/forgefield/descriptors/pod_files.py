@@ -110,10 +110,17 @@ def write_pod_parameters(path: str | Path, descriptor: POD) -> Path:
         f"species {' '.join(descriptor.elements)}",
         "pbc 1 1 1",
         *(f"{keyword} {float(getattr(settings, name))!r}" for keyword, name in REALS.items()),
-        *(f"{keyword} {getattr(settings, name)}" for keyword, name in INTEGERS.items()),
+        *(f"{keyword} {_used(settings, name)}" for keyword, name in INTEGERS.items()),
         *(f"{keyword} {value}" for keyword, value in FIXED.items()),
     ]
     return write_text(path, "\n".join(lines) + "\n")
+
+
+def _used(settings: PODSettings, name: str) -> int:
+    """Return an integer setting; degrees of features that do not exist are 0, LAMMPS compares them all the same."""
+    value: int = getattr(settings, name)
+    count = name.replace("degree", "n_max")
+    return 0 if name.endswith("_body") and getattr(settings, count) == 0 else value
 
 
 def read_pod_coefficients(path: str | Path, descriptor: POD) -> NDArray[np.float64]:
