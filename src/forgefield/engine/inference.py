@@ -136,7 +136,7 @@ class Engine:
             picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
             arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, table]
         for n in range(len(self.plan.expansions)):
-            scratch = max(scratch, block.lists[n].longest * planes * self.plan.rows_per_edge(n))
+            scratch += block.lists[n].longest * planes * self.plan.rows_per_edge(n)
         return [*arguments, self.parameters.flat, *self.terms, scratch * self.lanes]
 
     def evaluate(

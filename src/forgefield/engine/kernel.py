@@ -200,6 +200,7 @@ def _setup(
     traced: list[Traced] = []
     arrays: list[KernelArray] = []
     start: Any = block * plan.coefficients
+    scratch: Rows = arguments["scratch"]
     for n, (e, prepared) in enumerate(zip(plan.expansions, plan.prepared, strict=True)):
         neighbours = _ListedEdges(k, block, n, plan, arguments)
         rows, columns = _matrix_shape(e)
@@ -210,7 +211,11 @@ def _setup(
         start = start + rows * columns
         edges.append(neighbours)
         terms = prepared, (arguments["term_integers"], arguments["term_numbers"])
-        place = Place(neighbours, arguments["scratch"], arguments[f"table{n}"], stage.species, terms)
+        place = Place(
+            neighbours, scratch, arguments[f"table{n}"], stage.species, terms, keep=stage.planes == 1
+        )
+        first, last = neighbours.rows(0, plan.n_species)
+        scratch = scratch + (last - first) * (plan.rows_per_edge(n) * stage.planes)
         traced.append(KINDS[type(e)].emit(k, e, place))
         arrays.append(stage.array(rows, columns, planes))
     return edges, traced, arrays

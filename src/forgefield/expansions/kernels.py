@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from forgefield.expansions.spherical import SphericalExpansion
+from forgefield.expansions.spherical import RadialBasis, SphericalExpansion
 from forgefield.tracer.memory import Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Vec
@@ -20,6 +20,9 @@ __all__ = ["Edges", "TracedExpansion"]
 
 HARMONICS_AT_A_TIME = 2
 """With ten radial functions this fills the registers of AVX-512."""
+
+COSTLY = 16
+"""Operations per radial function from which on values and slopes are kept for the reverse."""
 
 Matrix = Callable[[Any, Any], Any]
 Store = Callable[[Any, Any, Any], None]
@@ -39,12 +42,19 @@ class Edges(Protocol):
         ...
 
 
+def _is_costly(radial: RadialBasis, bits: int) -> bool:
+    """Whether radial functions take so long that they are better not evaluated anew for their derivatives."""
+    k = Kernel(bits)
+    n = len(radial(k.emit("parameter", Vec)))
+    return len(k.body) > COSTLY * n
+
+
 @dataclass(frozen=True)
-class Basis:
-    """Vectors, radial functions and harmonics of one row; constants among the harmonics are plain numbers."""
+class Polar:
+    """Vectors, lengths and harmonics of one row; constants among the harmonics are plain numbers."""
 
     vector: list[Vec]
-    radial: list[Any]
+    distance: Vec
     angular: list[Any]
 
 
@@ -62,6 +72,9 @@ class TracedExpansion:
         The (n_species, n_channels) weights of the channels; not looked at where there is one channel per species.
     stretch : callable, optional
         From the species of a neighbour to the factor on its distance in the radial functions.
+    keep : bool
+        `forward` and `reverse` are both emitted, and nobody else writes to the scratch memory between them: what is
+        costly to evaluate is kept there.
     """
 
     def __init__(
@@ -72,6 +85,8 @@ class TracedExpansion:
         scratch: Rows,
         channels: Scalars,
         stretch: Stretch | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.k, self.expansion, self.edges, self.scratch = k, expansion, edges, scratch
         self.channels, self.stretch = channels, stretch
@@ -82,20 +97,30 @@ class TracedExpansion:
         self.n_constant = 1 if expansion.l_min == 0 else 0
         self.n_harmonics = len(plain)
         self.constants = plain[: self.n_constant]
+        self.kept = keep and _is_costly(expansion.radial, k.bits)
 
     @staticmethod
     def rows_per_edge(expansion: SphericalExpansion) -> int:
         """Return how many numbers of scratch memory a row of neighbours takes."""
-        return len(expansion.radial(1.0)) + expansion.n_harmonics
+        return 2 * len(expansion.radial(1.0)) + expansion.n_harmonics
 
-    def basis(self, row: Int, species: Int | int) -> Basis:
-        """Evaluate the formulas for one neighbour per lane, all of one species."""
+    def basis(self, row: Int) -> Polar:
+        """Evaluate the harmonics for one neighbour per lane."""
         d = self.edges.vector(row)
         f = d[0].formula_functions
         r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         inverse = 1.0 / r
-        stretched = r if self.stretch is None else r * self.stretch(species)
-        return Basis(d, self.expansion.radial(stretched), self.expansion.angular(*(x * inverse for x in d)))
+        return Polar(d, r, self.expansion.angular(*(x * inverse for x in d)))
+
+    def radial(self, b: Polar, species: Int | int) -> list[Any]:
+        """Evaluate the radial functions for neighbours of one species."""
+        stretched = b.distance if self.stretch is None else b.distance * self.stretch(species)
+        return self.expansion.radial(stretched)
+
+    @property
+    def stride(self) -> int:
+        """Numbers from one row of neighbours to the next in the scratch memory."""
+        return self.n_functions * (2 if self.kept else 1) + self.n_harmonics
 
     # ---- sums over neighbours --------------------------------------------------------------------------------
 
@@ -116,8 +141,7 @@ class TracedExpansion:
     def _emit(self, store: Store, add: Store, direction: Direction | None) -> None:
         resolved, n = self.expansion.resolves_species, self.n_radial
         n_channels = self.expansion.n_channels
-        width = self.n_functions + self.n_harmonics
-        stride = width if direction is None else 2 * width
+        stride = self.stride if direction is None else 2 * (self.n_functions + self.n_harmonics)
         first, last = self.edges.rows(0, self.n_species)
         if not resolved:
             with self.k.range(n_channels * n) as i, self.k.range(self.n_harmonics) as m:
@@ -139,10 +163,12 @@ class TracedExpansion:
 
     def _basis_to_scratch(self, e: Int, species: Int | int, at: Any, direction: Direction | None) -> None:
         with self.k.tape() as tape:
-            b = self.basis(e, species)
-        values = b.radial + b.angular
+            b = self.basis(e)
+            values = self.radial(b, species) + b.angular
         if direction is not None:
             values = values + self.k.jvp(tape, b.vector, direction(e), values)
+        elif self.kept:
+            values = values + self.k.jvp(tape, [b.distance], [1.0], values[: self.n_functions])
         for n, v in enumerate(values):
             self.scratch[at + n] = v
 
@@ -214,16 +240,26 @@ class TracedExpansion:
             seed = self._seeds(s, bar)
             with self.k.range(*self.edges.rows(s, 1)) as e:
                 with self.k.tape() as tape:
-                    b = self.basis(e, s)
-                radial_bar: list[Any] = [0.0] * len(b.radial)
+                    b = self.basis(e)
+                    radial = self._kept(e, 0) if self.kept else self.radial(b, s)
+                radial_bar: list[Any] = [0.0] * self.n_functions
                 angular_bar: list[Any] = [0.0] * len(b.angular)
                 for functions, harmonics in self.expansion.radial_blocks():
                     for m in range(harmonics.start, harmonics.stop):
                         g = [seed(i, m) for i in range(self.n_radial)]
-                        angular_bar[m] = sum(a * r for a, r in zip(g, b.radial[functions], strict=True))
+                        angular_bar[m] = sum(a * r for a, r in zip(g, radial[functions], strict=True))
                         for i, a in enumerate(g):
                             radial_bar[functions.start + i] += a * b.angular[m]
-                use(e, b.vector, self.k.vjp(tape, b.radial + b.angular, radial_bar + angular_bar, b.vector))
+                if self.kept:
+                    slopes = self._kept(e, self.n_functions + self.n_harmonics)
+                    radial_bar = [sum(a * slope for a, slope in zip(radial_bar, slopes, strict=True))]
+                    radial = [b.distance]
+                use(e, b.vector, self.k.vjp(tape, radial + b.angular, radial_bar + angular_bar, b.vector))
+
+    def _kept(self, e: Int, start: int) -> list[Any]:
+        """Return the numbers in the scratch memory, one for each radial function."""
+        at = (e - self.edges.rows(0, 1)[0]) * self.stride + start
+        return [self.scratch[at + i] for i in range(self.n_functions)]
 
     def _seeds(self, s: Int | int, bar: Matrix) -> Matrix:
         """Return the adjoint of what neighbours of species s add, by radial function and harmonic."""

@@ -9,10 +9,11 @@ and the harmonics of a group are pulled back before the next begins, so that few
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from forgefield.expansions.kernels import Basis, Direction, Edges, Matrix, Store, Stretch
+from forgefield.expansions.kernels import Direction, Edges, Matrix, Store, Stretch
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.tracer.memory import Scalars
 from forgefield.tracer.trace import Int, Kernel
@@ -25,6 +26,15 @@ SUMS = {32: 80, 64: 40}
 
 PULLED_BACK = {32: 5, 64: 9}
 """Harmonics at a time in the reverse, by the bits of a number: what left most registers free with CUDA 13.0."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Vectors, radial functions and harmonics of one row; constants among the harmonics are plain numbers."""
+
+    vector: list[Vec]
+    radial: list[Any]
+    angular: list[Any]
 
 
 class RecomputedExpansion:

@@ -54,6 +54,8 @@ class Place:
         Species of the block.
     terms : (prepared, TermArguments)
         What `Kind.prepare` returned, and the memory of all tables.
+    keep : bool
+        `forward` and `reverse` are both emitted, and nobody else writes to the scratch memory between them.
     """
 
     edges: Edges
@@ -61,6 +63,7 @@ class Place:
     constants: Scalars
     centre: Int
     terms: tuple[Any, TermArguments]
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def stretch_of(e: SphericalExpansion, constants: Scalars, centre: Int) -> Callab
 
 def _spherical(k: Kernel, e: SphericalExpansion, place: Place) -> Traced:
     stretch = stretch_of(e, place.constants, place.centre)
-    return TracedExpansion(k, e, place.edges, place.scratch, place.constants, stretch)
+    return TracedExpansion(k, e, place.edges, place.scratch, place.constants, stretch, keep=place.keep)
 
 
 def _spherical_constants(e: SphericalExpansion) -> NDArray[np.float64]:
