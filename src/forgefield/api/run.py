@@ -19,7 +19,7 @@ from forgefield.evaluation import Evaluation, write_predictions
 from forgefield.evaluation.report import ReportData, write_report
 from forgefield.files import make_folder, write_csv, write_json, write_text
 from forgefield.keys import PROPERTIES
-from forgefield.models.file import save
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 from forgefield.training.gradient import Row
 from forgefield.training.settings import RunSettings
@@ -42,7 +42,7 @@ class Run:
 
     Attributes
     ----------
-    potential : Potential
+    potential : Potential or Committee
         The best one, by validation errors.
     metrics : dict
         Errors per split and group, as in metrics.json.
@@ -53,7 +53,7 @@ class Run:
     history : list of rows of log.csv
     """
 
-    potential: Potential
+    potential: Potential | Committee
     metrics: dict[str, Any]
     folder: Path
     evaluation: Evaluation
@@ -95,14 +95,15 @@ class RunFolder:
         self,
         settings: RunSettings,
         dataset: Dataset,
-        potential: Potential,
+        potential: Potential | Committee,
         evaluation: Evaluation,
         history: Sequence[Row],
         *,
         properties: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Write potential, metrics, predictions and report."""
-        save(potential, self.potential)
+        potential.save(self.potential)
         write_json(self.path / "metrics.json", evaluation.metrics.to_dict())
         write_predictions(self.path / "predictions.extxyz", evaluation.frames, evaluation.predictions)
         write_report(
@@ -117,7 +118,11 @@ class RunFolder:
                 findings=report_form(dataset.findings),
                 config_text=dump_yaml(settings),
                 versions=versions(),
-                notes=[f"Split: {dataset.split.note}", f"Reference energies: {dataset.reference_fit.note}"],
+                notes=[
+                    f"Split: {dataset.split.note}",
+                    f"Reference energies: {dataset.reference_fit.note}",
+                    *notes,
+                ],
                 reference_energies=dict(zip(potential.elements, potential.references.tolist(), strict=True)),
                 run=run_facts(settings, dataset, history),
                 subtitle=subtitle(settings, potential),
@@ -165,8 +170,10 @@ def run_facts(settings: RunSettings, dataset: Dataset, history: Sequence[Row]) -
     return facts
 
 
-def subtitle(settings: RunSettings, potential: Potential) -> str:
+def subtitle(settings: RunSettings, potential: Potential | Committee) -> str:
     """Return one line about the potential."""
+    if isinstance(potential, Committee):
+        return f"committee of {len(potential)}, each: {subtitle(settings, potential.members[0])}"
     cutoffs = " and ".join(f"{c:g}" for c in sorted(set(potential.descriptor.cutoffs), reverse=True))
     return (
         f"{settings.descriptor.kind} descriptor, cutoff {cutoffs} Å, {potential.descriptor.n_features} features; "

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 
 from forgefield import data as ff_data
+from forgefield.api.committee import train_committee
 from forgefield.api.estimate import MemoryEstimate, check_cutoff, estimate_memory
 from forgefield.api.findings import refuse_errors
 from forgefield.api.naming import naming
@@ -86,7 +87,7 @@ def train(
     output: str | Path = "run",
     resume: bool = False,
     listener: Listener | None = None,
-    properties: Callable[[Potential], dict[str, Any]] | None = None,
+    properties: Callable[[Any], dict[str, Any]] | None = None,
 ) -> Run:
     """Train a potential and write it with its evidence into a folder.
 
@@ -94,7 +95,8 @@ def train(
     ----------
     config : RunSettings, mapping, or path of a YAML file
     output : path
-        Folder for potential.ff, metrics.json, log.csv, config.yaml, checkpoint.ff, predictions.extxyz, report.html.
+        Folder for potential.ff, metrics.json, log.csv, config.yaml, checkpoint.ff, predictions.extxyz, report.html;
+        of a committee with one such folder for each member.
     resume : bool
         Continue from the folder's checkpoint; the result equals that of an uninterrupted run.
     listener : Listener, optional
@@ -116,6 +118,8 @@ def train(
     settings = resolve(config)
     listener = listener or Silent()
     folder = RunFolder.create(output)
+    if settings.committee is not None:
+        return train_committee(settings, folder, train, listener, resume=resume, properties=properties)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     prepared = prepare(settings, listener)
@@ -262,7 +266,7 @@ def _descend(
 
 def fingerprint(settings: RunSettings, data_hash: str) -> str:
     """Return what must be equal for a checkpoint to be continued: settings and data."""
-    values = settings.model_dump(mode="json", exclude={"title", "threads"})
+    values = settings.model_dump(mode="json", exclude={"title", "threads", "committee"})
     paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
     values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -65,7 +65,7 @@ def read_settings(config: Path, overrides: list[str]) -> RunSettings:
 
 
 def _interrupted(config: Path, output: Path, overrides: list[str]) -> str:
-    if not (output / "checkpoint.ff").exists():
+    if not any((output / name).exists() for name in ("checkpoint.ff", "member_1/checkpoint.ff")):
         return "Interrupted before the first epoch was complete; nothing to resume."
     command = ["forgefield", "train", str(config), "-o", str(output), "--resume"]
     for text in overrides:

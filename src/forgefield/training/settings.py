@@ -21,7 +21,7 @@ from forgefield.training.loss import LossSettings
 from forgefield.training.optimisers import OPTIMISERS, AdamSettings
 from forgefield.training.weighting import BalancedSettings, WeightSettings, parse_weights
 
-__all__ = ["TRAINERS", "RunSettings"]
+__all__ = ["TRAINERS", "CommitteeSettings", "RunSettings"]
 
 TRAINERS: dict[str, type[GradientSettings | LeastSquaresSettings]] = {
     **{kind: optimiser.Settings for kind, optimiser in OPTIMISERS.items()},
@@ -38,6 +38,17 @@ def _parse_training(values: Any) -> GradientSettings | LeastSquaresSettings:
     if kind not in TRAINERS:
         raise ConfigError(f"`training.kind` is {kind!r}: {did_you_mean(str(kind), TRAINERS)}")
     return parse(TRAINERS[kind], values, where="training")
+
+
+class CommitteeSettings(Schema):
+    """Several potentials as one."""
+
+    members: int = Field(
+        4,
+        ge=2,
+        le=64,
+        description="potentials, trained one after the other from seeds `seed`, `seed` + 1, ...",
+    )
 
 
 class RunSettings(Schema):
@@ -74,6 +85,10 @@ class RunSettings(Schema):
         SerializeAsAny[GradientSettings] | SerializeAsAny[LeastSquaresSettings],
         BeforeValidator(_parse_training),
     ] = Field(default_factory=AdamSettings, description="optimiser")
+    committee: CommitteeSettings | None = Field(
+        None,
+        description="train several potentials, predict their mean, and judge its error by their spread; null: one",
+    )
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
     threads: int | None = Field(
