@@ -57,6 +57,10 @@ def functions_of(x: Any) -> Functions:
     return sys.modules.get(module, np)
 
 
+SUMS_AT_A_TIME = 16
+"""Linear combinations that are formed together: half the registers of AVX-512."""
+
+
 def combine(coefficients: NDArray[np.float64], values: Sequence[Any]) -> list[Any]:
     """Return the linear combinations ``sum_p coefficients[q, p] values[p]`` for every q.
 
@@ -91,7 +95,13 @@ def combine(coefficients: NDArray[np.float64], values: Sequence[Any]) -> list[An
                 dims=1,
             )
         )
-    return [sum(float(c) * v for c, v in zip(row, values, strict=True)) for row in coefficients]
+    totals: list[Any] = [0.0] * len(coefficients)
+    for first in range(0, len(totals), SUMS_AT_A_TIME):
+        # Traced values: every one is used for all sums while it is in a register, and the sums are, too.
+        for p, v in enumerate(values):
+            for q in range(first, min(first + SUMS_AT_A_TIME, len(totals))):
+                totals[q] = totals[q] + float(coefficients[q, p]) * v
+    return totals
 
 
 def inner(left: Any, right: Any) -> Any:
