@@ -87,7 +87,7 @@ def test_recovers_a_linear_potential_exactly(frames: list[Atoms]) -> None:
     with torch.no_grad():
         potential.model.weight.zero_()
     report = fit_linear(potential, data, LossSettings(), LeastSquaresSettings(ridge=0.0))
-    assert report["n_rows"] == 9 * (1 + 12 + 6)
+    assert report.n_rows == 9 * (1 + 12 + 6)
     unseen = frames[3].copy()
     unseen.rattle(0.1, seed=5)
     assert np.allclose(potential.predict(unseen).forces, truth.predict(unseen).forces, rtol=0, atol=1e-8)

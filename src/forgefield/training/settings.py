@@ -89,6 +89,10 @@ class RunSettings(Schema):
         None,
         description="train several potentials, predict their mean, and judge its error by their spread; null: one",
     )
+    extrapolation: bool = Field(
+        False,
+        description="store with the potential what tells how far an atom lies outside the training set (D-optimality)",
+    )
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
     threads: int | None = Field(
@@ -100,10 +104,13 @@ class RunSettings(Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if isinstance(self.training, LeastSquaresSettings) and self.model.kind != "linear":
+        if isinstance(self.training, LeastSquaresSettings) and self.model.kind not in (
+            "linear",
+            "quadratic",
+        ):
             raise ConfigError(
-                f"`training.kind: least_squares` fits linear models, but `model.kind` is {self.model.kind!r}; "
-                "set model.kind: linear, or training.kind: adam"
+                f"`training.kind: least_squares` fits linear and quadratic models, but `model.kind` is "
+                f"{self.model.kind!r}; set model.kind: linear or quadratic, or training.kind: adam"
             )
         if not any(self.loss.weights().values()):
             raise ConfigError(
