@@ -15,7 +15,7 @@ from forgefield.deployment.lammps_mliap import export_mliap, load_mliap, model_k
 from forgefield.deployment.targets import TARGETS
 from forgefield.descriptors import NEP, POD, SNAP, SO3
 from forgefield.errors import ConfigError, PotentialFileError
-from forgefield.models import Linear, Network
+from forgefield.models import Linear, Network, Quadratic
 from forgefield.models.zbl import ZBL, ZBLSettings
 from forgefield.testing.tolerances import OTHER_PROGRAM
 
@@ -32,7 +32,7 @@ PUBLISHED = {
     "Si.nn.mliap.model": ("nn", "so3", "Si.nn.mliap.descriptor", ["Si"], Network),
     "Ta06A.mliap.model": ("linear", "sna", "Ta06A.mliap.descriptor", ["Ta"], Linear),
     "Ta06A.nn.mliap.model": ("nn", "sna", "Ta06A.mliap.descriptor", ["Ta"], Linear),
-    "W.quadratic.mliap.model": ("quadratic", "sna", "W.quadratic.mliap.descriptor", ["W"], Linear),
+    "W.quadratic.mliap.model": ("quadratic", "sna", "W.quadratic.mliap.descriptor", ["W"], Quadratic),
     "WBe_Wood_PRB2019.mliap.model": (
         "linear",
         "sna",
@@ -103,12 +103,14 @@ def kinds():
     return {
         "sna linear": random_potential(SNAP(alloy, **TWO, **INNER), exact=True),
         "sna quadratic": random_potential(SNAP(alloy, **TWO, quadratic=True), repulsion=True),
+        "sna quadratic model": random_potential(SNAP(alloy, **TWO), "quadratic", exact=True),
         "sna chemical": random_potential(SNAP(alloy, **TWO, chemical=True, bzero=False)),
         "sna network": random_potential(
             SNAP(alloy, **TWO), "network", repulsion=True, exact=True, hidden=(5, 4)
         ),
         "sna chemical network": random_potential(SNAP(alloy, **TWO, chemical=True), "network", hidden=(5,)),
         "so3 linear": random_potential(SO3(["Ni", "Mo"], **BY_NUMBER), repulsion=True),
+        "so3 quadratic model": random_potential(SO3(["Ni", "Mo"], n_max=2, **BY_NUMBER), "quadratic"),
         "so3 network": random_potential(
             SO3(["Ni", "Mo"], l_max=4, **BY_NUMBER), "network", exact=True, hidden=(4, 3)
         ),
@@ -119,10 +121,12 @@ def kinds():
 KINDS = (
     "sna linear",
     "sna quadratic",
+    "sna quadratic model",
     "sna chemical",
     "sna network",
     "sna chemical network",
     "so3 linear",
+    "so3 quadratic model",
     "so3 network",
     "so3 of one element",
 )
@@ -151,7 +155,7 @@ def test_lammps_runs_what_is_written(kind, written):
 def test_what_is_written_reads_back(kind, written):
     potential, (model, descriptor, include), run, _ = written[kind]
     whole = ff.load(include)
-    assert type(whole.model) is type(potential.model)
+    assert type(whole.model) is (Quadratic if "quadratic" in kind else type(potential.model))
     assert model_kind(whole) == model_kind(potential)
     assert load_mliap(model).descriptor.n_features == load_mliap(descriptor).descriptor.n_features
     assert (whole.zbl is None) == (potential.zbl is None)
@@ -181,6 +185,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
             network(SNAP(["Ta"], **snap, quadratic=True)),
             r"no networks of quadratic features.*quadratic: false",
         ),
+        (random_potential(SNAP(["Ta"], **snap, quadratic=True), "quadratic"), "is of fourth degree"),
         (network(SNAP(["Ta"], **snap, wself=2.0)), r"`descriptor\.wself: 1` fixed, this potential has 2"),
         (network(SO3(["Ta", "W"])), r"`descriptor\.species_weighting: resolved`; train with `atomic_number`"),
         (network(SO3(["Ta"], l_max=0)), r"needs `descriptor\.l_max` >= 1"),
@@ -250,7 +255,7 @@ def test_any_layers(tmp_path):
         (network_text([("linear", 1)]) + "1.0\n", DESCRIPTOR, "has 8 numbers, expected 7"),
         (network_text([("linear", 1)]).replace("NET 2 1", "NET 2"), DESCRIPTOR, "must be NET, features"),
         (network_text([("linear", 1)]), DESCRIPTOR.replace("twojmax 1", "twojmax 2"), "is for 2 features"),
-        ("1 4\n1\n2\n3\n4\n", DESCRIPTOR, r"has 4 coefficients.* need 3 \(linear\) or 6 \(quadratic"),
+        ("1 4\n1\n2\n3\n4\n", DESCRIPTOR, r"has 4 coefficients.* need 3 \(linear\) or 6 \(quadratic\)"),
         ("1 3\n1\n2\n", DESCRIPTOR, "has 2 coefficients, expected 3"),
         ("2 3\n1\n2\n3\n1\n2\n3\n", DESCRIPTOR, "for 2 elements, .* for 1: Ta"),
         ("1 3\n1\n2\n3\n", DESCRIPTOR + "quadraticflag 1\n", "unknown keyword 'quadraticflag'"),

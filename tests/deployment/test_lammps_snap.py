@@ -11,6 +11,7 @@ from lammps_cases import answers, ask, deviations, potentials_folder, random_pot
 
 import forgefield as ff
 from forgefield.deployment.engines import LammpsRun
+from forgefield.deployment.folding import Polynomial
 from forgefield.deployment.lammps_include import read_include
 from forgefield.deployment.lammps_snap import export_snap, load_snap, read_snap
 from forgefield.deployment.lammps_symmetry import equal_features, shared_equally
@@ -18,6 +19,7 @@ from forgefield.deployment.targets import TARGETS
 from forgefield.descriptors import NEP, SNAP
 from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.formulas.zbl import polynomial_switch, screened_repulsion
+from forgefield.models import Linear, Quadratic
 from forgefield.models.potential import Potential
 from forgefield.models.zbl import ZBL, ZBLSettings
 from forgefield.testing.tolerances import BACKEND, OTHER_PROGRAM
@@ -93,28 +95,37 @@ def test_indium_phosphide_written_again_is_exact(published, tmp_path):
 TWO = {"cutoff": 4.6, "radii": {"In": 0.5, "P": 0.43}, "weights": {"In": 1.0, "P": 0.93}, "two_j_max": 3}
 INNER = {"inner_middle": {"In": 2.3, "P": 2.1}, "inner_width": {"In": 0.4, "P": 0.3}}
 KINDS = {
-    "linear": ({}, True, False),
-    "no bzero, odd rest": ({"bzero": False, "rfac0": 0.9, "rmin0": 0.4, "bnorm": True}, False, True),
-    "no switch": ({"switch": False}, False, False),
-    "inner switch": (INNER, True, True),
-    "quadratic": ({"quadratic": True}, False, True),
-    "chemical": ({"chemical": True}, True, True),
-    "chemical, all selves": (
-        {"chemical": True, "wself_all": True, "bnorm": True, "bzero": False},
+    "linear": ({}, "linear", True, False),
+    "no bzero, odd rest": (
+        {"bzero": False, "rfac0": 0.9, "rmin0": 0.4, "bnorm": True},
+        "linear",
         False,
         True,
     ),
-    "chemical quadratic": ({"chemical": True, "quadratic": True, "two_j_max": 1}, False, False),
+    "no switch": ({"switch": False}, "linear", False, False),
+    "inner switch": (INNER, "linear", True, True),
+    "quadratic features": ({"quadratic": True}, "linear", False, True),
+    "quadratic model": ({"bzero": False}, "quadratic", True, True),
+    "chemical": ({"chemical": True}, "linear", True, True),
+    "chemical, all selves": (
+        {"chemical": True, "wself_all": True, "bnorm": True, "bzero": False},
+        "linear",
+        False,
+        True,
+    ),
+    "chemical quadratic": ({"chemical": True, "quadratic": True, "two_j_max": 1}, "linear", False, False),
+    "chemical quadratic model": ({"chemical": True, "two_j_max": 1}, "quadratic", False, True),
 }
+"""Settings, model, repulsion, exact free atoms."""
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A potential of every kind, its files, and LAMMPS's answers."""
     potentials, files, runs = {}, {}, []
-    for kind, (settings, repulsion, exact) in KINDS.items():
+    for kind, (settings, model, repulsion, exact) in KINDS.items():
         descriptor = SNAP(["In", "P"], **{**TWO, **settings})
-        potential = potentials[kind] = random_potential(descriptor, repulsion=repulsion, exact=exact)
+        potential = potentials[kind] = random_potential(descriptor, model, repulsion=repulsion, exact=exact)
         folder = tmp_path_factory.mktemp("kind")
         files[kind] = TARGETS["lammps-snap"](potential, folder).files
         commands = [f"shell cd {folder}", "include potential.snap"]
@@ -138,7 +149,9 @@ def test_what_is_written_reads_back(kind, written):
             **potential.descriptor.settings.model_dump(),
             "radii": TWO["radii"],
             "weights": TWO["weights"],
+            "quadratic": False,  # it is in the model
         }
+        assert isinstance(read.model, Quadratic if "quadratic" in kind else Linear)
     assert (whole.zbl is None) == (potential.zbl is None)
     for atoms in run.structures:
         ours, again = potential.predict(atoms), whole.predict(atoms)
@@ -174,16 +187,17 @@ def test_equal_features_share_their_weight():
     assert len(set(same.tolist())) < len(same)
     for k in set(same.tolist()):
         assert np.ptp(features[:, same == k], axis=1).max() < 1e-10
-    weights = np.random.default_rng(0).normal(size=(2, d.n_features))
-    shared = shared_equally(d, weights)
-    assert np.abs(shared - weights).max() > 0.1
-    assert np.allclose(features @ shared.T, features @ weights.T, atol=1e-10)
-    q = SNAP(["In", "P"], **{**TWO, "two_j_max": 1}, chemical=True, quadratic=True)
-    features, weights = q.compute(atoms), np.random.default_rng(0).normal(size=(2, q.n_features))
-    assert np.allclose(features @ shared_equally(q, weights).T, features @ weights.T, rtol=1e-11)
-    plain = SNAP(["In", "P"], **TWO)
-    weights = np.ones((2, plain.n_features))
-    assert shared_equally(plain, weights) is weights
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(2, d.n_features, d.n_features))
+    own = Polynomial(np.zeros(2), rng.normal(size=(2, d.n_features)), matrix + matrix.transpose(0, 2, 1))
+    shared = shared_equally(d, own)
+    assert np.abs(shared.linear - own.linear).max() > 0.1
+    assert np.abs(shared.matrix - own.matrix).max() > 0.1
+    assert np.allclose(shared.matrix, shared.matrix.transpose(0, 2, 1))
+    assert np.allclose(features @ shared.linear.T, features @ own.linear.T, atol=1e-10)
+    before, after = (np.einsum("if,sfg,ig->is", features, p.matrix, features) for p in (own, shared))
+    assert np.allclose(after, before, rtol=1e-10)
+    assert shared_equally(SNAP(["In", "P"], **TWO), own) is own
 
 
 def test_files_are_the_same_every_time(tmp_path):
@@ -196,6 +210,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     network = random_potential(SNAP(["Ta"], two_j_max=2), "network", hidden=(3,))
     with pytest.raises(ConfigError, match=r"got snap with network.*exported to lammps-mliap"):
         network.export("lammps-snap", tmp_path / "new")
+    fourth = random_potential(SNAP(["Ta"], two_j_max=1, quadratic=True), "quadratic")
+    with pytest.raises(ConfigError, match=r"one of `descriptor\.quadratic` and the quadratic model"):
+        fourth.export("lammps-snap", tmp_path / "new")
     nep = random_potential(NEP(["Ta"], cutoff_radial=5), "network", hidden=(3,))
     with pytest.raises(ConfigError, match=r"got nep with network.*exported to gpumd$"):
         nep.export("lammps-snap", tmp_path / "new")

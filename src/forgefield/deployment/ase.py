@@ -20,6 +20,7 @@ from forgefield.graph import SkinnedNeighbours
 from forgefield.keys import matrix_to_voigt
 from forgefield.models import committee_file, file
 from forgefield.models.committee import Committee, CommitteePrediction
+from forgefield.models.extrapolation import Grader
 from forgefield.models.file import DTYPES, DtypeName
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction
@@ -29,7 +30,7 @@ __all__ = ["ForgefieldCalculator"]
 SPREADS = ("energy_spread", "energies_spread", "forces_spread", "stress_spread")
 """Results of committees beyond those of every calculator."""
 
-_NOT_COPIED = ("potential", "_neighbours", "_predictor")
+_NOT_COPIED = ("potential", "_neighbours", "_predictor", "_grader")
 
 
 class ForgefieldCalculator(Calculator):  # type: ignore[misc]
@@ -60,6 +61,9 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     ``stress_spread``    eV/Å^3      (6,), of the components
     ===================  ==========  =========================================================
 
+    ``extrapolation``, (n_atoms,), the extrapolation grade, is computed when asked for by `get_property`; see
+    `models.extrapolation.Grader`.
+
     Parameters
     ----------
     potential : Potential, Committee, str or Path
@@ -83,6 +87,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         "stress",
         "stresses",
         *SPREADS,
+        "extrapolation",
     ]
     default_parameters: ClassVar[dict[str, Any]] = {}
     nolabel = True
@@ -146,6 +151,9 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
             self.results |= {name: getattr(result, name) for name in SPREADS}
             if result.stress_spread is None:
                 del self.results["stress_spread"]
+        if "extrapolation" in properties:
+            self._grader = self._grader or Grader(self.potential)
+            self.results["extrapolation"] = self._grader.grades(self.atoms)
         if result.stress is not None:
             volume = abs(float(np.linalg.det(self.atoms.cell.array)))
             self.results["stress"] = result.stress
@@ -193,6 +201,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     def _start(self) -> None:
         """Begin without neighbours."""
         skin, backend = self.parameters["skin"], self.parameters["backend"]
+        self._grader: Grader | None = None
         self._neighbours = SkinnedNeighbours(self.potential.species, self.potential.cutoffs, skin)
         self._predictor = fastest(self.potential, backend, threads=self.threads, skin=skin)
 

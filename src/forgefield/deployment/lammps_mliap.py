@@ -14,12 +14,7 @@ import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from forgefield.deployment.folding import (
-    Layers,
-    linear_coefficients,
-    network_layers,
-    set_linear_coefficients,
-)
+from forgefield.deployment.folding import Layers, Polynomial, network_layers, polynomial, potential_of
 from forgefield.deployment.lammps_files import (
     UNITS,
     as_dtype,
@@ -34,10 +29,10 @@ from forgefield.deployment.lammps_files import (
 from forgefield.deployment.lammps_networks import NetworkFile, folded, network_lines, read_network
 from forgefield.deployment.lammps_script import check_zbl
 from forgefield.deployment.lammps_snap import KEYWORDS as SNAP_KEYWORDS
-from forgefield.deployment.lammps_snap import feature_order, snap_keywords, snap_settings
+from forgefield.deployment.lammps_snap import feature_order, polynomial_degree, snap_keywords, snap_settings
 from forgefield.deployment.lammps_so3 import KEYWORDS as SO3_KEYWORDS
 from forgefield.deployment.lammps_so3 import so3_descriptor, so3_keywords, so3_places
-from forgefield.deployment.lammps_symmetry import equal_features, shared_equally
+from forgefield.deployment.lammps_symmetry import averaged, equal_features, shared_equally
 from forgefield.descriptors.base import Descriptor
 from forgefield.descriptors.snap import DEFAULT_RADIUS, SNAP
 from forgefield.descriptors.so3 import SO3
@@ -121,7 +116,7 @@ def read_mliap(model: str | Path, descriptor: str | Path) -> Potential:
         )
     sizes = [integer(w, model, "a number of the first line") for w in lines[0]]
     network = lines[1][0] == "NET"
-    features, elements = _read_descriptor(Path(descriptor), sizes[1], network=network)
+    features, elements = _read_descriptor(Path(descriptor))
     if sizes[0] != len(elements):
         raise PotentialFileError(
             f"{model} is for {sizes[0]} elements, {descriptor} for {len(elements)}: {' '.join(elements)}"
@@ -131,18 +126,17 @@ def read_mliap(model: str | Path, descriptor: str | Path) -> Potential:
     if network:
         return _networks(features, read_network(lines, model), rows, order, factors, model)
     values = _coefficients(lines, sizes[0], sizes[1], model)
-    if sizes[1] != 1 + features.n_features:
-        quadratic = features.n_features * (features.n_features + 3) // 2
+    n = features.n_features
+    quadratic = n * (n + 1) // 2
+    if sizes[1] not in (1 + n, 1 + n + quadratic):
         raise PotentialFileError(
-            f"{model} has {sizes[1]} coefficients for each element; the {features.n_features} features of {descriptor} "
-            f"need {1 + features.n_features} (linear) or {1 + quadratic} (quadratic; only for the descriptor sna)"
+            f"{model} has {sizes[1]} coefficients for each element; the {n} features of {descriptor} need {1 + n} "
+            f"(linear) or {1 + n + quadratic} (quadratic)"
         )
-    potential = Potential(features, Linear(features.n_features, features.n_species)).to_dtype(torch.float64)
-    set_linear_coefficients(potential, values[rows, 0], values[rows, 1:][:, order] * factors)
-    return potential
+    return potential_of(features, Polynomial.of_table(values, n).taken(rows, order, factors))
 
 
-def _read_descriptor(path: Path, n_parameters: int, *, network: bool) -> tuple[Descriptor, tuple[str, ...]]:
+def _read_descriptor(path: Path) -> tuple[Descriptor, tuple[str, ...]]:
     """Return the descriptor and the elements in the order of the file."""
     lines = words_of(path)
     so3 = any(words[0] == "nmax" for words in lines)
@@ -165,13 +159,9 @@ def _read_descriptor(path: Path, n_parameters: int, *, network: bool) -> tuple[D
             return so3_descriptor(found, elements, radii, weights, path), elements
         found |= {k.removesuffix("elems"): v for k, v in found.items() if k in PER_ELEMENT[3:]}
         settings = snap_settings(found, elements, radii, weights, path)
-        linear = SNAP(elements, settings)
-        n_linear = linear.n_features
-        if not network and n_parameters == 1 + n_linear + n_linear * (n_linear + 1) // 2:
-            return SNAP(elements, settings.model_copy(update={"quadratic": True})), elements
+        return SNAP(elements, settings), elements
     except ConfigError as error:
         raise PotentialFileError(f"{path}: {error}") from None
-    return linear, elements
 
 
 def _coefficients(lines: Sequence[Sequence[str]], n_elements: int, n: int, path: Path) -> FloatArray:
@@ -186,7 +176,8 @@ def _coefficients(lines: Sequence[Sequence[str]], n_elements: int, n: int, path:
 def _places(descriptor: Descriptor, elements: Sequence[str]) -> tuple[IntArray, FloatArray]:
     """Return where LAMMPS has each feature, and how many times as large as ours it is there."""
     if isinstance(descriptor, SNAP):
-        return feature_order(descriptor, elements), np.ones(descriptor.n_features)
+        order = feature_order(descriptor, elements)
+        return order, np.ones(len(order))
     if not isinstance(descriptor, SO3):
         raise TypeError(f"{type(descriptor).__name__} is no descriptor of mliap")
     return so3_places(descriptor.settings)
@@ -243,14 +234,15 @@ def model_kind(potential: Potential) -> str:
         LAMMPS has no such model.
     """
     descriptor, model = potential.descriptor, potential.model
-    quadratic = isinstance(descriptor, SNAP) and descriptor.settings.quadratic
-    if isinstance(model, Linear):
-        return "quadratic" if quadratic else "linear"
+    degree = polynomial_degree(potential)
+    if degree in (1, 2):
+        return "linear" if degree == 1 else "quadratic"
     if not isinstance(model, Network):
         raise ConfigError(
-            f"LAMMPS's pair_style mliap has the models linear, quadratic and nn, not `model.kind: {model.settings.kind}`"
+            "LAMMPS's pair_style mliap has the models linear, quadratic and nn; a quadratic model of quadratic features "
+            "is of fourth degree; train with `descriptor.quadratic: false`"
         )
-    if quadratic:
+    if isinstance(descriptor, SNAP) and descriptor.settings.quadratic:
         raise ConfigError(
             "LAMMPS's pair_style mliap has no networks of quadratic features; train with `descriptor.quadratic: false` "
             "(a network needs no products), or a linear model"
@@ -272,7 +264,7 @@ def export_mliap(potential: Potential, folder: str | Path, name: str = "potentia
     Parameters
     ----------
     potential : Potential
-        Descriptor `snap` or `so3`, model linear or a network with tanh; a repulsion of nuclei, in LAMMPS's form,
+        Descriptor `snap` or `so3`, model linear, quadratic or a network with tanh; a repulsion of nuclei, in LAMMPS's form,
         is no part of the files.
     folder : str or Path
         Made if it does not exist.
@@ -292,12 +284,10 @@ def export_mliap(potential: Potential, folder: str | Path, name: str = "potentia
         lines = network_lines(_reordered(network_layers(potential), descriptor, order, factors))
         finite = not any(w in ("nan", "inf", "-inf") for line in lines for w in line.split())
     else:
-        constants, ours = linear_coefficients(potential)
+        own = polynomial(potential)
         if isinstance(descriptor, SNAP):
-            ours = shared_equally(descriptor, ours)
-        theirs = np.empty_like(ours)
-        theirs[:, order] = ours / factors
-        table = np.column_stack([constants, theirs])
+            own = shared_equally(descriptor, own)
+        table = own.taken(range(len(elements)), np.argsort(order), 1.0 / factors[np.argsort(order)]).table()
         finite = bool(np.isfinite(table).all())
         lines = [f"{len(elements)} {table.shape[1]}", *(repr(float(v)) for v in table.ravel())]
     if not finite:
@@ -340,7 +330,7 @@ def _reordered(layers: Layers, descriptor: Descriptor, order: IntArray, factors:
         first = first * scale[:, None]
         bias = bias - np.einsum("f,efo->eo", shift, first)
         rows = first.transpose(0, 2, 1).reshape(-1, len(same))
-        first = shared_equally(descriptor, rows).reshape(len(first), -1, len(same)).transpose(0, 2, 1)
+        first = averaged(rows, same).reshape(len(first), -1, len(same)).transpose(0, 2, 1)
         shift, scale = np.zeros_like(shift), np.ones_like(scale)
     weights, new_shift, new_scale = np.empty_like(first), np.empty_like(shift), np.empty_like(scale)
     weights[:, order], new_shift[order], new_scale[order] = first, shift * factors, scale / factors

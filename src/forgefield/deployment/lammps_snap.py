@@ -4,9 +4,10 @@
 in the files                               here
 =========================================  ===================================================================
 ``NAME.snapparam``                         settings of the descriptor `snap`; LAMMPS's names are in its schema
+``quadraticflag 1``                        model `quadratic` (or `quadratic` of the descriptor, when written)
 ``NAME.snapcoeff``: element, R_i, w_i      `radii`, `weights`
 first coefficient of an element            its reference energy
-further ones                               weights of the linear model, features in the order of the file
+further ones                               weights of the model, features in the order of the file
 =========================================  ===================================================================
 
 With several elements and `chemical`, the order of the features is that of the elements on LAMMPS's command pair_coeff;
@@ -22,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forgefield.config import parse
-from forgefield.deployment.folding import linear_coefficients, set_linear_coefficients
+from forgefield.deployment.folding import Polynomial, polynomial, potential_of
 from forgefield.deployment.lammps_files import (
     UNITS,
     as_dtype,
@@ -49,6 +49,7 @@ from forgefield.files import make_folder, write_text
 from forgefield.models.file import DtypeName, read_content
 from forgefield.models.linear import Linear
 from forgefield.models.potential import Potential
+from forgefield.models.quadratic import Quadratic
 
 __all__ = [
     "export_snap",
@@ -56,6 +57,7 @@ __all__ = [
     "is_snap_coefficients",
     "is_snap_parameters",
     "load_snap",
+    "polynomial_degree",
     "read_snap",
     "snap_keywords",
     "snap_settings",
@@ -70,11 +72,10 @@ FLAGS = {
     "chemflag": "chemical",
     "bnormflag": "bnorm",
     "wselfallflag": "wself_all",
-    "quadraticflag": "quadratic",
 }
 INNER = {"sinner": "inner_middle", "dinner": "inner_width"}
 WITHOUT_EFFECT = ("chunksize", "parallelthresh")
-KEYWORDS = ("twojmax", *REALS, *FLAGS, "switchinnerflag", *INNER, *WITHOUT_EFFECT)
+KEYWORDS = ("twojmax", *REALS, *FLAGS, "quadraticflag", "switchinnerflag", *INNER, *WITHOUT_EFFECT)
 
 
 @dataclass(frozen=True)
@@ -153,25 +154,23 @@ def read_snap(
     """
     found = read_keywords(words_of(parameters), dict.fromkeys(KEYWORDS), parameters)
     table = _only(_read_coefficients(Path(coefficients)), elements, coefficients)
+    quadratic = flag(found.pop("quadraticflag", ["0"])[0], parameters, "`quadraticflag`")
     try:
         settings = snap_settings(found, table.elements, table.radii, table.weights, parameters)
         descriptor = SNAP(table.elements, settings)
     except ConfigError as error:
         raise PotentialFileError(f"{parameters}: {error}") from None
-    expected = 1 + descriptor.n_features
+    n = descriptor.n_features
+    expected = 1 + n + quadratic * (n * (n + 1) // 2)
     if table.values.shape[1] != expected:
         raise PotentialFileError(
             f"{coefficients} has {table.values.shape[1]} coefficients for each element, but twojmax "
-            f"{settings.two_j_max}, quadraticflag {int(settings.quadratic)}, chemflag {int(settings.chemical)} of "
+            f"{settings.two_j_max}, quadraticflag {int(quadratic)}, chemflag {int(settings.chemical)} of "
             f"{parameters} need {expected}; the two files do not belong together"
         )
-    order = [table.elements.index(chemical_symbols[z]) for z in descriptor.species]
-    potential = Potential(descriptor, Linear(descriptor.n_features, descriptor.n_species)).to_dtype(
-        torch.float64
-    )
-    weights = table.values[order, 1:][:, feature_order(descriptor, table.elements)]
-    set_linear_coefficients(potential, table.values[order, 0], weights)
-    return potential
+    rows = [table.elements.index(chemical_symbols[z]) for z in descriptor.species]
+    order = feature_order(descriptor, table.elements)
+    return potential_of(descriptor, Polynomial.of_table(table.values, n).taken(rows, order, np.ones(n)))
 
 
 def _read_coefficients(path: Path) -> _Coefficients:
@@ -252,22 +251,16 @@ def snap_settings(
 
 
 def feature_order(descriptor: SNAP, elements: Sequence[str]) -> NDArray[np.int64]:
-    """Return the position, in files for `elements` in this order, of each feature of the descriptor."""
+    """Return the position, in files for `elements` in this order, of each feature that is no product."""
     p, n = descriptor.settings, descriptor.n_density
     place = [elements.index(chemical_symbols[z]) for z in descriptor.species] if p.chemical else [0]
     per_triple = len(triples(p.two_j_max))
-    n_linear = per_triple * n**3
-    linear = np.array(
+    return np.array(
         [
             ((place[a] * n + place[b]) * n + place[c]) * per_triple + t
             for a, b, c, t in itertools.product(range(n), range(n), range(n), range(per_triple))
         ]
     )
-    if not p.quadratic:
-        return linear
-    first, second = np.triu_indices(n_linear)
-    i, j = np.minimum(linear[first], linear[second]), np.maximum(linear[first], linear[second])
-    return np.concatenate([linear, n_linear + i * n_linear - i * (i - 1) // 2 + j - i])
 
 
 # ---- writing -------------------------------------------------------------------------------------------------
@@ -287,8 +280,7 @@ def snap_keywords(descriptor: SNAP) -> list[str]:
             f"LAMMPS's SNAP has `descriptor.wself: 1` fixed, this potential has {p.wself}; train another"
         )
     lines = [f"twojmax {p.two_j_max}", *(f"{k} {getattr(p, ours)!r}" for k, ours in REALS.items())]
-    flags = {k: getattr(p, ours) for k, ours in FLAGS.items() if k != "quadraticflag"}
-    return lines + [f"{k} {int(v)}" for k, v in flags.items()]
+    return lines + [f"{k} {int(getattr(p, ours))}" for k, ours in FLAGS.items()]
 
 
 def export_snap(potential: Potential, folder: str | Path, name: str = "potential") -> list[Path]:
@@ -300,7 +292,7 @@ def export_snap(potential: Potential, folder: str | Path, name: str = "potential
     Parameters
     ----------
     potential : Potential
-        SNAP descriptor, linear model; a repulsion of nuclei, in LAMMPS's form, is no part of the files.
+        SNAP descriptor, linear or quadratic model; a repulsion of nuclei, in LAMMPS's form, is no part of the files.
     folder : str or Path
         Made if it does not exist.
     name : str
@@ -312,32 +304,44 @@ def export_snap(potential: Potential, folder: str | Path, name: str = "potential
         The potential is of another kind.
     """
     descriptor = potential.descriptor
-    if not (isinstance(descriptor, SNAP) and isinstance(potential.model, Linear)):
+    if not isinstance(descriptor, SNAP) or polynomial_degree(potential) not in (1, 2):
         raise ConfigError(_refusal(potential))
     check_zbl(potential.zbl)
     p, elements = descriptor.settings, potential.elements
-    keywords = [*snap_keywords(descriptor), f"quadraticflag {int(p.quadratic)}"]
+    keywords = [*snap_keywords(descriptor), f"quadraticflag {polynomial_degree(potential) - 1}"]
     if p.inner_middle:
         keywords.append("switchinnerflag 1")
         keywords += [
             " ".join([k, *(repr(getattr(p, ours)[e]) for e in elements)]) for k, ours in INNER.items()
         ]
-    constants, weights = linear_coefficients(potential)
-    weights = shared_equally(descriptor, weights)
-    if not (np.isfinite(constants).all() and np.isfinite(weights).all()):
+    table = shared_equally(descriptor, polynomial(potential)).table()
+    if not np.isfinite(table).all():
         raise ConfigError("this potential has parameters that are not finite; nothing was written")
-    names = ["constant", *descriptor.feature_names]
+    names = ["constant", *_names(descriptor, table.shape[1] - 1)]
     lines = [f"{len(elements)} {len(names)}"]
     for k, element in enumerate(elements):
         radius, weight = p.radii.get(element, DEFAULT_RADIUS), p.weights.get(element, 1.0)
         lines.append(f"{element} {radius!r} {weight!r}")
-        values = [constants[k], *weights[k]]
-        lines += [f"{float(v)!r} # {label}" for v, label in zip(values, names, strict=True)]
+        lines += [f"{float(v)!r} # {label}" for v, label in zip(table[k], names, strict=True)]
     target = make_folder(folder)
     return [
         write_text(target / f"{name}.snapcoeff", UNITS + "\n".join(lines) + "\n"),
         write_text(target / f"{name}.snapparam", UNITS + "\n".join(keywords) + "\n"),
     ]
+
+
+def polynomial_degree(potential: Potential) -> int:
+    """Return the degree of the energy in the features that are no products; 0 where it is no polynomial."""
+    descriptor, model = potential.descriptor, potential.model
+    products = isinstance(descriptor, SNAP) and descriptor.settings.quadratic
+    degree = 1 if isinstance(model, Linear) else 2 if isinstance(model, Quadratic) else 0
+    return degree * (2 if products else 1)
+
+
+def _names(descriptor: SNAP, count: int) -> list[str]:
+    """Return the names of features and their products."""
+    own = descriptor.feature_names
+    return own if len(own) == count else [*own, *(f"{a} * {b}" for n, a in enumerate(own) for b in own[n:])]
 
 
 def _refusal(potential: Potential) -> str:
@@ -346,6 +350,6 @@ def _refusal(potential: Potential) -> str:
     if descriptor in ("snap", "so3"):
         advice = "export it with `lammps-mliap`, which knows networks and the descriptor so3, or " + advice
     return (
-        "LAMMPS's pair_style snap needs `descriptor.kind: snap` and `model.kind: linear` (with `descriptor.quadratic` "
-        f"for quadratic SNAP), got {descriptor} with {model}; {advice}"
+        "LAMMPS's pair_style snap needs `descriptor.kind: snap` and `model.kind: linear` or `quadratic` (one of "
+        f"`descriptor.quadratic` and the quadratic model), got {descriptor} with {model}; {advice}"
     )

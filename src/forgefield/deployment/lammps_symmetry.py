@@ -13,10 +13,11 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from forgefield.deployment.folding import Polynomial
 from forgefield.descriptors.bispectrum import triples
 from forgefield.descriptors.snap import SNAP
 
-__all__ = ["equal_features", "shared_equally"]
+__all__ = ["averaged", "equal_features", "shared_equally"]
 
 FloatArray = NDArray[np.float64]
 
@@ -33,37 +34,21 @@ def equal_features(descriptor: SNAP) -> NDArray[np.int64]:
     return np.array(numbers)
 
 
-def shared_equally(descriptor: SNAP, weights: FloatArray) -> FloatArray:
-    """Return the weights with those of equal features replaced by their mean.
-
-    Parameters
-    ----------
-    descriptor : SNAP
-    weights : (n, n_features) array
-        Of all features, or of those without products.
-
-    Returns
-    -------
-    array of the same shape
-        Gives the same energies.
-    """
+def shared_equally(descriptor: SNAP, p: Polynomial) -> Polynomial:
+    """Return the polynomial with the weights of equal features replaced by their mean; it gives the same energies."""
     same = equal_features(descriptor)
     n = len(same)
     if len(set(same.tolist())) == n:
-        return weights
-    linear = _averaged(weights[:, :n], same)
-    if weights.shape[1] == n:
-        return linear
-    upper = np.triu_indices(n)
-    matrix = np.zeros((len(weights), n, n))
-    matrix[:, upper[0], upper[1]] = weights[:, n:]
-    matrix += np.triu(matrix, 1).transpose(0, 2, 1)
-    for _ in range(2):  # both indices
-        matrix = _averaged(matrix.reshape(-1, n), same).reshape(matrix.shape).transpose(0, 2, 1)
-    return np.concatenate([linear, matrix[:, upper[0], upper[1]]], axis=1)
+        return p
+    matrix = p.matrix
+    if matrix is not None:
+        for _ in range(2):  # both indices
+            matrix = averaged(matrix.reshape(-1, n), same).reshape(matrix.shape).transpose(0, 2, 1)
+    return Polynomial(p.constants, averaged(p.linear, same), matrix)
 
 
-def _averaged(values: FloatArray, same: NDArray[np.int64]) -> FloatArray:
+def averaged(values: FloatArray, same: NDArray[np.int64]) -> FloatArray:
+    """Return rows (n, n_features) with the values of equal features replaced by their mean."""
     member = np.eye(same.max() + 1)[same]
     means: FloatArray = (values @ member / member.sum(axis=0))[:, same]
     return means
