@@ -33,6 +33,7 @@ from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
 from forgefield.training.initialise import initialise
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
 from forgefield.training.loss import Loss
+from forgefield.training.maxvol import fit_extrapolation
 from forgefield.training.settings import RunSettings
 from forgefield.training.weighting import make_weighting
 
@@ -126,6 +127,8 @@ def train(
     folder.write_config(settings)
     history = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
+    if settings.extrapolation:
+        potential.extrapolation = fit_extrapolation(potential, prepared.train.frames)
     frames = splits_of(prepared.dataset)
     evaluation = evaluate(fastest(potential) or potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
@@ -266,7 +269,7 @@ def _descend(
 
 def fingerprint(settings: RunSettings, data_hash: str) -> str:
     """Return what must be equal for a checkpoint to be continued: settings and data."""
-    values = settings.model_dump(mode="json", exclude={"title", "threads", "committee"})
+    values = settings.model_dump(mode="json", exclude={"title", "threads", "committee", "extrapolation"})
     paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
     values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -29,6 +29,7 @@ from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.files import write_bytes
 from forgefield.models import make_model
 from forgefield.models.potential import Potential, Provenance
+from forgefield.models.results import Extrapolation
 from forgefield.models.self_test import self_test_tensors, verify_self_test
 from forgefield.models.zbl import ZBL, ZBLSettings
 
@@ -62,6 +63,7 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.flo
 FORMAT = "forgefield-potential"
 METADATA_KEY = "forgefield"
 STATE_PREFIX = "state."
+GRADE_PREFIX = "extrapolation."
 UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3, positive in tension, xx yy zz yz xz xy"}
 LARGEST_HEADER = 100_000_000
 
@@ -96,6 +98,8 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
     """
     state = {STATE_PREFIX + k: v.detach().cpu().contiguous() for k, v in potential.state_dict().items()}
     tensors = {**state, **(self_test_tensors(potential) if self_test else {})}
+    if potential.extrapolation is not None:
+        tensors |= {f"{GRADE_PREFIX}{n}": x.clone() for n, x in enumerate(potential.extrapolation.matrices)}
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -284,6 +288,20 @@ def _build(header: Header, tensors: Tensors, name: str) -> Potential:
                 f"{tuple(value.shape)} is needed"
             )
     potential.load_state_dict(state, assign=True)
+    potential.extrapolation = _extrapolation(potential, tensors, name)
     if [chemical_symbols[z] for z in potential.species] != list(header["species"]):
         raise PotentialFileError(f"{name} lists its elements as {header['species']}, not by atomic number")
     return potential
+
+
+def _extrapolation(potential: Potential, tensors: Tensors, name: str) -> Extrapolation | None:
+    found = {k.removeprefix(GRADE_PREFIX): v for k, v in tensors.items() if k.startswith(GRADE_PREFIX)}
+    if not found:
+        return None
+    matrices = tuple(found[str(n)] for n in range(len(potential.species)) if str(n) in found)
+    sizes = {x.shape[0] for x in matrices if x.ndim == 2}
+    if len(matrices) != len(potential.species) or sizes != {potential.descriptor.n_features + 1}:
+        raise PotentialFileError(
+            f"{name} holds extrapolation grades that do not fit its descriptor; copy it again"
+        )
+    return Extrapolation(matrices)

@@ -22,7 +22,7 @@ from forgefield.expansions import torch_backend as backend
 from forgefield.graph import Graph, batch, build_graph
 from forgefield.keys import VOIGT, matrix_to_voigt
 from forgefield.models.base import Model
-from forgefield.models.results import Evaluation, Prediction, Provenance, VirialKind
+from forgefield.models.results import Evaluation, Extrapolation, Prediction, Provenance, VirialKind
 from forgefield.models.scaler import FeatureScaler
 from forgefield.models.tensors import TensorGraph, to_tensors
 from forgefield.models.zbl import ZBL
@@ -84,6 +84,7 @@ class Potential(nn.Module):
         self.register_buffer("energy_scale", torch.tensor(float(energy_scale), dtype=torch.float64))
         self.register_buffer("exact_free_atom", torch.tensor(exact_free_atom))
         self.provenance = Provenance()
+        self.extrapolation: Extrapolation | None = None
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -339,11 +340,8 @@ class Potential(nn.Module):
             rows = slice(end - n, end)
             volume = graph.volumes[k]
             stress = None if np.isnan(volume) else strain[k] / volume
-            results.append(
-                Prediction(
-                    float(energies[rows].sum()), energies[rows], forces[rows], stress, np.empty((0, 3, 3))
-                )
-            )
+            e = energies[rows]
+            results.append(Prediction(float(e.sum()), e, forces[rows], stress, np.empty((0, 3, 3))))
         return results
 
     def heat_flux(self, atoms: Atoms, *, virials: VirialKind = "I", convective: bool = True) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Evaluation", "Prediction", "Provenance", "VirialKind"]
+__all__ = ["Evaluation", "Extrapolation", "Prediction", "Provenance", "VirialKind"]
 
 VirialKind = Literal["I", "II", "III"]
 """Definitions of the atomic virial: paper 5, eqs. 12-14."""
@@ -77,3 +77,16 @@ class Provenance:
     metrics: dict[str, Any] = field(default_factory=dict)
     data_hash: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """What gives the extrapolation grade of an atom; see `models.extrapolation.Grader`.
+
+    Attributes
+    ----------
+    matrices : one (n_features + 1, n) float64 tensor for each element
+        The grade is the largest ``|x G|`` of a feature vector x; no columns for an element without training atoms.
+    """
+
+    matrices: tuple[Tensor, ...]

@@ -90,7 +90,7 @@ class RunSettings(Schema):
         description="train several potentials, predict their mean, and judge its error by their spread; null: one",
     )
     extrapolation: bool = Field(
-        False,
+        default=False,
         description="store with the potential what tells how far an atom lies outside the training set (D-optimality)",
     )
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
