@@ -6,7 +6,7 @@ see the triangle alone. See docs/training_linear.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from forgefield.errors import ConfigError, TrainingError, did_you_mean
 from forgefield.models.potential import Potential
 from forgefield.training.batches import LabelledSet
 from forgefield.training.linear.compress import Compressor
-from forgefield.training.linear.design import Columns, DesignRows, design_rows, energy_row
+from forgefield.training.linear.design import Columns, DesignRows, design_batch, design_rows, energy_row
 from forgefield.training.linear.settings import LeastSquaresSettings, RowWeights
 from forgefield.training.linear.solvers import Solution, solve
 from forgefield.training.linear.weighting import Weighting, from_groups, from_loss
@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+
+BATCH = 2_000_000
+"""Numbers in the derivatives of structures treated together: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,14 @@ class LinearFit:
             The solver gives no covariance.
         """
         row = energy_row(potential, potential.tensors(potential.graph(atoms)))
-        return float(np.sqrt(max(row @ self._covariance() @ row, 0.0)))
+        return float(np.sqrt(max(float(row @ self._covariance() @ row), 0.0)))
 
     def forces_deviation(self, potential: Potential, atoms: Atoms) -> FloatArray:
         """Return the standard deviations (n_atoms, 3) [eV/Å] of the forces; see `energy_deviation`."""
         rows = design_rows(potential, potential.tensors(potential.graph(atoms))).forces
         variances = np.einsum("iap,pq,iaq->ia", rows, self._covariance(), rows, optimize=True)
-        return np.sqrt(np.maximum(variances, 0.0))
+        deviations: FloatArray = np.sqrt(np.maximum(variances, 0.0))
+        return deviations
 
     def _covariance(self) -> FloatArray:
         if self.solution.covariance is None:
@@ -123,15 +127,16 @@ def fit_linear(
     fold = np.random.default_rng(0).permutation(len(data)) % n_folds
     parts = [Compressor(len(columns)) for _ in range(n_folds)]
     labels = data.learned(potential)
-    for i in range(len(data)):
-        batch = data.batch([i], potential.dtype, potential.device)
-        rows, targets = weighting.rows(
-            i, design_rows(potential, batch.graph), labels[i], float(data.graphs[i].volumes[0])
-        )
-        if len(targets):
-            parts[fold[i]].add(rows, targets)
+    done = 0
+    for index in _batches(data, columns):
+        batch = data.batch(index, potential.dtype, potential.device)
+        for i, design in zip(index, design_batch(potential, batch.graph), strict=True):
+            rows, targets = weighting.rows(i, design, labels[i], float(data.graphs[i].volumes[0]))
+            if len(targets):
+                parts[fold[i]].add(rows, targets)
+        done += len(index)
         if on_structure is not None:
-            on_structure(i + 1, len(data))
+            on_structure(done, len(data))
     free = np.zeros(len(columns), dtype=bool)
     free[len(columns) - columns.n_species :] = True
     n_rows = sum(p.n_rows for p in parts)
@@ -144,6 +149,22 @@ def fit_linear(
         )
     columns.write(potential.model, solution.values)
     return LinearFit(solution, n_rows)
+
+
+def _batches(data: LabelledSet, columns: Columns) -> Iterator[list[int]]:
+    """Yield structures that are treated together: many small ones, or a large one."""
+    index: list[int] = []
+    total = 0
+    for i, graph in enumerate(data.graphs):
+        size = 3 * columns.n_features * sum(p.neighbours.size for p in graph.pairs)
+        size += 3 * len(columns) * graph.n_atoms
+        if index and total + size > BATCH:
+            yield index
+            index, total = [], 0
+        index.append(i)
+        total += size
+    if index:
+        yield index
 
 
 def _weighting(data: LabelledSet, loss: LossSettings, settings: LeastSquaresSettings) -> Weighting:

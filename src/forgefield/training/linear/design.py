@@ -23,7 +23,7 @@ from forgefield.models.base import Model
 from forgefield.models.potential import Potential
 from forgefield.models.tensors import TensorGraph
 
-__all__ = ["Columns", "DesignRows", "design_rows", "energy_row"]
+__all__ = ["Columns", "DesignRows", "design_batch", "design_rows", "energy_row"]
 
 FloatArray = NDArray[np.float64]
 
@@ -125,54 +125,96 @@ class DesignRows:
 def energy_row(potential: Potential, graph: TensorGraph) -> FloatArray:
     """Return the row of the energy of one structure alone, (n_parameters,) [eV]: no derivatives are needed."""
     columns = Columns.of(potential)
-    energy = np.zeros(len(columns))
+    energy = np.zeros((1, len(columns)))
     for species, rows in graph.blocks:
         q = _block(potential, graph, species, rows).features
-        _add_energy(energy, columns, potential, species, q)
-    return energy
+        _add_energies(energy, columns, potential, species, q, graph.structure[rows])
+    row: FloatArray = energy[0]
+    return row
 
 
 def design_rows(potential: Potential, graph: TensorGraph) -> DesignRows:
     """Return the design rows of one structure for a potential with a linear or quadratic model."""
+    return design_batch(potential, graph)[0]
+
+
+def design_batch(potential: Potential, graph: TensorGraph) -> list[DesignRows]:
+    """Return the design rows of every structure of a batch."""
     columns = Columns.of(potential)
     scale = float(potential.energy_scale)
-    energy = np.zeros(len(columns))
+    sizes = graph.n_atoms_per_structure.cpu().numpy()
+    energy = np.zeros((graph.n_structures, len(columns)))
     forces = np.zeros((graph.n_atoms, 3, len(columns)))
-    strain = np.zeros((3, 3, len(columns)))
+    strain = np.zeros((graph.n_structures, 3, 3, len(columns)))
     mix = scale * potential.scaler.scale.double()[:, None] * potential.scaler.mix.double()
-    width = max([p.vectors.shape[1] for p in graph.pairs] + [graph.n_atoms if columns.quadratic else 1])
-    step = max(1, CHUNK // (3 * width * columns.n_features))
+    width = max([p.vectors.shape[1] for p in graph.pairs] + [sizes.max() if columns.quadratic else 1])
+    step = max(1, CHUNK // (3 * int(width) * columns.n_features))
     for species, atoms in graph.blocks:
-        weights, products = columns.weights(species), columns.products(species)
+        weights = columns.weights(species)
         for rows in torch.split(atoms, step):
             block = _block(potential, graph, species, rows)
-            _add_energy(energy, columns, potential, species, block.features)
-            if not columns.quadratic:
-                f, w = _summed(block, graph.n_atoms)
-                forces[:, :, weights] += (f @ mix).cpu().numpy()
-                strain[:, :, weights] += (w @ mix).cpu().numpy()
+            _add_energies(energy, columns, potential, species, block.features, graph.structure[rows])
+            if columns.quadratic:
+                _add_quadratic(forces, strain, potential, graph, species, block, mix)
                 continue
-            f, w = (x @ mix for x in _by_centre(block, graph.n_atoms))
-            q = potential.scaler(block.features).detach().double()
-            forces[:, :, weights] += f.sum(dim=0).cpu().numpy()
-            strain[:, :, weights] += w.sum(dim=0).cpu().numpy()
-            forces[:, :, products] += _products(q, f)
-            strain[:, :, products] += _products(q, w)
-    return DesignRows(energy, forces, np.array([0.5 * (strain[x, y] + strain[y, x]) for x, y in VOIGT]))
+            f, w = _summed(block, graph)
+            forces[:, :, weights] += (f @ mix).cpu().numpy()
+            strain[:, :, :, weights] += (w @ mix).cpu().numpy()
+    ends = np.cumsum(sizes)
+    symmetric = np.stack([0.5 * (strain[:, x, y] + strain[:, y, x]) for x, y in VOIGT], axis=1)
+    return [
+        DesignRows(energy[k], forces[end - n : end], symmetric[k])
+        for k, (end, n) in enumerate(zip(ends, sizes, strict=True))
+    ]
 
 
-def _add_energy(
-    energy: FloatArray, columns: Columns, potential: Potential, species: int, features: Tensor
+def _add_energies(
+    energy: FloatArray,
+    columns: Columns,
+    potential: Potential,
+    species: int,
+    features: Tensor,
+    structure: Tensor,
 ) -> None:
     scale, exact = float(potential.energy_scale), bool(potential.exact_free_atom)
-    q = potential.scaler(features).detach().double()
-    free = _free_atom(potential, species) if exact else torch.zeros_like(q[:1])
-    energy[columns.weights(species)] += scale * (q - free).sum(dim=0).cpu().numpy()
-    energy[columns.bias(species)] += 0.0 if exact else scale * len(q)
-    if columns.quadratic:
-        a, b = np.triu_indices(columns.n_features)
-        squares = (q.T @ q - len(q) * free.T @ free).cpu().numpy()[a, b]
-        energy[columns.products(species)] += scale * np.where(a == b, 0.5, 1.0) * squares
+    scaled = potential.scaler(features).detach().double()
+    free = _free_atom(potential, species) if exact else torch.zeros_like(scaled[:1])
+    a, b = np.triu_indices(columns.n_features)
+    for k in torch.unique(structure).tolist():
+        q = scaled[structure == k]
+        energy[k, columns.weights(species)] += scale * (q - free).sum(dim=0).cpu().numpy()
+        energy[k, columns.bias(species)] += 0.0 if exact else scale * len(q)
+        if columns.quadratic:
+            squares = (q.T @ q - len(q) * free.T @ free).cpu().numpy()[a, b]
+            energy[k, columns.products(species)] += scale * np.where(a == b, 0.5, 1.0) * squares
+
+
+def _add_quadratic(
+    forces: FloatArray,
+    strain: FloatArray,
+    potential: Potential,
+    graph: TensorGraph,
+    species: int,
+    block: _Block,
+    mix: Tensor,
+) -> None:
+    """Add the derivatives of features and of their products, structure by structure."""
+    columns = Columns.of(potential)
+    weights, products = columns.weights(species), columns.products(species)
+    ends = torch.cumsum(graph.n_atoms_per_structure, dim=0)
+    sizes = graph.n_atoms_per_structure.tolist()
+    structure = graph.structure[block.rows]
+    f, w = _by_centre(block, (ends - graph.n_atoms_per_structure)[structure], max(sizes))
+    f, w = f @ mix, w @ mix
+    q = potential.scaler(block.features).detach().double()
+    for k in torch.unique(structure).tolist():
+        own, last = structure == k, int(ends[k])
+        atoms = slice(last - sizes[k], last)
+        of_atoms, of_strain = f[own, : sizes[k]], w[own]
+        forces[atoms, :, weights] += of_atoms.sum(dim=0).cpu().numpy()
+        strain[k, :, :, weights] += of_strain.sum(dim=0).cpu().numpy()
+        forces[atoms, :, products] += _products(q[own], of_atoms)
+        strain[k, :, :, products] += _products(q[own], of_strain)
 
 
 def _free_atom(potential: Potential, species: int) -> Tensor:
@@ -182,7 +224,8 @@ def _free_atom(potential: Potential, species: int) -> Tensor:
         for e in potential.descriptor.expansions
     ]
     with torch.no_grad():
-        return potential.scaler(potential.descriptor.invariants(zeros, species)).double()
+        free: Tensor = potential.scaler(potential.descriptor.invariants(zeros, species)).double()
+    return free
 
 
 @dataclass(frozen=True)
@@ -226,29 +269,39 @@ def _block(potential: Potential, graph: TensorGraph, species: int, rows: Tensor)
     return _Block(rows, features, gradients())
 
 
-def _summed(block: _Block, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """Return forces (n_atoms, 3, n_features) and strain gradients (3, 3, n_features) of the sum of the features."""
+def _summed(block: _Block, graph: TensorGraph) -> tuple[Tensor, Tensor]:
+    """Return forces (n_atoms, 3, n_features) and strain gradients (n_structures, 3, 3, n_features) of the features."""
     n, device = block.features.shape[1], block.rows.device
-    forces = torch.zeros((n_atoms, 3, n), dtype=torch.float64, device=device)
-    strain = torch.zeros((3, 3, n), dtype=torch.float64, device=device)
+    forces = torch.zeros((graph.n_atoms, 3, n), dtype=torch.float64, device=device)
+    strain = torch.zeros((graph.n_structures, 3, 3, n), dtype=torch.float64, device=device)
     for some, vectors, neighbours, g in block.gradients:
         forces[:, :, some].index_add_(0, block.rows, g.sum(dim=1))
         forces[:, :, some].index_add_(0, neighbours.flatten(), g.flatten(0, 1), alpha=-1)
-        flat = vectors.flatten(0, 1).T @ g.flatten(0, 1).flatten(1)
-        strain[:, :, some] += flat.reshape(3, 3, -1)
+        strain[:, :, :, some] += _strain(vectors, g, graph.structure[block.rows], graph.n_structures)
     return forces, strain
 
 
-def _by_centre(block: _Block, n_atoms: int) -> tuple[Tensor, Tensor]:
-    """Return forces (n, n_atoms, 3, n_features) and strain gradients (n, 3, 3, n_features) of every atom's features."""
+def _strain(vectors: Tensor, g: Tensor, index: Tensor, n: int) -> Tensor:
+    """Return ``sum r_a g_b`` over the pairs of all centres with the same index, (n, 3, 3, n_features)."""
+    atomic = torch.bmm(vectors.transpose(1, 2), g.flatten(2))
+    result = torch.zeros((n, 3, g.shape[2] * g.shape[3]), dtype=torch.float64, device=g.device)
+    return result.index_add_(0, index, atomic).reshape(n, 3, 3, -1)
+
+
+def _by_centre(block: _Block, first: Tensor, n_atoms: int) -> tuple[Tensor, Tensor]:
+    """Return forces (n, n_atoms, 3, n_features) and strain gradients (n, 3, 3, n_features) of every atom's features.
+
+    `first` (n,) is the first atom of the structure of each, `n_atoms` the size of the largest structure.
+    """
     (n, n_features), device = block.features.shape, block.rows.device
     forces = torch.zeros((n * n_atoms, 3, n_features), dtype=torch.float64, device=device)
     strain = torch.zeros((n, 3, 3, n_features), dtype=torch.float64, device=device)
-    own = torch.arange(n, device=device) * n_atoms
+    each = torch.arange(n, device=device)
+    start = each * n_atoms - first
     for some, vectors, neighbours, g in block.gradients:
-        forces[:, :, some].index_add_(0, own + block.rows, g.sum(dim=1))
-        forces[:, :, some].index_add_(0, (own[:, None] + neighbours).flatten(), g.flatten(0, 1), alpha=-1)
-        strain[:, :, :, some] += torch.einsum("iwa,iwbf->iabf", vectors, g)
+        forces[:, :, some].index_add_(0, start + block.rows, g.sum(dim=1))
+        forces[:, :, some].index_add_(0, (start[:, None] + neighbours).flatten(), g.flatten(0, 1), alpha=-1)
+        strain[:, :, :, some] += _strain(vectors, g, each, n)
     return forces.reshape(n, n_atoms, 3, n_features), strain
 
 
