@@ -106,10 +106,13 @@ def make_blocks(
     slots[np.arange(n) + np.repeat(starts, counts)] = order
     centres = np.append(atoms, padding + 1)[slots].astype(np.int32).reshape(-1, lanes)
     listed = np.append(rows, -1)[slots]
+    # Expansions with the same cutoff share their listing.
+    unique = {id(x): x for x in lists}
+    of_listing = {key: _block_list(listed, x, n_species, lanes) for key, x in unique.items()}
     return Block(
         centres=centres,
         species=kinds.astype(np.int32),
-        lists=tuple(_block_list(listed, x, n_species, lanes) for x in lists),
+        lists=tuple(of_listing[id(x)] for x in lists),
         atoms=slots,
         n_atoms=n,
     )

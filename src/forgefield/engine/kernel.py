@@ -33,6 +33,10 @@ __all__ = [
     "Plan",
     "gradient_kernel",
     "gradient_signature",
+    "list_signature",
+    "make_stage",
+    "plane_of",
+    "setup",
     "value_kernel",
     "value_signature",
 ]
@@ -152,7 +156,8 @@ class _ListedEdges:
         return self.points.difference(self.at(row), self.centres)
 
 
-def _list_signature(plan: Plan) -> dict[str, str]:
+def list_signature(plan: Plan) -> dict[str, str]:
+    """Return the arguments that all kernels begin with."""
     signature = {"b0": "int", "b1": "int", "positions": "points", "centres": "indices", "species": "indices"}
     for n in range(plan.n_lists):
         signature |= {f"{x}{n}": "indices" for x in ("neighbours", "starts", "ends", "offsets", "picked")}
@@ -167,7 +172,7 @@ def value_signature(plan: Plan, *, virials: bool) -> dict[str, str]:
     ``forces`` (and ``virial_x, _y, _z``) are rows of four per point, added to; ``energies`` one row per block;
     ``strain`` six rows per block, `keys.VOIGT` components of ``sum_j r_ij g_ij``; ``saved`` the coefficients.
     """
-    signature = _list_signature(plan) | {"forces": "vectors", "energies": "rows", "strain": "rows"}
+    signature = list_signature(plan) | {"forces": "vectors", "energies": "rows", "strain": "rows"}
     return signature | ({f"virial_{x}": "vectors" for x in "xyz"} if virials else {})
 
 
@@ -178,10 +183,13 @@ def gradient_signature(plan: Plan) -> dict[str, str]:
     `keys.VOIGT`, half for the components off the diagonal); ``gradients`` one row per parameter, added to.
     """
     bars = {"force_bars": "vectors", "energy_bars": "rows", "strain_bars": "rows", "gradients": "sums"}
-    return _list_signature(plan) | bars
+    return list_signature(plan) | bars
 
 
-def _stage(k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], *, training: bool) -> KernelStage:
+def make_stage(
+    k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], *, training: bool
+) -> KernelStage:
+    """Return the stage of a block."""
     return KernelStage(
         k,
         arguments["species"][block],
@@ -193,9 +201,13 @@ def _stage(k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], *, trai
     )
 
 
-def _setup(
+def setup(
     k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], stage: KernelStage, *, saved: bool
 ) -> tuple[list[_ListedEdges], list[Traced], list[KernelArray]]:
+    """Return the neighbours of a block for each expansion, the expansions, and arrays for their coefficients.
+
+    The first plane of the arrays lies in the argument ``saved`` if asked for.
+    """
     edges: list[_ListedEdges] = []
     traced: list[Traced] = []
     arrays: list[KernelArray] = []
@@ -235,10 +247,10 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
 
     def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
         with k.range(b0, b1, parallel=True) as block:
-            stage = _stage(k, plan, block, arguments, training=False)
-            edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=save)
+            stage = make_stage(k, plan, block, arguments, training=False)
+            edges, traced, arrays = setup(k, plan, block, arguments, stage, saved=save)
             for t, x in zip(traced, arrays, strict=True):
-                t.forward(*_plane(x, 0))
+                t.forward(*plane_of(x, 0))
             energy = plan.energy(stage, arrays)
             scale = arguments["parameters"][plan.layout.size]
             arguments["energies"][block] = scale * energy.value(0, 0, 0)
@@ -286,7 +298,7 @@ class Collected:
             self.arguments["strain"][block * 6 + n] = self.strain[n]
 
 
-def _plane(x: KernelArray, plane: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def plane_of(x: KernelArray, plane: int) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return what sets and what adds to the elements of a plane."""
     rows = x.base.values[plane]
     return (lambda i, j, v: x.put(plane, i, j, v)), (lambda i, j, v: rows.add(x.at(i, j), v))
@@ -297,8 +309,8 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
 
     def kernel(k: Kernel, b0: Int, b1: Int, **arguments: Any) -> None:
         with k.range(b0, b1, parallel=True) as block:
-            stage = _stage(k, plan, block, arguments, training=True)
-            edges, traced, arrays = _setup(k, plan, block, arguments, stage, saved=True)
+            stage = make_stage(k, plan, block, arguments, training=True)
+            edges, traced, arrays = setup(k, plan, block, arguments, stage, saved=True)
             force_bars: Points = arguments["force_bars"]
             own = force_bars.gather(edges[0].centres)
             strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
@@ -307,7 +319,7 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
                 def direction(row: Int, neighbours: _ListedEdges = neighbours) -> list[Any]:
                     return edge_bar(neighbours, force_bars, row, own, strain)
 
-                t.tangent(*_plane(x, 1), direction)
+                t.tangent(*plane_of(x, 1), direction)
             energy = plan.energy(stage, arrays)
             scale = arguments["parameters"][plan.layout.size]
             at = energy.at(0, 0)

@@ -24,8 +24,8 @@ __all__ = ["TracedTriplets"]
 NEAREST = 1e-3
 """Squared distance [Å^2] below which two neighbours are one point: rows that stand for none."""
 
-Triangle = list[Vec]
-"""Components of r_ij, then of r_ik."""
+WIDTH = 8
+"""Numbers of scratch memory for a row of neighbours: a vector, its length, and the change or gradient of these four."""
 
 
 class TracedTriplets:
@@ -52,37 +52,39 @@ class TracedTriplets:
 
     @staticmethod
     def rows_per_edge(expansion: TripletExpansion) -> int:
-        """Return how many numbers of scratch memory a row of neighbours takes: a vector and its change or gradient."""
+        """Return how many numbers of scratch memory a row of neighbours takes."""
         del expansion
-        return 6
+        return WIDTH
 
     @staticmethod
     def constants_of(expansion: TripletExpansion) -> NDArray[np.float64]:
         """Return the channel weights of every pair of species."""
         return expansion.channel_weights.ravel()
 
-    def functions(self, triangle: Triangle) -> list[Any]:
-        """Return the functions of one pair of neighbours per lane."""
-        j, k = triangle[:3], triangle[3:]
-        where, sqrt = j[0].formula_functions.where, j[0].formula_functions.sqrt
-        r_ij, r_ik = (sqrt(x * x + y * y + z * z) for x, y, z in (j, k))
-        x, y, z = (b - a for a, b in zip(j, k, strict=True))
-        square = x * x + y * y + z * z
-        return self.expansion.basis(r_ij, r_ik, sqrt(where(square > NEAREST, square, 1.0)))
+    def third_side(self, j: list[Vec], k: list[Vec]) -> tuple[list[Vec], Vec]:
+        """Return ``r_ik - r_ij`` and its length."""
+        d = [b - a for a, b in zip(j[:3], k[:3], strict=True)]
+        square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2]
+        f = square.formula_functions
+        return d, f.sqrt(f.where(square > NEAREST, square, 1.0))
 
     # ---- loops -----------------------------------------------------------------------------------------------
 
     def _load(self, row: Any, first: int = 0) -> list[Vec]:
-        """Return three numbers of a row, counted from the first of the block."""
-        return [self.scratch[row * 6 + (first + n)] for n in range(3)]
+        """Return four numbers of a row, counted from the first of the block."""
+        return [self.scratch[row * WIDTH + (first + n)] for n in range(4)]
 
     def _to_scratch(self, direction: Direction | None) -> None:
         first, last = self.edges.rows(0, self.n_species)
         with self.k.range(first, last) as e:
-            values: list[Any] = self.edges.vector(e)
-            values = values + ([0.0] * 3 if direction is None else direction(e))
-            for n, v in enumerate(values):
-                self.scratch[(e - first) * 6 + n] = v
+            d = self.edges.vector(e)
+            r = d[0].formula_functions.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
+            change: list[Any] = [0.0] * 4
+            if direction is not None:
+                change = direction(e)
+                change = [*change, sum(a * b for a, b in zip(d, change, strict=True)) / r]
+            for n, v in enumerate([*d, r, *change]):
+                self.scratch[(e - first) * WIDTH + n] = v
 
     @contextmanager
     def _species_pairs(self) -> Iterator[tuple[Int | int, Int | int]]:
@@ -131,13 +133,16 @@ class TracedTriplets:
         with self._species_pairs() as (s, t):
             sums = k.accumulators(n)
             with k.range(*self._rows(s)) as e:
-                own, own_change = self._load(e), self._load(e, 3)
+                own, own_change = self._load(e), self._load(e, 4)
                 with self._second(e, t) as f:
+                    other = self._load(f)
+                    d, r = self.third_side(own, other)
                     with k.tape() as tape:
-                        triangle = own + self._load(f)
-                        values = self.functions(triangle)
+                        values = self.expansion.basis(own[3], other[3], r)
                     if direction is not None:
-                        values = k.jvp(tape, triangle, own_change + self._load(f, 3), values)
+                        change = self._load(f, 4)
+                        third = sum(x * (b - a) for x, a, b in zip(d, own_change, change, strict=False)) / r
+                        values = k.jvp(tape, [own[3], other[3], r], [own_change[3], change[3], third], values)
                     for q, v in enumerate(values):
                         sums[q] += v
             for q in range(n):
@@ -156,20 +161,25 @@ class TracedTriplets:
         with self._species_pairs() as (s, t):
             seeds = [self._seed(s, t, q, bar) for q in range(self.n_functions)]
             with k.range(*self._rows(s)) as e:
-                own, sums = self._load(e), k.accumulators(3)
+                own, sums = self._load(e), k.accumulators(4)
                 with self._second(e, t) as f:
+                    other = self._load(f)
+                    d, r = self.third_side(own, other)
                     with k.tape() as tape:
-                        triangle = own + self._load(f)
-                        values = self.functions(triangle)
-                    g = k.vjp(tape, values, seeds, triangle)
-                    for n in range(3):
-                        sums[n] += g[n]
-                        self.scratch.add(f * 6 + (3 + n), g[3 + n])
-                for n in range(3):
-                    self.scratch.add(e * 6 + (3 + n), sums[n])
+                        values = self.expansion.basis(own[3], other[3], r)
+                    along, along_other, third = k.vjp(tape, values, seeds, [own[3], other[3], r])
+                    pull = [x * (third / r) for x in d]
+                    for n, (own_part, part) in enumerate(
+                        zip([*(-x for x in pull), along], [*pull, along_other], strict=True)
+                    ):
+                        sums[n] += own_part
+                        self.scratch.add(f * WIDTH + (4 + n), part)
+                for n in range(4):
+                    self.scratch.add(e * WIDTH + (4 + n), sums[n])
         first, last = self.edges.rows(0, self.n_species)
         with k.range(first, last) as row:
-            use(row, self._load(row - first), self._load(row - first, 3))
+            (*d, r), (*g, along) = self._load(row - first), self._load(row - first, 4)
+            use(row, d, [a + x * (along / r) for a, x in zip(g, d, strict=True)])
 
     def _seed(self, s: Int | int, t: Int | int, q: int, bar: Matrix) -> Any:
         n = self.n_functions
