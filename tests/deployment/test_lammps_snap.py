@@ -222,6 +222,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     gpumd.zbl = ZBL(gpumd.species, ZBLSettings(outer=2.0))
     with pytest.raises(ConfigError, match=r"`zbl.form: gpumd`.*form: lammps, inner: 1, outer: 2"):
         gpumd.export("lammps-snap", tmp_path / "new")
+    other = random_potential(NEP(["Ta"], cutoff_radial=5), "network", repulsion=True, hidden=(3,))
+    with pytest.raises(ConfigError, match=r"GPUMD's form; this potential has zbl\.form: lammps"):
+        other.export("gpumd", tmp_path / "new")
     broken = random_potential(SNAP(["Ta"], two_j_max=2))
     broken.model.weight.data[0, 0] = torch.nan
     with pytest.raises(ConfigError, match=r"not finite; nothing was written$"):

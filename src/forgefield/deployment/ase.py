@@ -91,6 +91,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     ]
     default_parameters: ClassVar[dict[str, Any]] = {}
     nolabel = True
+    _grader: Grader | None
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     def _start(self) -> None:
         """Begin without neighbours."""
         skin, backend = self.parameters["skin"], self.parameters["backend"]
-        self._grader: Grader | None = None
+        self._grader = None
         self._neighbours = SkinnedNeighbours(self.potential.species, self.potential.cutoffs, skin)
         self._predictor = fastest(self.potential, backend, threads=self.threads, skin=skin)
 

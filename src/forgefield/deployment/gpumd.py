@@ -261,6 +261,10 @@ def nep_text(potential: Potential, *, neighbours: tuple[int, int] | None = None)
             "nep.txt holds networks of one hidden layer with tanh; this potential has model.hidden: "
             f"{list(model.settings.hidden)}, model.activation: {model.settings.activation}; train another"
         )
+    if potential.zbl is not None and potential.zbl.settings.form != "gpumd":
+        raise ConfigError(
+            f"nep.txt holds ZBL in GPUMD's form; this potential has zbl.form: {potential.zbl.settings.form}; train with gpumd"
+        )
     header = _header(potential, descriptor.settings, model.settings.hidden[0], neighbours)
     _check_limits(header)
     numbers = _folded(potential, descriptor, model, header)

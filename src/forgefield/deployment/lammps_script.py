@@ -105,7 +105,7 @@ run           0
 # From here on: 100 fs at 300 K. Put your own structure into structure.data; types are {" ".join(elements)}.
 timestep      0.001
 velocity      all create 300.0 1
-fix           dynamics all nve
+fix           dynamics all nvt temp 300.0 300.0 0.1
 run           100
 """
     return [

@@ -100,7 +100,7 @@ def _gpumd_input(folder: Path, atoms: Atoms) -> list[Path]:
 potential     nep.txt
 velocity      300
 time_step     1
-ensemble      nve
+ensemble      nvt_ber 300 300 100
 dump_thermo   10
 run           100
 """
