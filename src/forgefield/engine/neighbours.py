@@ -262,7 +262,9 @@ class SkinnedList:
             self._made[0].move(atoms.positions, atoms.cell.array)
             return self._made
         self._made = list_neighbours(atoms, self.species, [c + self.skin for c in self.cutoffs])
-        self._then = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc)
+        self._then = Atoms(
+            numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+        )
         self.n_builds += 1
         return self._made
 
