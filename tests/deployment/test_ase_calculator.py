@@ -127,7 +127,7 @@ def test_backends_agree(potential):
     for key, expected in results[1].items():
         assert np.allclose(results[0][key], expected, rtol=1e-12, atol=1e-12), key
     with pytest.raises(ConfigError, match="backend"):
-        potential.calculator(backend="cuda")
+        potential.calculator(backend="abacus")
 
 
 def test_number_type_and_threads(potential):
