@@ -60,7 +60,7 @@ def maxvol(a: FloatArray, tolerance: float = TOLERANCE) -> NDArray[np.int64]:
     rows = _pivots(a)
     for _ in range(MOST_SWAPS):
         # Updates lose digits slowly; what ends the search is a fresh solution.
-        coefficients = np.linalg.solve(a[rows].T, a.T).T
+        coefficients = np.asarray(np.linalg.solve(a[rows].T, a.T).T, dtype=np.float64)
         if not _swap(coefficients, rows, tolerance):
             break
     return rows
