@@ -10,6 +10,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from forgefield.descriptors import DESCRIPTORS
+from forgefield.engine.features import FeatureEngine
 from forgefield.engine.predictor import Predictor
 from forgefield.models import Linear, Network, NetworkSettings
 from forgefield.models.potential import Potential
@@ -20,10 +21,11 @@ from forgefield.training.objective import TorchObjective, make_objective
 WEIGHTS = {"energy": 0.3, "forces": 1.0, "stress": 0.1}
 FIELDS = ("energies", "forces", "stress", "virials")
 
-SMALL_ACE = {"n_max": (4, 3, 2, 1), "l_max": (0, 3, 2, 1)}
+SMALL_ACE = {"n_max": (3, 2, 1, 1), "l_max": (0, 2, 1, 1)}
+SMALL_POD = {"bessel_degree": 2, "inverse_degree": 2, "n_max_two_body": 4, "n_max_three_body": 3}
 CASES = {
-    "nep": ("nep", ("C", "Si"), "network", {}),
-    "so3": ("so3", ("C", "Si"), "linear", {}),
+    "nep": ("nep", ("Si",), "network", {"l_max": 2}),
+    "so3": ("so3", ("C", "Si"), "linear", {"n_max": 2, "l_max": 2}),
     "snap": ("snap", ("Si",), "linear", {"two_j_max": 6, "cutoff": 4.7}),
     "snap network": (
         "snap",
@@ -39,28 +41,41 @@ CASES = {
         ("C", "Si"),
         "linear",
         {
-            "two_j_max": 5,
+            "two_j_max": 1,
             "switch": False,
             "cutoff": 4.1,
             "inner_middle": {"C": 2.3, "Si": 2.4},
             "inner_width": {"C": 0.3, "Si": 0.2},
         },
     ),
-    "ace": ("ace", ("Si",), "linear", {}),
-    "ace two": ("ace", ("C", "Si"), "network", SMALL_ACE),
-    "pod": ("pod", ("Si",), "linear", {}),
+    "snap flat": ("snap", ("Si",), "linear", {"two_j_max": 0}),
+    "ace": ("ace", ("C", "Si"), "network", SMALL_ACE),
+    "pod": ("pod", ("Si",), "linear", {**SMALL_POD, "n_max_four_body": 2, "degree_four_body": 2}),
     "pod products": (
         "pod",
         ("C", "Si"),
         "linear",
-        {"n_max_four_body": 2, "n_max_five_body": 2, "degree_five_body": 2, "degree_four_body": 2},
+        {
+            **SMALL_POD,
+            "n_max_four_body": 2,
+            "degree_four_body": 1,
+            "n_max_five_body": 2,
+            "degree_five_body": 1,
+        },
     ),
     "acsf": ("acsf", ("Si", "O"), "network", {}),
-    "acsf g4": ("acsf", ("Si", "O"), "network", {"preset": "behler", "cutoff": 4.5}),
+    "acsf fractional": (
+        "acsf",
+        ("Si",),
+        "linear",
+        {"g4": (), "g5": ({"etas": (0.1,), "zetas": (1.5, 3.0), "lambdas": (1.0,)},), "cutoff_angular": 4.0},
+    ),
     "wacsf": ("wacsf", ("Si", "O"), "linear", {}),
-    "ead": ("ead", ("Si",), "network", {}),
+    "ead": ("ead", ("Si",), "network", {"l_max": 1}),
     "chebyshev": ("chebyshev", ("C", "Si"), "network", {}),
 }
+SINGLE = ("snap", "ace", "pod", "acsf")
+"""Cases that are computed in single precision as well."""
 
 
 def potential(case: str, dtype: torch.dtype = torch.float64) -> Potential:
@@ -98,7 +113,7 @@ def test_no_descriptor_is_left_out() -> None:
     assert {kind for kind, *_ in CASES.values()} == set(DESCRIPTORS)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["snap chemical", "ace", "wacsf"])
 def test_predictions(case: str) -> None:
     p = potential(case)
     atoms = frames(CASES[case][1])[1]
@@ -110,19 +125,33 @@ def test_predictions(case: str) -> None:
             assert np.abs(a - b).max() < allowed * np.abs(b).max(), (field, dtype)
 
 
+@pytest.mark.parametrize("case", ["snap network", "pod", "acsf"])
+def test_features(case: str) -> None:
+    descriptor = potential(case).descriptor
+    for atoms in frames(CASES[case][1]):
+        got, expected = FeatureEngine(descriptor).compute(atoms), descriptor.compute(atoms)
+        assert got.shape == (len(atoms), descriptor.n_features)
+        assert np.abs(got - expected).max() < 1e-12 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_gradients(case: str) -> None:
+def test_training(case: str) -> None:
+    """Energies, forces, stress, loss and gradients of the parameters, two kernels at work."""
     truth = potential(case)
     data = LabelledSet(truth, frames(CASES[case][1]))
     loss = Loss(LossSettings(), data.scales())
     expected = TorchObjective(truth, data, loss).gradient([2, 0, 1], WEIGHTS)
     reference = {name: q.grad for name, q in truth.named_parameters() if q.grad is not None}
-    for dtype, allowed in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
+    precisions = [(torch.float64, 1e-12)] + [(torch.float32, 1e-4)] * (case in SINGLE)
+    for dtype, allowed in precisions:
         p = potential(case, dtype)
         objective = make_objective(p, LabelledSet(p, frames(CASES[case][1])), loss)
         assert objective.backend == "compiled"
         got = objective.gradient([2, 0, 1], WEIGHTS)
         assert got.values == pytest.approx(expected.values, rel=allowed)
+        for field in ("energy", "forces", "stress"):
+            a, b = getattr(got, field), getattr(expected, field)
+            assert np.abs(a - b).max() < allowed * np.abs(b).max(), (field, dtype)
         largest = max(float(g.abs().max()) for g in reference.values())
         for name, q in p.named_parameters():
             if q.grad is not None:

@@ -371,8 +371,10 @@ class KernelStage:
         """Copy all numbers to a column and return it."""
         start = 0
         for x in parts:
-            x.used()
             n, m = x.shape
+            if not n * m:
+                continue
+            x.used()
             for p in range(self.planes):
                 with self.k.range(m) as j, self.k.range(n) as i:
                     y.put(p, j * n + i + start, 0, x.value(p, i, j))

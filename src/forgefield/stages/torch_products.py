@@ -95,7 +95,7 @@ def _evaluate(table: ProductTable, xs: tuple[Tensor, ...]) -> Tensor:
                 terms *= x.index_select(0, f.flatten())
             terms = terms.view(factors.shape[1], n_terms, n_atoms)
             parts.append(torch.bmm(bucket.coefficients[first : first + step], terms)[:, 0])
-    return torch.cat(parts).index_select(0, plan.position)
+    return torch.cat(parts).index_select(0, plan.position) if parts else x.new_zeros((0, n_atoms))
 
 
 class _Products(Function):
