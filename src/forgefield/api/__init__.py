@@ -2,6 +2,8 @@
 
 from forgefield.api.evaluate import evaluate
 from forgefield.api.run import Run
+from forgefield.api.select import select
 from forgefield.api.train import train
+from forgefield.api.uncertainty import uncertainty
 
-__all__ = ["Run", "evaluate", "train"]
+__all__ = ["Run", "evaluate", "select", "train", "uncertainty"]

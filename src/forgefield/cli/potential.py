@@ -23,6 +23,12 @@ def evaluate(
     ),
     split: str | None = typer.Option(None, "--split", help="Only structures of this set, e.g. test."),
     groups: bool = typer.Option(True, "--groups/--no-groups", help="Show every group."),
+    uncertainty: Path | None = typer.Option(
+        None,
+        "--uncertainty",
+        metavar="DIR",
+        help="Write spread or extrapolation grade of every atom and how they compare with the true errors.",
+    ),
 ) -> None:
     """Compare a potential with labelled structures: MAE, RMSE, largest error."""
     from forgefield import api
@@ -38,13 +44,22 @@ def evaluate(
         frames = [a for a in frames if a.info.get("split") == split]
         if not frames:
             raise DataError(f"no structure belongs to the set {split!r}; sets found: {', '.join(found)}")
-    metrics = api.evaluate(loaded, frames)
+    judged = None if uncertainty is None else api.uncertainty(loaded, frames)
+    metrics = api.evaluate(loaded, frames) if judged is None else judged.evaluation.metrics
+    content = metrics.to_dict() | ({} if judged is None else {"uncertainty": judged.to_dict()})
+    written = [] if judged is None or uncertainty is None else judged.write(uncertainty)
     if json is not None and str(json) == "-":
-        print_json(metrics.to_dict())
+        print_json(content)
         return
     if json is not None:
-        write_json(json, metrics.to_dict())
+        write_json(json, content)
     stdout().print(metrics.table(groups=groups))
+    for name, item in judged.calibrations.items() if judged is not None else ():
+        stdout().print(
+            f"{name}: rank correlation with the force errors {item.correlation:.2f}, scale {item.scale:.3g}"
+        )
+    for path in written:
+        stdout().print(f"wrote {path}", soft_wrap=True)
 
 
 @guarded

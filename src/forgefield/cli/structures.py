@@ -1,7 +1,8 @@
-"""One structure from a file, for commands that start from one."""
+"""Structures from files, labelled or not, for commands that start from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -9,7 +10,7 @@ from ase import Atoms
 from forgefield.data import read
 from forgefield.errors import ConfigError, DataError
 
-__all__ = ["read_structure"]
+__all__ = ["read_structure", "read_structures"]
 
 
 def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atoms:
@@ -30,6 +31,38 @@ def read_structure(path: Path, repeat: tuple[int, int, int] = (1, 1, 1)) -> Atom
         atoms = _with_ase(path)
     atoms.calc = None
     return atoms.repeat(repeat)
+
+
+def read_structures(paths: Sequence[Path]) -> list[Atoms]:
+    """Return all structures of files, folders or patterns, in any format of this package or ASE.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read by any reader.
+    """
+    frames: list[Atoms] = []
+    for path in paths:
+        try:
+            frames += read(str(path))
+        except DataError:
+            if not path.is_file():
+                raise
+            frames += _all_with_ase(path)
+    return frames
+
+
+def _all_with_ase(path: Path) -> list[Atoms]:
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError
+
+    try:
+        found = ase.io.read(path, index=":")
+    except (UnknownFileTypeError, OSError, ValueError, KeyError, IndexError, StopIteration) as error:
+        raise DataError(f"cannot read structures from {path}: {error or type(error).__name__}") from None
+    for n, atoms in enumerate(found):
+        atoms.info.setdefault("name", f"{path.name}:{n}")
+    return list(found)
 
 
 def _with_ase(path: Path) -> Atoms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -56,11 +56,17 @@ class Prediction:
         ``-dE/dr``.
     stress : (6,) [eV/Å^3] or None
         ``dE/dstrain / |V|``, positive in tension, Voigt xx yy zz yz xz xy; None without a volume.
+    energy_spread : float [eV] or None
+        Of a committee: standard deviation over its members.
+    atomic : dict of name to (n_atoms,) array
+        What else is said of every atom, such as ``forces_spread`` [eV/Å] and ``extrapolation``.
     """
 
     energy: float
     forces: Array
     stress: Array | None = None
+    energy_spread: float | None = None
+    atomic: dict[str, Array] = field(default_factory=dict)
 
 
 def predict(
@@ -119,7 +125,13 @@ def _checked(atoms: Atoms, result: ResultLike, name: str) -> Prediction:
     energy = _array(result.energy, (), "energy", name)
     forces = _array(result.forces, (len(atoms), 3), "forces", name)
     stress = None if result.stress is None else _array(result.stress, (6,), "stress", name)
-    return Prediction(float(energy), forces, stress)
+    spread = getattr(result, "energy_spread", None)
+    if spread is None:
+        return Prediction(float(energy), forces, stress)
+    atomic = {
+        "forces_spread": _array(getattr(result, "forces_spread", None), (len(atoms),), "forces_spread", name)
+    }
+    return Prediction(float(energy), forces, stress, float(spread), atomic)
 
 
 def _array(value: Any, shape: tuple[int, ...], what: str, name: str) -> Array:

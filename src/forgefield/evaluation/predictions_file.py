@@ -2,7 +2,8 @@
 
 One frame per structure. ``energy``, ``forces`` and ``stress`` are the prediction, so that any program that
 reads extended XYZ shows it; the labels are ``REF_energy`` [eV], ``REF_forces`` [eV/Å] and ``REF_stress``
-[eV/Å^3, 3 x 3, positive in tension]. ``name``, ``config_type``, ``split`` and ``weight`` are kept.
+[eV/Å^3, 3 x 3, positive in tension]. Of a committee there are ``energy_spread`` [eV] and ``forces_spread`` [eV/Å] of each
+atom, and ``extrapolation`` where the grade was asked for. ``name``, ``config_type``, ``split`` and ``weight`` are kept.
 Positions and forces carry 8 decimals, everything else full precision.
 """
 
@@ -26,6 +27,7 @@ from forgefield.keys import matrix_to_voigt, voigt_to_matrix
 
 __all__ = ["read_predictions", "write_predictions"]
 
+ATOMIC = ("forces_spread", "extrapolation")
 KEPT = ("config_type", "split", "weight")
 
 
@@ -75,6 +77,9 @@ def _image(atoms: Atoms, prediction: Prediction, name: str) -> Atoms:
         image.info["REF_stress"] = voigt_to_matrix(labels.stress)
     if labels.forces is not None:
         image.arrays["REF_forces"] = labels.forces
+    if prediction.energy_spread is not None:
+        image.info["energy_spread"] = prediction.energy_spread
+    image.arrays.update(prediction.atomic)
     results = {"energy": prediction.energy, "forces": prediction.forces}
     if prediction.stress is not None:
         results["stress"] = prediction.stress
@@ -115,6 +120,8 @@ def read_predictions(path: str | Path) -> tuple[list[Atoms], list[Prediction]]:
                 float(results["energy"]),
                 np.asarray(results["forces"], dtype=np.float64),
                 None if stress is None else np.asarray(stress, dtype=np.float64),
+                image.info.get("energy_spread"),
+                {name: image.arrays[name].astype(np.float64) for name in ATOMIC if name in image.arrays},
             )
         )
         frames.append(_frame(image))
