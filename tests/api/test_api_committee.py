@@ -86,6 +86,19 @@ def test_report_compares_members_with_the_committee(run):
     assert "their mean prediction" in text
 
 
+def test_calibration_of_the_spread_travels_with_the_file(alloy_file, tmp_path):
+    config = settings(alloy_file, data={"train": [str(alloy_file)], "split": {"valid": 0.3}})
+    run = ff.train(config, output=tmp_path)
+    held_out = [
+        (np.linalg.norm(p.forces - a.get_forces(), axis=1), p.atomic["forces_spread"])
+        for a, p in zip(run.evaluation.frames, run.evaluation.predictions, strict=True)
+        if a.info["split"] == "valid"
+    ]
+    error, spread = (np.concatenate(x) for x in zip(*held_out, strict=True))
+    stored = ff.load(tmp_path / "potential.ff").provenance.notes["calibration"]
+    assert stored["scale"] == pytest.approx(np.sqrt(np.mean(error**2) / np.mean(spread**2)))
+
+
 def test_same_split_for_every_member(run):
     splits = [ff.read(run.folder / f"member_{n}" / "predictions.extxyz") for n in (1, 2, 3)]
     kept = [[a.info["split"] for a in frames] for frames in splits]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forgefield.api.run import Run, RunFolder, splits_of, versions
+from forgefield.api.uncertainty import calibrations_of
 from forgefield.data import Dataset
 from forgefield.descriptors import DESCRIPTORS
 from forgefield.engine.predictor import fastest
@@ -139,12 +140,20 @@ def _together(
     members = [run.potential for run in runs if isinstance(run.potential, Potential)]
     committee = Committee(members)
     evaluation = evaluate(fastest(committee) or committee, splits_of(dataset))
-    notes = {
+    notes: dict[str, Any] = {
         "seeds": [settings.seed + n for n in range(len(runs))],
         "versions": versions(),
         "title": settings.title,
         "members": [run.evaluation.metrics.headline()[1].to_dict() for run in runs],
     }
+    judged = calibrations_of(evaluation, "valid").get("forces_spread")
+    lines = comparison(runs, evaluation)
+    if judged is not None:
+        notes["calibration"] = judged.to_dict()
+        lines.append(
+            f"Spread of the forces on valid: the true errors are {format_error(judged.scale)} times as large; rank "
+            f"correlation {judged.correlation:.2f}."
+        )
     metrics = evaluation.metrics.to_dict()
     committee.provenance = Provenance(metrics, dataset.hash, notes)
     folder.write_results(
@@ -154,7 +163,7 @@ def _together(
         evaluation,
         runs[0].history,
         properties=properties(committee) if properties else None,
-        notes=comparison(runs, evaluation),
+        notes=lines,
     )
     return Run(committee, metrics, folder.path, evaluation, runs[0].history)
 

@@ -25,7 +25,7 @@ from forgefield.models.committee import Committee
 from forgefield.models.extrapolation import Grader
 from forgefield.models.potential import Potential
 
-__all__ = ["Uncertainty", "uncertainty"]
+__all__ = ["Uncertainty", "calibrations_of", "uncertainty"]
 
 Array = NDArray[np.float64]
 
@@ -114,15 +114,23 @@ def uncertainty(
                 for p, a in zip(predictions, found.frames, strict=True)
             ]
     result = replace(found, predictions=predictions)
-    return Uncertainty(result, _calibrations(result))
+    return Uncertainty(result, calibrations_of(result))
 
 
-def _calibrations(found: Evaluation) -> dict[str, Calibration]:
+def calibrations_of(found: Evaluation, split: str | None = None) -> dict[str, Calibration]:
+    """Return the comparison of what is said of every atom with its force error, for all structures or those of a set.
+
+    Parameters
+    ----------
+    found : Evaluation
+    split : str, optional
+        Only structures with this ``info["split"]``.
+    """
     errors: list[Array] = []
     values: dict[str, list[Array]] = {name: [] for name in found.predictions[0].atomic}
     for n, (atoms, prediction) in enumerate(zip(found.frames, found.predictions, strict=True)):
         forces = read_labels(atoms, structure_name(atoms, n)).forces
-        if forces is None:
+        if forces is None or (split is not None and atoms.info.get("split") != split):
             continue
         error = np.linalg.norm(prediction.forces - forces, axis=1)
         known = np.isfinite(error)
