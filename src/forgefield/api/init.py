@@ -19,6 +19,7 @@ from forgefield.errors import LabelError
 from forgefield.models import MODELS
 from forgefield.training.loss import LossSettings
 from forgefield.training.settings import TRAINERS, RunSettings
+from forgefield.training.weighting import WEIGHTINGS
 
 __all__ = ["commented_yaml", "suggest", "suggest_cutoff"]
 
@@ -64,7 +65,12 @@ FEWEST_FOR_TEST = 1000
 COMMENT_COLUMN, LINE_LENGTH = 34, 118
 SHORTENED = ("read",)
 """Sections named in one comment while all their settings are the defaults."""
-KINDS: dict[str, Iterable[str]] = {"descriptor": DESCRIPTORS, "model": MODELS, "training": TRAINERS}
+KINDS: dict[str, Iterable[str]] = {
+    "descriptor": DESCRIPTORS,
+    "model": MODELS,
+    "training": TRAINERS,
+    "weights": WEIGHTINGS,
+}
 
 
 def suggest(

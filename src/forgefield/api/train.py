@@ -245,7 +245,9 @@ def _descend(
         trainer.load_state(*read_checkpoint(folder.checkpoint, run))
     n_bytes = 4 if settings.dtype == "float32" else 8
     listener.on_start(
-        settings, potential, estimate_memory(potential.descriptor, prepared.train, how.batch_size, n_bytes)
+        settings,
+        potential,
+        estimate_memory(potential.descriptor, prepared.train, how.structures_at_a_time, n_bytes),
     )
 
     def on_epoch(row: Row) -> None:

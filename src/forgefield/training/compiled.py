@@ -327,7 +327,7 @@ class CompiledObjective:
         sums = [engine.memory(("gradients", t), size * lanes) for t in range(threads)]
 
         def part(thread: int, first: int, last: int) -> None:
-            *arguments, scratch = engine.list_arguments(batch.block, self.points.lists, thread, 2)
+            *arguments, scratch = engine.list_arguments(batch.block, self.points.lists, 2)
             sums[thread][: size * lanes] = 0
             kernel(
                 first,

@@ -67,7 +67,7 @@ class SGDSettings(DescentSettings):
 
     kind: Literal["sgd"] = Field("sgd", description="optimiser")
     schedule: ScheduleSettings = Field(
-        default_factory=lambda: ScheduleSettings(start=0.01), description="learning rate"
+        default_factory=lambda: ScheduleSettings(start=0.001, stop=1e-6), description="learning rate"
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="share of the previous move in the next one")
     nesterov: bool = Field(default=True, description="gradient ahead of the move; needs momentum")
