@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from typer.testing import CliRunner
 
 import forgefield as ff
@@ -83,6 +84,13 @@ def test_evaluate_command_writes_atoms_and_pictures(trained, alloy_file, tmp_pat
     assert frames[0].info["energy_spread"] > 0
     numbers = json.loads((tmp_path / "errors.json").read_text())
     assert numbers["uncertainty"]["forces_spread"]["n_values"] == 4 * 24
+
+
+def test_forces_that_are_zero_by_symmetry_do_not_count(trained, alloy_frames):
+    crystal = bulk("Cu", "fcc", a=3.6, cubic=True)
+    crystal.calc = SinglePointCalculator(crystal, energy=0.0, forces=np.zeros((4, 3)))
+    found = api.uncertainty(trained.potential, [*alloy_frames[:5], crystal])
+    assert len(found.calibrations["extrapolation"].error) == 20
 
 
 def test_single_potential_without_grades_cannot_judge_itself(trained, alloy_frames):

@@ -30,6 +30,9 @@ __all__ = ["Uncertainty", "calibrations_of", "uncertainty"]
 Array = NDArray[np.float64]
 
 N_BINS = 10
+SYMMETRIC = 1e-5
+"""Forces [eV/Å] below this are zero by symmetry."""
+
 UNITS = {"forces_spread": "eV/Å", "extrapolation": ""}
 NAMES = {"forces_spread": "Spread of the committee", "extrapolation": "Extrapolation grade"}
 
@@ -120,6 +123,8 @@ def uncertainty(
 def calibrations_of(found: Evaluation, split: str | None = None) -> dict[str, Calibration]:
     """Return the comparison of what is said of every atom with its force error, for all structures or those of a set.
 
+    Atoms whose force is zero by symmetry, true and predicted, are left out: any potential is right about them.
+
     Parameters
     ----------
     found : Evaluation
@@ -133,7 +138,8 @@ def calibrations_of(found: Evaluation, split: str | None = None) -> dict[str, Ca
         if forces is None or (split is not None and atoms.info.get("split") != split):
             continue
         error = np.linalg.norm(prediction.forces - forces, axis=1)
-        known = np.isfinite(error)
+        size = np.maximum(np.linalg.norm(forces, axis=1), np.linalg.norm(prediction.forces, axis=1))
+        known = np.isfinite(error) & (size > SYMMETRIC)
         errors.append(error[known])
         for name, rows in values.items():
             rows.append(prediction.atomic[name][known])
