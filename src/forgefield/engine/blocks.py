@@ -25,20 +25,23 @@ class BlockList:
     starts, ends : (n_blocks, n_species, lanes) int32
         First entry and padding entry of each lane's run in `Listing.neighbours`.
     offsets : (n_blocks, n_species + 1) int32
-        First row of each species among the rows of the block; a block has as many rows as its longest run.
+        First row of each species of each block, counted over all blocks; a species has as many rows as its longest run.
+    picked : (n_rows, lanes) int32
+        The neighbours in rows of one per lane: memory that kernels fill and keep, see `Block.is_picked`.
     """
 
     starts: Int32
     ends: Int32
     offsets: Int32
+    picked: Int32
 
     @property
     def longest(self) -> int:
         """Rows of the longest block."""
-        return int(self.offsets[:, -1].max(initial=1))
+        return int((self.offsets[:, -1] - self.offsets[:, 0]).max(initial=1))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Block:
     """Atoms in blocks.
 
@@ -52,6 +55,8 @@ class Block:
     atoms : (n_blocks * lanes,) int64
         Index into the atoms that were asked for; `n_atoms` where there is none.
     n_atoms : int
+    is_picked : bool
+        Whether a kernel has filled `BlockList.picked`.
     """
 
     centres: Int32
@@ -59,6 +64,7 @@ class Block:
     lists: tuple[BlockList, ...]
     atoms: NDArray[np.int64]
     n_atoms: int
+    is_picked: bool = False
 
     @property
     def n_blocks(self) -> int:
@@ -129,7 +135,10 @@ def _block_list(rows: NDArray[np.int64], listing: Listing, n_species: int, lanes
     counts = (ends - starts).reshape(shape).max(axis=1)
     offsets = np.zeros((len(counts), n_species + 1), dtype=np.int32)
     np.cumsum(counts, axis=1, out=offsets[:, 1:])
+    ends_of_blocks = np.cumsum(offsets[:, -1])
+    offsets += (ends_of_blocks - offsets[:, -1])[:, None].astype(np.int32)
+    n_rows = int(ends_of_blocks[-1]) if len(ends_of_blocks) else 0
     first, last = (
         np.ascontiguousarray(x.reshape(shape).transpose(0, 2, 1), dtype=np.int32) for x in (starts, ends)
     )
-    return BlockList(first, last, offsets)
+    return BlockList(first, last, offsets, np.empty((n_rows, lanes), dtype=np.int32))

@@ -80,7 +80,7 @@ class FeatureEngine:
         rows = engine.memory("features", block.n_blocks * n * lanes)
 
         def part(thread: int, first: int, last: int) -> None:
-            *arguments, scratch = engine.list_arguments(block, lists, thread, 1)
+            *arguments, scratch = engine.list_arguments(block, lists, 1)
             kernel(
                 first,
                 last,

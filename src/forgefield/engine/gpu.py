@@ -206,8 +206,6 @@ class GPUEngine(Engine):
         starts, ends, offsets = (
             torch.from_numpy(x).to(self.device) for x in (block.starts, block.ends, block.offsets)
         )
-        last = torch.cumsum(offsets[:, -1], 0)
-        offsets = offsets + (last - offsets[:, -1])[:, None]
         counts = torch.diff(offsets, dim=1).reshape(-1)
         run = torch.repeat_interleave(torch.arange(len(counts), device=self.device), counts)
         row = torch.arange(len(run), device=self.device) - offsets[:, :-1].reshape(-1)[run]

@@ -79,6 +79,7 @@ class Engine:
         self.terms = self.plan.layout.memory.arrays(self.dtype)
         self._kernels: dict[tuple[bool, bool], Native] = {}
         self._memory: dict[Any, NDArray[Any]] = {}
+        self._rows_per_edge = [self.plan.rows_per_edge(n) for n in range(len(self.plan.expansions))]
 
     def kernel(self, *, save: bool = False, virials: bool = False) -> Native:
         """Return the compiled kernel of one kind, built when first asked for."""
@@ -128,15 +129,14 @@ class Engine:
             have = self._memory[name] = aligned(size, dtype or self.dtype)
         return have
 
-    def list_arguments(self, block: Block, lists: tuple[Listing, ...], thread: int, planes: int) -> list[Any]:
-        """Return the arguments of the kernels from ``neighbours0`` to ``scratch``."""
-        arguments: list[Any] = []
+    def list_arguments(self, block: Block, lists: tuple[Listing, ...], planes: int) -> list[Any]:
+        """Return the arguments of the kernels from ``fresh`` to ``scratch``, the last as the numbers it needs."""
+        arguments: list[Any] = [int(not block.is_picked)]
         scratch = 1
-        for n, (listing, b, table) in enumerate(zip(lists, block.lists, self.tables, strict=True)):
-            picked = self.memory(("picked", n, thread), b.longest * self.lanes, np.int32)
-            arguments += [listing.neighbours, b.starts, b.ends, b.offsets, picked, table]
-        for n in range(len(self.plan.expansions)):
-            scratch += block.lists[n].longest * planes * self.plan.rows_per_edge(n)
+        for listing, b, table in zip(lists, block.lists, self.tables, strict=True):
+            arguments += [listing.neighbours, b.starts, b.ends, b.offsets, b.picked, table]
+        for b, rows in zip(block.lists, self._rows_per_edge, strict=False):
+            scratch += b.longest * planes * rows
         return [*arguments, self.parameters.flat, *self.terms, scratch * self.lanes]
 
     def evaluate(
@@ -201,7 +201,7 @@ class Engine:
         energies, strain = self.memory("energies", n * lanes), self.memory("strain", n * 6 * lanes)
 
         def part(thread: int, first: int, last: int) -> None:
-            *arguments, scratch = self.list_arguments(block, lists, thread, 1)
+            *arguments, scratch = self.list_arguments(block, lists, 1)
             kernel(
                 first,
                 last,
@@ -219,6 +219,7 @@ class Engine:
             )
 
         run_parts(n, len(forces), part)
+        block.is_picked = True
         real = block.real
         where = block.atoms[real]
         out_energies, out_strain = np.empty(len(where)), np.empty((len(where), 6))

@@ -130,7 +130,10 @@ def _matrix_shape(e: Expansion) -> tuple[int, int]:
 
 
 class _ListedEdges:
-    """The neighbours of a block, picked from the lists into rows of one per lane."""
+    """The neighbours of a block, in rows of one per lane.
+
+    They are picked from the lists where the rows are ``fresh`` (1) and stay there for later calls (0).
+    """
 
     def __init__(self, k: Kernel, block: Int, n: int, plan: Plan, arguments: dict[str, Any]) -> None:
         self.n_species = plan.n_species
@@ -143,7 +146,7 @@ class _ListedEdges:
         with k.range(self.n_species) as s:
             start, end = starts.lanes(s), ends.lanes(s)
             lo = self.offsets[s]
-            with k.range(self.offsets[s + 1] - lo) as e:
+            with k.range((self.offsets[s + 1] - lo) * arguments["fresh"]) as e:
                 self.picked.set_lanes(lo + e, neighbours.pick(start, end, e))
 
     def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
@@ -159,6 +162,7 @@ class _ListedEdges:
 def list_signature(plan: Plan) -> dict[str, str]:
     """Return the arguments that all kernels begin with."""
     signature = {"b0": "int", "b1": "int", "positions": "points", "centres": "indices", "species": "indices"}
+    signature["fresh"] = "int"
     for n in range(plan.n_lists):
         signature |= {f"{x}{n}": "indices" for x in ("neighbours", "starts", "ends", "offsets", "picked")}
         signature[f"table{n}"] = "scalars"
