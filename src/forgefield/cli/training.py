@@ -57,10 +57,11 @@ def train(
 def read_settings(config: Path, overrides: list[str]) -> RunSettings:
     """Return the settings of a file with ``--set`` applied; paths count from the folder of the file."""
     from forgefield.api.train import with_base
-    from forgefield.config import apply_overrides, load_yaml, parse
+    from forgefield.config import load_yaml, parse
+    from forgefield.training.overrides import override
     from forgefield.training.settings import RunSettings
 
-    values: dict[str, Any] = apply_overrides(load_yaml(config), overrides)
+    values: dict[str, Any] = override(load_yaml(config), overrides)
     return parse(RunSettings, with_base(values, config.resolve().parent))
 
 
