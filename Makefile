@@ -42,10 +42,10 @@ demo-short: $(VENV)/.base
 	DEMO_SHORT=1 $(BIN)/python examples/demo/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not gpu and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu and not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check $(wildcard $(SOURCES))
