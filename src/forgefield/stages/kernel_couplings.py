@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["CouplingEntry", "add_couplings", "emit_couplings"]
 
 
+WIDTH = 4
+"""Rows of a complex number: its parts and their adjoints, side by side, as they are used together."""
+
+
 @dataclass(frozen=True)
 class _Family:
     """Groups with the same number of outputs.
@@ -40,15 +44,15 @@ class CouplingEntry:
     Attributes
     ----------
     table : ProductTable
-    n_parts : int
-        Parts of all complex numbers, two each.
+    n_rows : int
+        Rows of memory of all complex numbers, `WIDTH` each.
     spread, collect : Terms
-        Parts from inputs, and adjoints of inputs from those of parts.
+        Complex numbers from inputs, with adjoints of zero, and adjoints of inputs from theirs.
     families : tuple
     """
 
     table: ProductTable
-    n_parts: int
+    n_rows: int
     spread: Terms
     collect: Terms
     families: tuple[_Family, ...]
@@ -60,7 +64,8 @@ def add_couplings(memory: TermMemory, table: ProductTable) -> CouplingEntry:
     if products is None:
         raise ValueError("the table has no complex products")
     inputs, signs = products.parts.ravel(), products.signs.ravel()
-    places = np.arange(len(inputs))
+    n_rows = WIDTH * len(products.parts)
+    places = (WIDTH * np.arange(len(products.parts))[:, None] + (0, 1)).ravel()
     used = signs != 0
     order = np.argsort(inputs[used], kind="stable")
     sizes = sorted({g.outputs.shape[0] for g in products.groups})
@@ -74,13 +79,15 @@ def add_couplings(memory: TermMemory, table: ProductTable) -> CouplingEntry:
         head = np.column_stack([np.append(0, ends[:-1]), ends, outputs])
         factors = np.concatenate([np.stack([g.left, g.right], axis=1) for g in groups])
         first, _ = memory.add(head, np.zeros(0))
-        start, numbers = memory.add(2 * factors, np.concatenate([g.coefficients for g in groups]))
+        start, numbers = memory.add(WIDTH * factors, np.concatenate([g.coefficients for g in groups]))
         families.append(_Family(len(groups), size, first, start, numbers))
     return CouplingEntry(
         table,
-        len(inputs),
-        add_terms(memory, len(inputs), places[used], inputs[used, None], signs[used]),
-        add_terms(memory, table.n_inputs, inputs[used][order], places[used][order, None], signs[used][order]),
+        n_rows,
+        add_terms(memory, n_rows, places[used], inputs[used, None], signs[used]),
+        add_terms(
+            memory, table.n_inputs, inputs[used][order], places[used][order, None] + 2, signs[used][order]
+        ),
         tuple(families),
     )
 
@@ -92,21 +99,18 @@ def emit_couplings(stage: KernelStage, entry: CouplingEntry, xs: tuple[KernelArr
     m = entry.table.n_outputs
     y = stage.array(m, 1, *([k.buffer(m + 1) for _ in range(planes)] for _ in ("values", "bars")))
     x.used()
-    parts = [k.buffer(entry.n_parts) for _ in range(planes)]
+    parts = [k.buffer(entry.n_rows) for _ in range(planes)]
     for p in range(planes):
         evaluate(k, entry.spread, stage.term_memory, [x.base.values[p]], _setter(parts[p]))
     for family in entry.families:
         _forward(stage, family, parts, y)
 
     def reverse() -> None:
-        bars = [k.buffer(entry.n_parts) for _ in range(planes)]
-        for p, rows in enumerate(bars):
+        for p in range(planes):
             y.base.bars[p][m] = 0.0
-            with k.range(entry.n_parts) as i:
-                rows[i] = 0.0
         for family in entry.families:
-            _reverse(stage, family, parts, bars, y)
-        for p, rows in enumerate(bars):
+            _reverse(stage, family, parts, y)
+        for p, rows in enumerate(parts):
             evaluate(k, entry.collect, stage.term_memory, [rows], _giver(x, p))
 
     stage.reverse.append(reverse)
@@ -157,9 +161,7 @@ def _forward(stage: KernelStage, family: _Family, parts: list[Rows], y: KernelAr
                 y.base.values[p][head[2 + o]] = total[o]
 
 
-def _reverse(
-    stage: KernelStage, family: _Family, parts: list[Rows], bars: list[Rows], y: KernelArray
-) -> None:
+def _reverse(stage: KernelStage, family: _Family, parts: list[Rows], y: KernelArray) -> None:
     k, n, memory = stage.k, family.n_outputs, stage.term_memory
     with k.range(family.n_groups) as q:
         head = memory[0] + (q * (2 + 2 * n) + family.groups)
@@ -176,4 +178,4 @@ def _reverse(
             ]
             flat = k.vjp(tape, [v for r in results for v in r], seeds, [v for plane in planes for v in plane])
             for i, value in enumerate(flat):
-                bars[i // 4].add(rows[i % 4], value)
+                parts[i // 4].add(rows[i % 4] + 2, value)
