@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from forgefield.descriptors import make_descriptor
 from forgefield.engine.predictor import Predictor
 from forgefield.models import Quadratic, make_model
 from forgefield.models.potential import Potential
+from forgefield.training.batches import LabelledSet
+from forgefield.training.loss import Loss, LossSettings
+from forgefield.training.objective import TorchObjective, make_objective
 
 
 def potential_of(descriptor="so3", dtype=torch.float64, *, exact=False, **settings):
@@ -61,6 +65,29 @@ def test_kernels_agree_with_tensors(*, exact):
     assert Predictor(potential).predict(only).energy == pytest.approx(
         potential.predict(only).energy, rel=1e-12
     )
+
+
+def test_kernels_train_it():
+    """Gradients of a loss with forces and stress, that is second derivatives, agree with automatic ones."""
+    weights = {"energy": 0.3, "forces": 1.0, "stress": 0.1}
+    rng, frames = np.random.default_rng(0), []
+    for seed in range(2):
+        atoms = alloy(seed)
+        labels = {"energy": -8.0, "forces": rng.normal(size=(4, 3)), "stress": 0.05 * rng.normal(size=6)}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    gradients = []
+    for make in (TorchObjective, make_objective):
+        potential = potential_of(n_max=2, l_max=1)
+        data = LabelledSet(potential, frames)
+        objective = make(potential, data, Loss(LossSettings(), data.scales()))
+        objective.gradient([0, 1], weights)
+        gradients.append({k: p.grad.clone() for k, p in potential.model.named_parameters()})
+    assert objective.backend == "compiled"
+    expected, got = gradients
+    assert set(got) == {"weight", "matrix", "bias"}
+    for name, g in expected.items():
+        assert float((got[name] - g).abs().max()) < 1e-11 * float(g.abs().max())
 
 
 def test_file_keeps_it(tmp_path):

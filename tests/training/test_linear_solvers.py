@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 from sklearn.linear_model import ARDRegression, BayesianRidge, ElasticNet
 
+from forgefield.api.train import train
 from forgefield.descriptors import SO3
 from forgefield.errors import ConfigError
 from forgefield.models import make_model
@@ -276,3 +278,24 @@ def test_no_error_bars_without_a_covariance(frames):
         fit.energy_deviation(potential, frames[0])
     with pytest.raises(ConfigError, match="folds"):
         fit_linear(potential, data, LossSettings(), LeastSquaresSettings(solver="lasso", folds=50))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"solver": "bayesian_ridge"}, {"solver": "ridge", "ridge": None, "folds": 3}],
+    ids=["bayesian_ridge", "cross-validated"],
+)
+def test_a_run_from_settings(training, alloy_file, tmp_path):
+    config = {
+        "data": {"train": [str(alloy_file)]},
+        "descriptor": {"kind": "so3", "cutoff": 4.2, "n_max": 2, "l_max": 1},
+        "model": {"kind": "quadratic"},
+        "training": {"kind": "least_squares", **training},
+        "dtype": "float64",
+        "threads": 1,
+    }
+    run = train(config, output=tmp_path / "run")
+    frames = read(alloy_file, ":")
+    labels = np.concatenate([a.get_forces() for a in frames])
+    predicted = np.concatenate([run.potential.predict(a).forces for a in frames])
+    assert np.sqrt(((predicted - labels) ** 2).mean()) < 0.1 * np.sqrt((labels**2).mean())

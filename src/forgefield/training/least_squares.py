@@ -6,6 +6,7 @@ see the triangle alone. See docs/training_linear.md.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
 
 BATCH = 2_000_000
 """Numbers in the derivatives of structures treated together: 16 MB."""
@@ -148,6 +151,15 @@ def fit_linear(
             "the least-squares problem has no finite solution; raise training.ridge, e.g. to 1e-8"
         )
     columns.write(potential.model, solution.values)
+    _log.info(
+        "%s: rank %d of %d parameters, condition number %.1e, strength %.1e, %d weights zero",
+        settings.solver,
+        solution.rank,
+        len(columns),
+        solution.condition,
+        solution.strength,
+        solution.n_zero,
+    )
     return LinearFit(solution, n_rows)
 
 
