@@ -125,6 +125,17 @@ def test_predictions(case: str) -> None:
             assert np.abs(a - b).max() < allowed * np.abs(b).max(), (field, dtype)
 
 
+@pytest.mark.parametrize("case", ["snap chemical", "wacsf"])
+def test_few_neighbours(case: str) -> None:
+    """A single atom, and three on a line, where rows of neighbours are empty or mostly padding."""
+    p, (first, second) = potential(case), CASES[case][1]
+    for atoms in (Atoms(second), Atoms([first, second, first], [[0, 0, 0], [0, 0, 2.1], [0, 0, 4.2]])):
+        got, expected = Predictor(p, threads=2).predict(atoms, virials=True), p.predict(atoms)
+        assert np.allclose(got.energies, expected.energies, rtol=0, atol=1e-13)
+        assert np.allclose(got.forces, expected.forces, rtol=0, atol=1e-12 * np.abs(expected.forces).max())
+        assert np.allclose(got.virials, expected.virials, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("case", ["snap network", "pod", "acsf"])
 def test_features(case: str) -> None:
     descriptor = potential(case).descriptor
