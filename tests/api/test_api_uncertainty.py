@@ -18,6 +18,7 @@ from forgefield import api
 from forgefield.api.select import farthest_points
 from forgefield.cli.app import app
 from forgefield.errors import ConfigError, DataError
+from forgefield.training.laplace import fit_last_layer
 
 CONFIG = {
     "descriptor": {"kind": "so3", "cutoff": 4.2, "n_max": 2, "l_max": 2},
@@ -91,6 +92,17 @@ def test_forces_that_are_zero_by_symmetry_do_not_count(trained, alloy_frames):
     crystal.calc = SinglePointCalculator(crystal, energy=0.0, forces=np.zeros((4, 3)))
     found = api.uncertainty(trained.potential, [*alloy_frames[:5], crystal])
     assert len(found.calibrations["extrapolation"].error) == 20
+
+
+def test_last_layer_of_a_single_potential(trained, alloy_frames):
+    single = ff.load(trained.folder / "member_1" / "potential.ff")
+    train = [a for a in trained.evaluation.frames if a.info["split"] == "train"]
+    found = api.uncertainty(single, alloy_frames[:4], train=train)
+    expected = fit_last_layer(single, train).spread(alloy_frames[2]).forces
+    np.testing.assert_allclose(
+        found.evaluation.predictions[2].atomic["last_layer_spread"], expected, rtol=1e-9
+    )
+    assert set(found.calibrations) == {"extrapolation", "last_layer_spread"}
 
 
 def test_single_potential_without_grades_cannot_judge_itself(trained, alloy_frames):

@@ -24,6 +24,7 @@ from forgefield.files import make_folder, write_text
 from forgefield.models.committee import Committee
 from forgefield.models.extrapolation import Grader
 from forgefield.models.potential import Potential
+from forgefield.training.laplace import fit_last_layer
 
 __all__ = ["Uncertainty", "calibrations_of", "uncertainty"]
 
@@ -33,8 +34,12 @@ N_BINS = 10
 SYMMETRIC = 1e-5
 """Forces [eV/Å] below this are zero by symmetry."""
 
-UNITS = {"forces_spread": "eV/Å", "extrapolation": ""}
-NAMES = {"forces_spread": "Spread of the committee", "extrapolation": "Extrapolation grade"}
+UNITS = {"forces_spread": "eV/Å", "last_layer_spread": "eV/Å", "extrapolation": ""}
+NAMES = {
+    "forces_spread": "Spread of the committee",
+    "last_layer_spread": "Spread by the last layer",
+    "extrapolation": "Extrapolation grade",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Uncertainty:
     evaluation : Evaluation
         Metrics, structures and predictions; ``predictions[k].atomic`` holds the values of each atom.
     calibrations : dict
-        ``forces_spread``, ``extrapolation`` (what the potential offers) to the comparison with the force errors; empty
+        ``forces_spread``, ``last_layer_spread``, ``extrapolation`` (what there is) to the comparison with the force errors; empty
         without enough force labels.
     """
 
@@ -54,7 +59,7 @@ class Uncertainty:
     calibrations: dict[str, Calibration] = field(default_factory=dict)
 
     def atomic(self, name: str) -> Array:
-        """Return ``forces_spread`` [eV/Å] or ``extrapolation`` of all atoms of all structures."""
+        """Return ``forces_spread``, ``last_layer_spread`` [eV/Å] or ``extrapolation`` of all atoms of all structures."""
         return np.concatenate([p.atomic[name] for p in self.evaluation.predictions])
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,6 +87,7 @@ def uncertainty(
     potential: Potential | Committee | str | Path,
     frames: Sequence[Atoms],
     *,
+    train: Sequence[Atoms] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Uncertainty:
     """Predict labelled structures with spread and extrapolation grade of every atom, and compare with the true errors.
@@ -92,6 +98,8 @@ def uncertainty(
         A committee gives spreads; a potential trained with ``extrapolation: true`` grades; a committee may give both.
     frames : sequence of ase.Atoms
         Labels in ``atoms.calc.results``.
+    train : sequence of ase.Atoms, optional
+        Labelled structures a single potential was trained on: adds the spread by its last layer (`training.laplace`).
     progress : callable(done, total), optional
 
     Raises
@@ -103,10 +111,11 @@ def uncertainty(
     """
     loaded = load(potential) if isinstance(potential, str | Path) else potential
     grader = Grader(loaded)
-    if grader.extrapolation is None and not isinstance(loaded, Committee):
+    single = None if isinstance(loaded, Committee) else loaded
+    if grader.extrapolation is None and single is not None and train is None:
         raise ConfigError(
-            "this potential says nothing of its own errors: train it with `extrapolation: true`, or several as a "
-            "committee with `committee: {members: 4}`"
+            "this potential says nothing of its own errors: give the data it was trained on, train it with "
+            "`extrapolation: true`, or several as a committee with `committee: {members: 4}`"
         )
     with naming(loaded, frames):
         found = evaluation.evaluate(fastest(loaded) or loaded, frames, progress=progress)
@@ -114,6 +123,12 @@ def uncertainty(
         if grader.extrapolation is not None:
             predictions = [
                 replace(p, atomic={**p.atomic, "extrapolation": grader.grades(a)})
+                for p, a in zip(predictions, found.frames, strict=True)
+            ]
+        if train is not None and single is not None:
+            posterior = fit_last_layer(single, train)
+            predictions = [
+                replace(p, atomic={**p.atomic, "last_layer_spread": posterior.spread(a).forces})
                 for p, a in zip(predictions, found.frames, strict=True)
             ]
     result = replace(found, predictions=predictions)

@@ -29,6 +29,9 @@ def evaluate(
         metavar="DIR",
         help="Write spread or extrapolation grade of every atom and how they compare with the true errors.",
     ),
+    train: list[Path] = typer.Option(
+        [], "--train", help="With --uncertainty: the training data, for the spread by the last layer."
+    ),
 ) -> None:
     """Compare a potential with labelled structures: MAE, RMSE, largest error."""
     from forgefield import api
@@ -44,7 +47,8 @@ def evaluate(
         frames = [a for a in frames if a.info.get("split") == split]
         if not frames:
             raise DataError(f"no structure belongs to the set {split!r}; sets found: {', '.join(found)}")
-    judged = None if uncertainty is None else api.uncertainty(loaded, frames)
+    known = read([str(path) for path in train]) if train else None
+    judged = None if uncertainty is None else api.uncertainty(loaded, frames, train=known)
     metrics = api.evaluate(loaded, frames) if judged is None else judged.evaluation.metrics
     content = metrics.to_dict() | ({} if judged is None else {"uncertainty": judged.to_dict()})
     written = [] if judged is None or uncertainty is None else judged.write(uncertainty)

@@ -27,7 +27,7 @@ from forgefield.keys import matrix_to_voigt, voigt_to_matrix
 
 __all__ = ["read_predictions", "write_predictions"]
 
-ATOMIC = ("forces_spread", "extrapolation")
+ATOMIC = ("forces_spread", "last_layer_spread", "extrapolation")
 KEPT = ("config_type", "split", "weight")
 
 
