@@ -139,7 +139,9 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
         *parents, last = key.strip().split(".")
         target = result
         for parent in parents:
-            inner = target.setdefault(parent, {})
+            if target.get(parent) is None:
+                target[parent] = {}
+            inner = target[parent]
             if not isinstance(inner, dict):
                 raise ConfigError(f"--set {text}: `{parent}` holds {inner!r}, not settings of its own")
             target = inner

@@ -32,7 +32,7 @@ def settings(path, **changes):
         "model": {"kind": "network", "hidden": [6]},
         "training": {"kind": "adam", "epochs": 4, "batch_size": 8, "checkpoint_seconds": 0.0},
     }
-    return apply_overrides({**values, **changes}, ["committee.members=3"])
+    return apply_overrides({"committee": None, **values, **changes}, ["committee.members=3"])
 
 
 class StopIn(Silent):
