@@ -168,6 +168,12 @@ def test_select_command(trained, candidates, tmp_path):
     assert [float(r["score"]) for r in rows] == [a.info["selection_score"] for a in frames]
 
 
+def test_info_says_that_it_is_a_committee(trained):
+    result = CliRunner().invoke(app, ["info", str(trained.folder / "potential.ff")])
+    assert result.exit_code == 0, result.output
+    assert "2 members" in result.output
+
+
 def test_bad_questions(trained, candidates):
     with pytest.raises(ConfigError, match="must be >= 1"):
         api.select(trained.potential, candidates, 0)

@@ -122,6 +122,8 @@ def _facts(about: dict[str, Any]) -> dict[str, str]:
         "written by": f"forgefield {about['package_version']}, format {about['version']}",
         "size": f"{about['bytes'] / 1000:.0f} kB",
     }
+    if "members" in about:
+        facts["committee"] = f"{len(about['members'])} members; descriptor and model are those of the first"
     if about["verified"]:
         facts["self-test"] = "passed"
     return facts
