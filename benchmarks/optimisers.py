@@ -59,8 +59,13 @@ METHODS: dict[str, list[str]] = {
     f"{DEFAULT}, 40 epochs": ["training.epochs=40"],
     f"{DEFAULT}, 80 epochs": ["training.epochs=80"],
     "SGD, Nesterov": ["training={kind: sgd, epochs: 80}"],
-    "Kalman, block per neuron": ["training={kind: kalman, epochs: 15}"],
-    "Kalman, one block": ["training={kind: kalman, epochs: 8, blocks: all}"],
+    "Kalman, block per neuron": ["training={kind: kalman, epochs: 15, blocks: neuron}"],
+    "Kalman, one block": ["training={kind: kalman, epochs: 8}"],
+    "Kalman, one block, energies as heavy as forces": [
+        "training={kind: kalman, epochs: 16}",
+        "weights={kind: balanced, early: {}}",
+        "loss.energy=1",
+    ],
     "L-BFGS": ["training={kind: lbfgs, epochs: 40}", FIXED],
     "Levenberg-Marquardt": ["training={kind: levenberg_marquardt, epochs: 12}", FIXED],
     "SNES": [

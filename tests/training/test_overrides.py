@@ -42,7 +42,7 @@ def test_what_means_the_same_stays(written: dict[str, Any]) -> None:
         0.004,
     )
     stranger = RunSettings.parse(override(written, ["training.kind=kalman"])).training
-    assert (stranger.epochs, stranger.schedule.start) == (77, 1.0)
+    assert (stranger.batch_size, stranger.epochs, stranger.schedule.start) == (3, 16, 1.0)
     assert written["training"]["kind"] == "adam"
 
 

@@ -35,6 +35,7 @@ class KalmanSettings(GradientSettings):
     """
 
     kind: Literal["kalman"] = Field("kalman", description="optimiser")
+    epochs: int = Field(16, ge=1, le=1_000_000, description="passes over the training structures")
     schedule: ScheduleSettings = Field(
         default_factory=lambda: ScheduleSettings(start=1.0, stop=0.01, warmup_epochs=0.0),
         description="its rate is a factor on the move",
@@ -46,7 +47,7 @@ class KalmanSettings(GradientSettings):
         lt=1,
         description="memory per step of the running mean of the parameters that is validated and kept; 0: none",
     )
-    blocks: Grouping = Field("neuron", description="parameters that share a block of the covariance")
+    blocks: Grouping = Field("all", description="parameters that share a block of the covariance")
     block_size: int = Field(4096, ge=1, le=20_000, description="larger blocks are cut")
     probes: int = Field(4, ge=1, le=1000, description="rows of the sketch, per step")
     variance: float = Field(1.0, gt=0, description="variance of the parameters at the start")

@@ -113,7 +113,7 @@ class LBFGS(Optimiser):
         if "n_iter" not in state:
             return
         entries = self.method.state[self.flat]
-        entries |= {k: list(state[k]) if k in state else [] for k in LISTS}
+        entries |= {k: [x.clone() for x in state.get(k, ())] for k in LISTS}  # aligned as when made
         entries |= {k: state[k].clone() for k in TENSORS if k in state}
         entries |= {k: float(state[k]) for k in NUMBERS if k in state}
         entries["n_iter"], entries["func_evals"] = int(state["n_iter"]), int(state["func_evals"])
