@@ -44,6 +44,7 @@ from forgefield.training.weighting import make_weighting
 FIXED = "weights={kind: fixed}"
 RECIPE = "Adam, GNEP recipe"
 DEFAULT = "our default"
+KALMAN = ["training={kind: kalman}", "weights={kind: balanced, early: {}}", "loss.energy=1"]
 METHODS: dict[str, list[str]] = {
     RECIPE: [
         (
@@ -59,13 +60,9 @@ METHODS: dict[str, list[str]] = {
     f"{DEFAULT}, 40 epochs": ["training.epochs=40"],
     f"{DEFAULT}, 80 epochs": ["training.epochs=80"],
     "SGD, Nesterov": ["training={kind: sgd, epochs: 80}"],
-    "Kalman, block per neuron": ["training={kind: kalman, epochs: 15, blocks: neuron}"],
-    "Kalman, one block": ["training={kind: kalman, epochs: 8}"],
-    "Kalman, one block, energies as heavy as forces": [
-        "training={kind: kalman, epochs: 16}",
-        "weights={kind: balanced, early: {}}",
-        "loss.energy=1",
-    ],
+    "Kalman, block per neuron": [*KALMAN, "training.blocks=neuron"],
+    "Kalman, blocks of 1024": KALMAN,
+    "Kalman, one block": [*KALMAN, "training={kind: kalman, blocks: all, block_size: 4096}"],
     "L-BFGS": ["training={kind: lbfgs, epochs: 40}", FIXED],
     "Levenberg-Marquardt": ["training={kind: levenberg_marquardt, epochs: 12}", FIXED],
     "SNES": [

@@ -225,6 +225,23 @@ def test_kalman_in_one_block_is_recursive_least_squares(frames: list[Atoms]) -> 
     )
 
 
+def test_kalman_blocks_share_the_innovation(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, "kalman", blocks="neuron", block_size=20, variance=0.5, forget=0.9)
+    optimiser, n = trainer.optimiser, len(trainer.flat)
+    dense, rng, forget = 0.5 * np.eye(n), np.random.default_rng(0), 0.9
+    inside = np.zeros((n, n), dtype=bool)
+    for place in optimiser.blocks:
+        inside[np.ix_(place, place)] = True
+    for _ in range(3):
+        h = rng.normal(size=(4, n))
+        gain = dense @ h.T @ np.linalg.inv(forget * np.eye(4) + h @ dense @ h.T)
+        dense = np.where(inside, dense - gain @ h @ dense, 0.0) / forget
+        move = optimiser._filter(h)
+        assert np.allclose(move, gain[:, 0], rtol=1e-9, atol=1e-12)
+    for place, p in zip(optimiser.blocks, optimiser.covariance, strict=True):
+        assert np.allclose(np.triu(p), np.triu(dense[np.ix_(place, place)]), atol=1e-12)
+
+
 def test_kalman_survives_a_covariance_that_is_not_one(frames: list[Atoms]) -> None:
     trainer = make_trainer(frames, "kalman", blocks="all")
     trainer.optimiser.covariance[0] *= -1e6

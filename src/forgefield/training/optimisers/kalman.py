@@ -30,7 +30,7 @@ class KalmanSettings(GradientSettings):
     The layer-wise form is that of Hu et al. (RLEKF, arXiv:2212.06989). With the rows r of the loss ``|r|^2`` and their
     Jacobian J, each block P of the covariance follows ``P^-1 <- f P^-1 + H^T H``, where H holds ``S J / sqrt(m)`` for m
     rows S of random signs, so that its square is ``J^T J`` on average, and the row ``r^T J / |r|``, which bounds the
-    move; the parameters move by ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to 1 as
+    move; blocks share the innovation ``f + H P H^T``; the parameters move by ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to 1 as
     in RLEKF.
     """
 
@@ -47,8 +47,8 @@ class KalmanSettings(GradientSettings):
         lt=1,
         description="memory per step of the running mean of the parameters that is validated and kept; 0: none",
     )
-    blocks: Grouping = Field("all", description="parameters that share a block of the covariance")
-    block_size: int = Field(4096, ge=1, le=20_000, description="larger blocks are cut")
+    blocks: Grouping = Field("layer", description="parameters that share a block of the covariance")
+    block_size: int = Field(1024, ge=1, le=20_000, description="larger blocks are cut")
     probes: int = Field(4, ge=1, le=1000, description="rows of the sketch, per step")
     variance: float = Field(1.0, gt=0, description="variance of the parameters at the start")
     forget: float = Field(0.98, gt=0, le=1, description="share of the information kept by the first step")
@@ -89,28 +89,39 @@ class Kalman(Optimiser):
         size = math.sqrt(max(terms.total, 1e-300))
         sketch /= math.sqrt(m)
         sketch[0] = gradient / size
-        move = np.empty(n)
-        for block, place in enumerate(self.blocks):
-            move[place] = self._filter(block, sketch[:, place])
+        move = self._filter(sketch)
         self.flat.data.sub_(torch.from_numpy(rate * size * move).to(self.flat))
         self.forget = self.settings.forget_memory * self.forget + 1.0 - self.settings.forget_memory
         return terms
 
-    def _filter(self, block: int, rows: FloatArray) -> FloatArray:
-        """Update the upper triangle of one covariance; return the covariance times the first row."""
-        p, scale = self.covariance[block], 1.0 / self.forget
-        gain = np.stack([blas.dsymv(1.0, p, row) for row in rows], axis=1)  # faster than dsymm for a few rows
-        inner = rows @ gain
+    def _filter(self, rows: FloatArray) -> FloatArray:
+        """Update the upper triangles of the covariance; return the covariance times the first row.
+
+        The blocks share one innovation, ``f + sum over blocks of H P H^T``: each on its own would answer for the whole
+        error, and together they would overshoot.
+        """
+        scale = 1.0 / self.forget
+        parts = [rows[:, place] for place in self.blocks]
+        gains = [
+            np.stack([blas.dsymv(1.0, p, row) for row in part], axis=1)  # faster than dsymm for a few rows
+            for p, part in zip(self.covariance, parts, strict=True)
+        ]
+        inner = np.sum([part @ gain for part, gain in zip(parts, gains, strict=True)], axis=0)
         first = inner[:, 0].copy()
         inner[np.diag_indices_from(inner)] += self.forget
+        move = np.zeros(rows.shape[1])
         try:
             factor = np.linalg.cholesky(inner)
-        except np.linalg.LinAlgError:  # rounding took the sign of a small eigenvalue: begin this block again
-            self.covariance[block] = self._start(len(p))
-            return np.zeros(len(p))
-        half = np.asfortranarray(solve_triangular(factor, gain.T, lower=True).T)
-        self.covariance[block] = blas.dsyrk(-scale, half, beta=scale, c=p, overwrite_c=1)
-        move: FloatArray = (gain[:, 0] - half @ solve_triangular(factor, first, lower=True)) * scale
+        except (
+            np.linalg.LinAlgError
+        ):  # rounding took the sign of a small eigenvalue: learn the curvature anew
+            self.reset()
+            return move
+        known = solve_triangular(factor, first, lower=True)
+        for n, (place, gain) in enumerate(zip(self.blocks, gains, strict=True)):
+            half = np.asfortranarray(solve_triangular(factor, gain.T, lower=True).T)
+            self.covariance[n] = blas.dsyrk(-scale, half, beta=scale, c=self.covariance[n], overwrite_c=1)
+            move[place] = (gain[:, 0] - half @ known) * scale
         return move
 
     def _start(self, size: int) -> FloatArray:
