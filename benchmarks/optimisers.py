@@ -59,10 +59,11 @@ METHODS: dict[str, list[str]] = {
     f"{DEFAULT}, 25 epochs": ["training.epochs=25"],
     f"{DEFAULT}, 40 epochs": ["training.epochs=40"],
     f"{DEFAULT}, 80 epochs": ["training.epochs=80"],
+    f"{DEFAULT}, 240 epochs": ["training.epochs=240"],
     "SGD, Nesterov": ["training={kind: sgd, epochs: 80}"],
     "Kalman, block per neuron": [*KALMAN, "training.blocks=neuron"],
     "Kalman, blocks of 1024": KALMAN,
-    "Kalman, one block": [*KALMAN, "training={kind: kalman, blocks: all, block_size: 4096}"],
+    "Kalman, one block": [*KALMAN, "training.blocks=all", "training.block_size=4096"],
     "L-BFGS": ["training={kind: lbfgs, epochs: 40}", FIXED],
     "Levenberg-Marquardt": ["training={kind: levenberg_marquardt, epochs: 12}", FIXED],
     "SNES": [
@@ -102,7 +103,8 @@ def train(data: str, folder: Path, method: str, shorter: int) -> Run:
     """Train with one method."""
     files = [path()] if data == "bundled" else [folder / f"mlearn_{data}" / "train.xyz"]
     values = apply_overrides(suggest(files).model_dump(mode="json"), METHODS[method])
-    values["training"]["epochs"] = max(values["training"]["epochs"] // shorter, 2)
+    epochs = RunSettings.parse(values).training.epochs
+    values["training"]["epochs"] = max(epochs // shorter, 2)
     settings = RunSettings.parse(values)
     prepared = prepare(settings, Silent())
     loss = Loss(settings.loss, prepared.train.scales())
