@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import data, export, potential, select, training
+from forgefield.cli import data, export, md, potential, select, training
 from forgefield.cli.guard import State
 
 __all__ = ["app"]
@@ -45,4 +45,4 @@ app.command("evaluate")(potential.evaluate)
 app.command("select")(select.select)
 app.command("info")(potential.info)
 app.command("export")(export.export)
-app.command("md")(potential.md)
+app.command("md")(md.md)

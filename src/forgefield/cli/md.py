@@ -1,0 +1,78 @@
+"""``forgefield md``: molecular dynamics with a potential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from forgefield.cli.guard import guarded, print_json, stdout
+
+__all__ = ["md"]
+
+
+@guarded
+def md(
+    potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
+    structure: Path = typer.Argument(..., help="Starting structure, any format ASE reads; the last frame."),
+    *,
+    ensemble: str = typer.Option("nvt", help="nve, nvt or npt."),
+    temperature: float = typer.Option(300.0, "-T", "--temperature", help="[K]"),
+    pressure: float = typer.Option(0.0, "-p", "--pressure", help="npt: [GPa]"),
+    steps: int = typer.Option(1000, "-n", "--steps", help="Time steps."),
+    timestep: float = typer.Option(1.0, "--timestep", help="[fs]"),
+    repeat: tuple[int, int, int] = typer.Option((1, 1, 1), "--repeat", help="Repeat the cell."),
+    log_interval: int = typer.Option(10, "--log-interval", help="Steps between rows and frames."),
+    trajectory: Path | None = typer.Option(None, "-o", "--trajectory", help="*.traj or extended XYZ."),
+    log: Path | None = typer.Option(None, "--log", help="CSV with one row every log interval."),
+    seed: int = typer.Option(0, help="Of velocities and thermostat."),
+    dtype: str = typer.Option("float32", help="float32 or float64."),
+    threads: int | None = typer.Option(None, help="CPU threads; default: all cores."),
+    json: bool = typer.Option(False, "--json", help="Print the summary as JSON and nothing else."),
+) -> None:
+    """Run molecular dynamics, to see whether a potential holds; stops when it breaks down."""
+    from dataclasses import asdict
+
+    from forgefield.cli.structures import read_structure
+    from forgefield.deployment.ase import ForgefieldCalculator
+    from forgefield.deployment.md import MDSettings, run_md
+
+    settings = MDSettings.parse(
+        {
+            "ensemble": ensemble,
+            "temperature": temperature,
+            "pressure": pressure,
+            "steps": steps,
+            "timestep": timestep,
+            "log_interval": log_interval,
+            "seed": seed,
+        }
+    )
+    calculator = ForgefieldCalculator(potential, dtype=dtype, threads=threads)  # type: ignore[arg-type]
+    atoms = read_structure(structure, repeat)
+    summary = run_md(atoms, calculator, settings, trajectory=trajectory, log=log)
+    if json:
+        print_json(asdict(summary))
+        return
+    from forgefield.cli.show import facts_table
+
+    stdout().print(facts_table("", _summary_facts(asdict(summary))))
+
+
+def _summary_facts(summary: dict[str, Any]) -> dict[str, str]:
+    def number(key: str, unit: str) -> str:
+        value = summary[key]
+        return "-" if value is None else f"{value:.5g} {unit}"
+
+    facts = {
+        "atoms, steps": f"{summary['n_atoms']}, {summary['n_steps']}",
+        "time": number("time", "ps"),
+        "temperature": f"{summary['temperature']:.1f} ± {summary['temperature_std']:.1f} K",
+        "pressure": number("pressure", "GPa"),
+        "volume": number("volume", "Å^3"),
+        "energy drift": number("energy_drift", "eV/atom/ps"),
+        "speed": number("atom_steps_per_second", "atom steps/s"),
+    }
+    facts |= {key: str(summary[key]) for key in ("trajectory", "log") if summary[key] is not None}
+    return facts
