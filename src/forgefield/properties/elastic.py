@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
+from pydantic import Field
 
+from forgefield.config import Schema
 from forgefield.errors import ConfigError
 from forgefield.keys import voigt_to_matrix
+from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
 from forgefield.properties.structures import relax_ions, require_crystal, strained
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["CubicElastic", "Elastic", "elastic_constants"]
+__all__ = ["ELASTIC", "CubicElastic", "Elastic", "ElasticSettings", "elastic_constants"]
 
 FloatArray = NDArray[np.float64]
 
@@ -165,3 +169,44 @@ def elastic_constants(
         stress=stress(np.zeros(6)),
         relaxed=relax,
     )
+
+
+class ElasticSettings(Schema):
+    """Settings of elastic constants."""
+
+    strain: float = Field(0.005, gt=0, le=0.05, description="size of the strain")
+    relax: bool = Field(default=True, description="relax the ions at every strain; false: clamped ions")
+    force_tolerance: float = Field(1e-4, gt=0, description="largest force left by that relaxation [eV/Å]")
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: ElasticSettings,
+    *,
+    folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
+    progress: Progress = silent,  # noqa: ARG001 - over in seconds
+) -> PropertyResult:
+    found = elastic_constants(atoms, calculator, **settings.model_dump())
+    cubic = found.cubic
+    return PropertyResult(
+        name="elastic",
+        quantities={
+            "bulk_modulus": Quantity(found.bulk_modulus, "GPa", note="Voigt"),
+            "shear_modulus": Quantity(found.shear_modulus, "GPa", note="Voigt"),
+            "c11": Quantity(cubic.c11, "GPa"),
+            "c12": Quantity(cubic.c12, "GPa"),
+            "c44": Quantity(cubic.c44, "GPa"),
+        },
+        conditions={
+            "ions": "relaxed" if settings.relax else "clamped",
+            "cell": "as given",
+            "n_atoms": len(atoms),
+            **settings.model_dump(mode="json"),
+        },
+        tables={"matrix": Table(found.matrix, "GPa", ("stress xx yy zz yz xz xy", "strain"))},
+        warnings=() if found.stable else ("the crystal is not elastically stable (Born)",),
+    )
+
+
+ELASTIC = Property("elastic", "elastic constants and moduli", ElasticSettings, _compute)

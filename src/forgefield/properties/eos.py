@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
 
+from forgefield.config import Schema
 from forgefield.errors import ConfigError, DataError
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.structures import relax_ions, require_crystal, strained
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["DEFAULT_STRAINS", "EquationOfState", "equation_of_state", "fit_equation_of_state"]
+__all__ = [
+    "DEFAULT_STRAINS",
+    "EOS",
+    "EosSettings",
+    "EquationOfState",
+    "equation_of_state",
+    "fit_equation_of_state",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -179,3 +190,55 @@ def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOf
         volumes=v,
         energies=e,
     )
+
+
+class EosSettings(Schema):
+    """Settings of the equation of state."""
+
+    strains: tuple[float, ...] = Field(
+        DEFAULT_STRAINS, description="changes of the cell lengths; at least five"
+    )
+    relax: bool = Field(default=False, description="relax the ions at every volume")
+    force_tolerance: float = Field(1e-4, gt=0, description="largest force left by that relaxation [eV/Å]")
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: EosSettings,
+    *,
+    folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
+    progress: Progress = silent,  # noqa: ARG001 - over in seconds
+) -> PropertyResult:
+    eos = equation_of_state(
+        atoms,
+        calculator,
+        strains=settings.strains,
+        relax=settings.relax,
+        force_tolerance=settings.force_tolerance,
+    )
+    grid = np.linspace(eos.volumes.min(), eos.volumes.max(), 101)
+    labels = ("volume [Å^3/atom]", "energy [eV/atom]")
+    return PropertyResult(
+        name="eos",
+        quantities={
+            "volume": Quantity(eos.volume, "Å^3/atom"),
+            "energy": Quantity(eos.energy, "eV/atom"),
+            "bulk_modulus": Quantity(eos.bulk_modulus, "GPa"),
+            "bulk_modulus_derivative": Quantity(eos.bulk_modulus_derivative, ""),
+            "fit_error": Quantity(eos.fit_error, "eV/atom"),
+        },
+        conditions={
+            "ions": "relaxed" if settings.relax else "clamped",
+            "cell": "isotropic strain of the cell given",
+            "n_atoms": len(atoms),
+            **settings.model_dump(mode="json"),
+        },
+        curves={
+            "computed": Curve(eos.volumes, eos.energies, *labels, points=True),
+            "fit": Curve(grid, eos(grid), *labels),
+        },
+    )
+
+
+EOS = Property("eos", "energy against volume: V0, E0, bulk modulus", EosSettings, _compute)
