@@ -1,0 +1,276 @@
+"""Training data of a classical potential, and a potential trained on it: the first half of a closed loop.
+
+A classical potential that LAMMPS ships is the truth: it can be asked for anything, so that every property of a potential
+trained on it has an exact reference, and what differs is the error of training and of nothing else. The set covers
+what such properties need: strained and perturbed cells, hot crystals at several volumes, the melt, vacancies,
+interstitials, surfaces and compressed cells.
+
+::
+
+    python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER          # train.xyz, potential.ff
+    python benchmarks/properties/closed_loop_data.py eam_cu -o FOLDER --no-train
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.build import bulk, surface
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixCom
+from ase.io import write
+from ase.md.langevin import Langevin
+
+import forgefield as ff
+from forgefield.deployment.engine_worker import import_lammps
+
+SEED = 20
+
+
+@dataclass(frozen=True)
+class System:
+    """A classical potential that serves as the truth.
+
+    Attributes
+    ----------
+    element, lattice : str
+    length : float [Å]
+        Edge of its cube.
+    style, file : str
+        Pair style of LAMMPS and its file.
+    melting : float [K]
+        About where it melts; temperatures of the set are relative to it.
+    interstitial : (3,)
+        Of the cube's edges: an open site.
+    cutoff : float [Å]
+        Reach of the potential trained on it.
+    """
+
+    element: str
+    lattice: str
+    length: float
+    style: str
+    file: str
+    melting: float
+    interstitial: tuple[float, float, float]
+    cutoff: float
+
+    @property
+    def crystal(self) -> Atoms:
+        """The cube at its equilibrium."""
+        return bulk(self.element, self.lattice, a=self.length, cubic=True)
+
+
+SYSTEMS = {
+    "sw_si": System("Si", "diamond", 5.43095, "sw", "Si.sw", 1690.0, (0.5, 0.5, 0.5), 4.2),
+    "eam_cu": System("Cu", "fcc", 3.615, "eam/alloy", "Cu_mishin1.eam.alloy", 1330.0, (0.5, 0.5, 0.5), 5.5),
+}
+
+
+def truth(system: System) -> Calculator:
+    """Return LAMMPS with the classical potential, as an ASE calculator."""
+    from ase.calculators.lammpslib import LAMMPSlib
+
+    file = Path(import_lammps().__file__).parent / "share" / "lammps" / "potentials" / system.file
+    return LAMMPSlib(
+        lmpcmds=[f"pair_style {system.style}", f"pair_coeff * * {file} {system.element}"],
+        atom_types={system.element: 1},
+        keep_alive=True,
+    )
+
+
+# ---- structures ------------------------------------------------------------------------------------------------
+
+
+class Collector:
+    """Labels structures and keeps them, sparing those with forces no dynamics would meet."""
+
+    def __init__(self, system: System, seed: int) -> None:
+        self.system = system
+        self.calculator = truth(system)
+        self.rng = np.random.default_rng(seed)
+        self.frames: list[Atoms] = []
+
+    def add(self, atoms: Atoms, group: str) -> None:
+        """Label a copy; surfaces and clusters are periodic with vacuum."""
+        copy = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
+        copy.calc = self.calculator
+        forces = copy.get_forces()
+        if np.abs(forces).max() > 25.0:
+            return
+        results = {"energy": copy.get_potential_energy(), "forces": forces, "stress": copy.get_stress()}
+        copy.calc = SinglePointCalculator(copy, **{k: np.array(v) for k, v in results.items()})
+        copy.info["config_type"] = group
+        self.frames.append(copy)
+
+    def strain(self, atoms: Atoms, size: float, normal: float = 0.0) -> Atoms:
+        """Return a copy under a random strain, and an isotropic one of `normal`."""
+        e = size * self.rng.uniform(-1, 1, (3, 3))
+        copy = atoms.copy()
+        copy.set_cell(copy.cell.array @ (np.eye(3) * (1 + normal) + 0.5 * (e + e.T)), scale_atoms=True)
+        return copy
+
+    def rattle(self, atoms: Atoms, width: float) -> Atoms:
+        """Return a copy with normal displacements."""
+        copy = atoms.copy()
+        copy.positions += width * self.rng.standard_normal((len(copy), 3))
+        return copy
+
+    def simulate(
+        self, atoms: Atoms, temperature: float, group: str, *, frames: int, start: float = 0.0, gap: int = 60
+    ) -> None:
+        """Collect frames of Langevin dynamics; `start` [K] melts the structure before."""
+        atoms = atoms.copy()
+        atoms.calc = self.calculator
+        rng = np.random.default_rng(int(self.rng.integers(2**31)))
+        width = np.sqrt(atoms.get_masses() * units.kB * 2.0 * max(temperature, start))
+        atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * width[:, None])
+        atoms.set_constraint(FixCom())
+
+        def run(kelvin: float, friction: float, steps: int) -> None:
+            bath = {"temperature_K": kelvin, "friction": friction / units.fs, "rng": rng, "fixcm": False}
+            Langevin(atoms, 2.0 * units.fs, **bath).run(steps)
+
+        if start:
+            run(start, 0.02, 1500)
+        run(temperature, 0.02, 500)
+        for _ in range(frames):
+            run(temperature, 0.01, gap)
+            self.add(atoms, group)
+
+
+def still(c: Collector) -> None:
+    """Add crystals: volumes, strains, displacements; close neighbours."""
+    cube = c.system.crystal
+    primitive = bulk(c.system.element, c.system.lattice, a=c.system.length)
+    for normal in np.linspace(-0.12, 0.12, 17):
+        c.add(c.strain(cube, 0.0, float(normal)), "volume")
+    for size in np.repeat([0.01, 0.03, 0.06], 10):
+        c.add(c.strain(primitive, float(size)), "strain")
+        c.add(c.rattle(c.strain(cube, float(size)), 0.02), "strain")
+    for width in np.repeat([0.03, 0.08, 0.15, 0.25], 8):
+        c.add(c.rattle(c.strain(cube, 0.02), float(width)), "perturbed")
+    for normal in np.repeat(np.linspace(-0.2, -0.08, 4), 3):
+        c.add(c.rattle(c.strain(cube, 0.0, float(normal)), 0.05), "compressed")
+
+
+def defects(c: Collector) -> None:
+    """Add a vacancy, an interstitial and surfaces: at rest, displaced and hot."""
+    cube = c.system.crystal
+    cells = cube.repeat(2 if len(cube) == 8 else 3)
+    vacancy, interstitial = cells.copy(), cells.copy()
+    del vacancy[0]
+    interstitial.append(c.system.element)
+    interstitial.positions[-1] = np.array(c.system.interstitial) @ cube.cell.array
+    hot = 0.6 * c.system.melting
+    for name, atoms in {"vacancy": vacancy, "interstitial": interstitial}.items():
+        c.add(atoms, name)
+        for width in (0.02, 0.05, 0.1, 0.15):
+            c.add(c.rattle(atoms, width), name)
+        c.simulate(atoms, 0.3 * c.system.melting, name, frames=5)
+        c.simulate(atoms, hot, name, frames=6)
+    for miller in ((1, 0, 0), (1, 1, 0), (1, 1, 1)):
+        slab = surface(cube, miller, 4, vacuum=5.0)
+        slab = slab.repeat((2 if len(slab) < 24 else 1, 2 if len(slab) < 24 else 1, 1))
+        slab.pbc = True
+        c.add(slab, "surface")
+        c.add(c.rattle(slab, 0.03), "surface")
+        c.simulate(slab, 0.2 * c.system.melting, "surface", frames=4)
+        c.simulate(slab, hot, "surface", frames=4)
+
+
+def hot(c: Collector) -> None:
+    """Add crystal and melt over temperature and volume."""
+    cube = c.system.crystal
+    cells = cube.repeat(2 if len(cube) == 8 else 3)
+    for part in (0.2, 0.4, 0.6, 0.8, 1.0):
+        for normal in (-0.02, 0.0, 0.015):
+            c.simulate(c.strain(cells, 0.01, normal), part * c.system.melting, "solid", frames=5)
+    for part in (1.05, 1.3, 1.6):
+        for normal in (-0.04, -0.02, 0.0, 0.03):
+            atoms = c.strain(cells, 0.0, normal)
+            c.simulate(
+                atoms, part * c.system.melting, "melt", frames=6, start=2.5 * c.system.melting, gap=100
+            )
+
+
+# ---- training --------------------------------------------------------------------------------------------------
+
+
+def settings(system: System, data: Path, epochs: int, threads: int) -> dict[str, Any]:
+    """Return the settings of the training run."""
+    return {
+        "data": {"train": [str(data)], "split": {"valid": 0.1, "test": 0.1, "by": "structure"}},
+        "descriptor": {
+            "kind": "nep",
+            "cutoff_radial": system.cutoff,
+            "cutoff_angular": system.cutoff,
+            "n_max_radial": 8,
+            "n_max_angular": 6,
+            "basis_size_radial": 10,
+            "basis_size_angular": 8,
+            "l_max": 4,
+        },
+        "model": {"kind": "network", "hidden": [40]},
+        "scaling": "whitened",
+        "loss": {"energy": 0.3, "forces": 1.0, "stress": 0.3},
+        "training": {
+            "kind": "adamw",
+            "epochs": epochs,
+            "batch_size": 6,
+            "clip": 2.0,
+            "weight_decay": 0.02,
+            "average": 0.998,
+            "schedule": {"kind": "cosine", "start": 0.006, "stop": 1e-5, "warmup_epochs": 2.0},
+        },
+        "extrapolation": True,
+        "seed": 1,
+        "threads": threads,
+    }
+
+
+def main() -> None:
+    """Generate, then train."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("system", choices=sorted(SYSTEMS))
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder for train.xyz and potential.ff"
+    )
+    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-train", action="store_true", help="only the data")
+    arguments = parser.parse_args()
+    system = SYSTEMS[arguments.system]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    data = arguments.output / "train.xyz"
+    start = time.process_time()
+    if not data.exists():
+        collector = Collector(system, SEED)
+        steps: tuple[Callable[[Collector], None], ...] = (still, defects, hot)
+        for step in steps:
+            step(collector)
+        write(data, collector.frames, format="extxyz")
+        groups = [a.info["config_type"] for a in collector.frames]
+        counted = ", ".join(f"{groups.count(g)} {g}" for g in dict.fromkeys(groups))
+        print(f"{len(groups)} structures, {sum(map(len, collector.frames))} atoms: {counted}")
+        print(f"{time.process_time() - start:.0f} s of processor time")
+    if arguments.no_train:
+        return
+    run = ff.train(
+        settings(system, data, arguments.epochs, arguments.threads), output=arguments.output / "run"
+    )
+    print(run.metrics.to_dict()["total"])
+    shutil.copyfile(arguments.output / "run" / "potential.ff", arguments.output / "potential.ff")
+
+
+if __name__ == "__main__":
+    main()
