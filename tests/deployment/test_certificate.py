@@ -142,10 +142,11 @@ def test_structures_cover_what_matters():
 @NEEDS_CALORINE
 def test_gpumd(tmp_path):
     _, files, certificate = certified(nep, "gpumd", tmp_path)
-    assert [p.name for p in files] == ["nep.txt", "model.xyz", "run.in", "certificate.json"]
+    assert [p.name for p in files[:3]] == ["nep.txt", "model.xyz", "run.in"]
+    assert files[-1].name == "certificate.json"
     assert certificate["engine"]["name"].startswith("calorine")
     assert certificate["passed"] is True
-    assert "potential     nep.txt" in files[2].read_text()
+    assert "potential        nep.txt" in files[2].read_text()
     assert set(read(files[1]).symbols) == {"Si", "O"}
 
 

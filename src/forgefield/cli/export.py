@@ -23,6 +23,9 @@ def export(
     verify: bool = typer.Option(
         True, "--verify/--no-verify", help="Let the program itself prove the files, or trust them unproven."
     ),
+    structure: Path | None = typer.Option(
+        None, "--structure", help="What the input scripts are about, any format ASE reads; the last frame."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the names of the files as JSON and nothing else."),
 ) -> None:
     """Write the files with which another program runs a potential, an input script and a certificate.
@@ -30,14 +33,16 @@ def export(
     The program itself evaluates several structures with the files; only where it says what the potential says is
     anything written.
     """
+    from forgefield.cli.structures import read_structure
     from forgefield.deployment.export import UnverifiedExportWarning
     from forgefield.deployment.export import export as write
     from forgefield.deployment.load import load_single
 
     loaded = load_single(potential)
+    atoms = None if structure is None else read_structure(structure, (1, 1, 1))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnverifiedExportWarning)
-        files = write(loaded, to, output, verify=verify)
+        files = write(loaded, to, output, verify=verify, structure=atoms)
     for warning in caught:
         typer.secho(f"WARNING: {warning.message}", fg=typer.colors.RED, bold=True, err=True)
     if json:

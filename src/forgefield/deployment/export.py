@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from ase import Atoms
 
 from forgefield.deployment.certificate import FILE_NAME, CertificateError, certify, write_certificate
 from forgefield.deployment.certificate_structures import certificate_structures
@@ -16,6 +17,7 @@ from forgefield.deployment.engines import EngineError, EngineMissingError
 from forgefield.deployment.targets import TARGETS
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import make_folder, write_bytes
+from forgefield.graph import species_index
 from forgefield.models.potential import Potential
 
 __all__ = ["NOT_VERIFIED", "TARGETS", "UnverifiedExportWarning", "export"]
@@ -30,7 +32,14 @@ class UnverifiedExportWarning(UserWarning):
     """Files were exported without a certificate."""
 
 
-def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = True) -> list[Path]:
+def export(
+    potential: Potential,
+    to: str,
+    folder: str | Path,
+    *,
+    verify: bool = True,
+    structure: Atoms | None = None,
+) -> list[Path]:
     """Write the files another program needs to run a potential, an input script and a certificate.
 
     The program itself evaluates several structures with the files. Only where it says what the potential says is
@@ -45,6 +54,8 @@ def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = 
         Made if it does not exist.
     verify : bool
         Without, nothing is compared, there is no ``certificate.json``, and a warning says so.
+    structure : ase.Atoms, optional
+        What the input scripts are about, periodic; default: a small made-up crystal of all elements.
 
     Returns
     -------
@@ -54,7 +65,9 @@ def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = 
     Raises
     ------
     ConfigError
-        Unknown program, or one that cannot represent this potential.
+        Unknown program, or one that cannot represent this potential; `structure` is not periodic.
+    UnknownSpeciesError
+        `structure` has other elements than the potential.
     EngineMissingError
         The program is not installed, so that nothing can be verified.
     CertificateError
@@ -64,13 +77,16 @@ def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = 
     """
     if to not in TARGETS:
         raise ConfigError(f"cannot export to {to!r}: {did_you_mean(to, TARGETS)}")
+    if structure is not None:
+        _check_structure(structure, potential)
     potential = copy.deepcopy(potential).to("cpu").to_dtype(torch.float64)
     with tempfile.TemporaryDirectory(prefix="forgefield-export-") as scratch:
         try:
             exported = TARGETS[to](potential, Path(scratch))
         except ConfigError as error:
             raise ConfigError(f"{error}{_alternatives(potential, to)}") from None
-        files = [*exported.files, *exported.finish(certificate_structures(potential)["rattled"])]
+        start = certificate_structures(potential)["rattled"] if structure is None else structure
+        files = [*exported.files, *exported.finish(start)]
         if verify:
             try:
                 certificate = certify(potential, to, exported)
@@ -90,6 +106,15 @@ def export(potential: Potential, to: str, folder: str | Path, *, verify: bool = 
         else:
             warnings.warn(NOT_VERIFIED.format(engine=exported.engine), UnverifiedExportWarning, stacklevel=2)
         return _moved(files, folder)
+
+
+def _check_structure(structure: Atoms, potential: Potential) -> None:
+    species_index(structure.numbers, potential.species)
+    if len(structure) == 0 or not structure.pbc.all():
+        raise ConfigError(
+            f"input scripts need a structure with atoms, periodic in three directions; got {len(structure)} atoms, "
+            f"pbc={structure.pbc.tolist()}"
+        )
 
 
 def _alternatives(potential: Potential, refused: str) -> str:

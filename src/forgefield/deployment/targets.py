@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
-import ase.io
 from ase import Atoms
 
 from forgefield.deployment.certificate import Exported
 from forgefield.deployment.engines import Answer, LammpsRun, run_calorine, run_lammps
 from forgefield.deployment.gpumd import export_nep
+from forgefield.deployment.gpumd_tasks import TaskSettings, write_tasks
 from forgefield.deployment.lammps_mliap import export_mliap, model_kind
 from forgefield.deployment.lammps_pod import export_pod
 from forgefield.deployment.lammps_script import PairStyle, write_include, write_input
 from forgefield.deployment.lammps_snap import export_snap
 from forgefield.descriptors.snap import SNAP
-from forgefield.files import write_text
 from forgefield.models.potential import Potential
 
 __all__ = ["TARGETS", "Writer"]
@@ -88,23 +86,8 @@ def _gpumd(potential: Potential, folder: Path) -> Exported:
         ask=lambda structures: run_calorine(path, structures),
         virials="I",
         tolerance=DOUBLE,
-        finish=lambda atoms: _gpumd_input(folder, atoms),
+        finish=lambda atoms: write_tasks(folder, TaskSettings(atoms, potential.cutoff)),
     )
-
-
-def _gpumd_input(folder: Path, atoms: Atoms) -> list[Path]:
-    """Write ``model.xyz`` and ``run.in``: a short simulation."""
-    buffer = StringIO()
-    ase.io.write(buffer, Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True), format="extxyz")
-    script = """# gpumd, in this folder: 100 fs at 300 K. Put your own structure into model.xyz.
-potential     nep.txt
-velocity      300
-time_step     1
-ensemble      nvt_ber 300 300 100
-dump_thermo   10
-run           100
-"""
-    return [write_text(folder / "model.xyz", buffer.getvalue()), write_text(folder / "run.in", script)]
 
 
 TARGETS: dict[str, Writer] = {

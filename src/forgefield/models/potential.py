@@ -144,11 +144,13 @@ class Potential(nn.Module):
 
         return file.load(path, verify=verify, dtype=dtype)
 
-    def export(self, to: str, folder: str | Path, *, verify: bool = True) -> list[Path]:
+    def export(
+        self, to: str, folder: str | Path, *, verify: bool = True, structure: Atoms | None = None
+    ) -> list[Path]:
         """Write the files another program needs, such as "gpumd"; see `deployment.export.export`."""
         from forgefield.deployment.export import export
 
-        return export(self, to, folder, verify=verify)
+        return export(self, to, folder, verify=verify, structure=structure)
 
     def calculator(
         self,
