@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,7 +12,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators import calculator as ase_calculator
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.outputs import Properties, all_outputs
 
 from forgefield.deployment.load import load
 from forgefield.engine.predictor import Backend, fastest
@@ -30,14 +33,15 @@ __all__ = ["ForgefieldCalculator"]
 SPREADS = ("energy_spread", "energies_spread", "forces_spread", "stress_spread")
 """Results of committees beyond those of every calculator."""
 
-_NOT_COPIED = ("potential", "_neighbours", "_predictor", "_grader")
+_NOT_COPIED = ("potential", "_neighbours", "_predictor", "_grader", "_lock")
 
 
 class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     """Energies, forces and stress of a potential for ASE.
 
     The neighbour list reaches `skin` beyond the cutoff and is made anew only when atoms or cell moved so far that
-    it might miss a pair; results do not depend on `skin`. Copies and pickles carry the potential with them.
+    it might miss a pair; results do not depend on `skin`. Copies and pickles carry the potential with them. Threads may
+    share a calculator, which serves one at a time; to compute side by side give each its own.
 
     ==============  ==========  ==============================================================
     result          unit        meaning
@@ -90,6 +94,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         "extrapolation",
     ]
     default_parameters: ClassVar[dict[str, Any]] = {}
+    ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
     nolabel = True
     _grader: Grader | None
 
@@ -140,30 +145,50 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         PropertyNotImplementedError
             Stress of a structure that is not periodic in three directions.
         """
-        super().calculate(atoms, properties, system_changes)
+        with self._lock:
+            if system_changes:
+                self.results = {}  # an error below must not leave those of other atoms
+            super().calculate(atoms, properties, system_changes)
+            self.results |= self._computed(properties)
+        if {"stress", "stresses"} & set(properties) and "stress" not in self.results:
+            raise PropertyNotImplementedError(
+                f"stress needs a cell periodic in three directions, got pbc={self.atoms.pbc.tolist()}"
+            )
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return a result, computed only where atoms, cell or periodicity changed; see ASE's calculators."""
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def calculate_properties(self, atoms: Atoms, properties: Sequence[str]) -> Properties:
+        """Return several results at once; see `ase.Atoms.get_properties`."""
+        with self._lock:
+            return super().calculate_properties(atoms, properties)
+
+    def export_properties(self) -> Properties:
+        """Return those results ASE has names for."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
+
+    def _computed(self, properties: Sequence[str]) -> dict[str, Any]:
         result = self._predict(virials="stresses" in properties)
-        self.results = {
+        found: dict[str, Any] = {
             "energy": result.energy,
             "free_energy": result.energy,
             "energies": result.energies,
             "forces": result.forces,
         }
         if isinstance(result, CommitteePrediction):
-            self.results |= {name: getattr(result, name) for name in SPREADS}
-            if result.stress_spread is None:
-                del self.results["stress_spread"]
+            spreads = {name: getattr(result, name) for name in SPREADS}
+            found |= {name: value for name, value in spreads.items() if value is not None}
         if "extrapolation" in properties:
             self._grader = self._grader or Grader(self.potential)
-            self.results["extrapolation"] = self._grader.grades(self.atoms)
+            found["extrapolation"] = self._grader.grades(self.atoms)
         if result.stress is not None:
-            volume = abs(float(np.linalg.det(self.atoms.cell.array)))
-            self.results["stress"] = result.stress
+            found["stress"] = result.stress
             if len(result.virials):
-                self.results["stresses"] = -matrix_to_voigt(result.virials) / volume
-        elif {"stress", "stresses"} & set(properties):
-            raise PropertyNotImplementedError(
-                f"stress needs a cell periodic in three directions, got pbc={self.atoms.pbc.tolist()}"
-            )
+                volume = abs(float(np.linalg.det(self.atoms.cell.array)))
+                found["stresses"] = -matrix_to_voigt(result.virials) / volume
+        return found
 
     def _predict(self, *, virials: bool) -> Prediction:
         if self._predictor is not None:
@@ -201,6 +226,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
 
     def _start(self) -> None:
         """Begin without neighbours."""
+        self._lock = threading.RLock()
         skin, backend = self.parameters["skin"], self.parameters["backend"]
         self._grader = None
         self._neighbours = SkinnedNeighbours(self.potential.species, self.potential.cutoffs, skin)
@@ -231,3 +257,8 @@ def _threads(n: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+if ForgefieldCalculator.name not in ase_calculator.external_calculators:
+    # From here on `ase.calculators.calculator.get_calculator_class("forgefield")` and what builds on it find it.
+    ase_calculator.register_calculator_class(ForgefieldCalculator.name, ForgefieldCalculator)
