@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import data, export, md, potential, property, select, training  # noqa: A004 - named like its command
+from forgefield.cli import data, export, md, potential, property, select, study, training  # noqa: A004 - named like its command
 from forgefield.cli.guard import State
 
 __all__ = ["app"]
@@ -47,3 +47,4 @@ app.command("info")(potential.info)
 app.command("export")(export.export)
 app.command("md")(md.md)
 app.command("property")(property.property_)
+app.command("study")(study.study)
