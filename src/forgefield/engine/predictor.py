@@ -18,9 +18,10 @@ from forgefield.engine.neighbours import SkinnedList
 from forgefield.engine.points import Listing, Points
 from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError
+from forgefield.keys import voigt_to_matrix
 from forgefield.models.committee import Committee, CommitteePrediction, combine
 from forgefield.models.potential import Potential
-from forgefield.models.results import Prediction
+from forgefield.models.results import Prediction, VirialKind
 
 __all__ = ["Backend", "CommitteePredictor", "Predictor", "fastest"]
 
@@ -77,13 +78,22 @@ class Predictor:
         """How often the neighbour list has been made for the elements at hand."""
         return 0 if self._list is None else self._list.n_builds
 
-    def predict(self, atoms: Atoms, *, virials: bool = False, after: Predictor | None = None) -> Prediction:
-        """Return energy, forces, stress and, on request, atomic virials of kind I (else an empty array).
+    def predict(
+        self,
+        atoms: Atoms,
+        *,
+        virials: bool = False,
+        after: Predictor | None = None,
+        kind: VirialKind = "I",
+    ) -> Prediction:
+        """Return energy, forces, stress and, on request, atomic virials (else an empty array).
 
         Parameters
         ----------
         atoms : ase.Atoms
         virials : bool
+        kind : {'I', 'II', 'III'}
+            Of the atomic virials (paper 5, eqs. 12-14).
         after : Predictor, optional
             One that has just predicted these atoms: its lists of neighbours are used where they fit.
 
@@ -103,11 +113,18 @@ class Predictor:
         atomic = np.empty((0, 3, 3))
         if out.virials is not None:
             atomic = np.stack([points.fold(out.virials[:, a]) for a in range(3)], axis=1)
+            if kind != "I":  # that of the centre is symmetric, as E_i does not change with rotation
+                centre = -voigt_to_matrix(out.strain)
+                atomic = centre if kind == "II" else 0.5 * (atomic + centre)
         return Prediction(float(energies.sum()), energies, points.fold(out.forces), stress, atomic)
 
     def predict_many(self, frames: Sequence[Atoms]) -> list[Prediction]:
         """Return the predictions for many structures."""
         return [self.predict(atoms) for atoms in frames]
+
+    def forget(self) -> None:
+        """Drop neighbour lists, so that the next prediction depends on its structure alone, to the last bit."""
+        self._current, self._block = None, None
 
     def listed_for(self, engine: Engine) -> Listed | None:
         """Return the lists and blocks last used if they are what `engine` would make, else None."""
@@ -181,6 +198,11 @@ class CommitteePredictor:
         results = [first.predict(atoms, virials=virials)]
         results += [member.predict(atoms, virials=virials, after=first) for member in others]
         return combine(results)
+
+    def forget(self) -> None:
+        """See `Predictor.forget`."""
+        for member in self.members:
+            member.forget()
 
     def predict_many(self, frames: Sequence[Atoms]) -> list[CommitteePrediction]:
         """Return the predictions for many structures."""

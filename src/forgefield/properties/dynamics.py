@@ -1,0 +1,326 @@
+"""Molecular dynamics for properties: little overhead, ensembles that are tested by their distributions, exact restarts.
+
+`deployment/md.py` runs simulations for users through ASE's integrators; this is the loop under the properties that need
+many steps: no ASE object is touched between two steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import ArrayLike, NDArray
+
+from forgefield.errors import ConfigError, PredictionError, SimulationError, StructureError
+from forgefield.properties.base import Progress, silent
+from forgefield.properties.dynamics_file import read_state, write_state
+from forgefield.properties.dynamics_forces import ForceField, Forces
+from forgefield.properties.dynamics_state import DynamicsSettings, State, check_start, symbol_of
+from forgefield.properties.dynamics_steps import (
+    bussi_factor,
+    draw_velocities,
+    langevin_kick,
+    rescaled_length,
+    without_drift,
+)
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = ["Drive", "Dynamics", "DynamicsSettings", "Observable", "Records", "State"]
+
+FloatArray = NDArray[np.float64]
+
+
+Observable = Callable[[State, Forces], ArrayLike]
+"""What is recorded at a moment; the arrays it is given change later, so it copies what it keeps."""
+
+Drive = Callable[[State, Forces], FloatArray]
+"""An extra force (n_atoms, 3) [eV/Å] at a moment; it does not enter the energy."""
+
+Records = dict[str, FloatArray]
+"""One row per sample: ``step``, ``temperature`` [K], ``potential`` [eV], ``kinetic`` [eV], ``volume`` [Å^3],
+``pressure`` (n, 3, 3) [eV/Å^3] with its kinetic part (where there is a virial), and what was observed."""
+
+
+class Dynamics:
+    """A simulation.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Start; not changed. Its velocities are used if it has some, else they are drawn.
+    force_field : ForceField
+    settings : DynamicsSettings
+    drive : callable, optional
+        Extra force at every step; the force field is then asked for atomic energies and virials at every step.
+
+    Attributes
+    ----------
+    state : State
+    records : Records of the run in progress or done, also after an error.
+    freedom : int
+        Degrees of freedom that carry heat.
+
+    Raises
+    ------
+    StructureError, ConfigError
+        No atoms, or an ensemble that does not go with the structure.
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        force_field: ForceField,
+        settings: DynamicsSettings,
+        *,
+        drive: Drive | None = None,
+    ) -> None:
+        check_start(atoms, settings)
+        self.settings, self.force_field, self.drive = settings, force_field, drive
+        self.pbc = atoms.pbc.copy()
+        self.rng = np.random.default_rng(settings.seed)
+        masses = atoms.get_masses().astype(np.float64)
+        self.fixed = settings.fix_centre and len(atoms) > 1
+        self.freedom = 3 * len(atoms) - (3 if self.fixed else 0)
+        velocities = np.array(atoms.get_velocities(), dtype=np.float64)
+        if not velocities.any() and settings.temperature > 0:
+            velocities = draw_velocities(masses, settings.temperature, self.rng, fix_centre=self.fixed)
+        elif self.fixed:
+            velocities = without_drift(velocities, masses)
+        self.state = State(
+            np.array(atoms.positions, dtype=np.float64),
+            velocities,
+            np.array(atoms.cell.array, dtype=np.float64),
+            masses,
+            atoms.numbers.astype(np.int64),
+        )
+        self._rows: dict[str, list[FloatArray]] = {}
+        self._forces: Forces | None = None
+        self._pushed: FloatArray | None = None
+        self._limit = settings.temperature_limit or max(10.0 * settings.temperature, 1e4)
+
+    @property
+    def records(self) -> Records:
+        """What has been recorded so far."""
+        return {name: np.asarray(rows, dtype=np.float64) for name, rows in self._rows.items()}
+
+    @property
+    def temperature(self) -> float:
+        """Of this moment [K]."""
+        return float(2.0 * self.state.kinetic / (max(self.freedom, 1) * units.kB))
+
+    def atoms(self) -> Atoms:
+        """Return the state as a structure with velocities."""
+        s = self.state
+        atoms = Atoms(numbers=s.numbers, positions=s.positions, cell=s.cell, pbc=self.pbc)
+        atoms.set_masses(s.masses)
+        atoms.set_velocities(s.velocities)
+        return atoms
+
+    def run(
+        self,
+        steps: int,
+        *,
+        every: int = 10,
+        observe: Mapping[str, Observable] | None = None,
+        atomic: bool = False,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int = 10_000,
+        progress: Progress = silent,
+    ) -> Records:
+        """Run so many steps and return what was recorded at every `every`-th of them.
+
+        Parameters
+        ----------
+        steps : int
+        every : int
+            Steps between samples.
+        observe : mapping of callables, optional
+            Recorded beside what is always recorded.
+        atomic : bool
+            The observables need atomic energies and virials.
+        checkpoint : path, optional
+            Written every `checkpoint_every` steps and at the end. If it exists, the run goes on from there and ends
+            as it would have without a break, to the last bit (same machine, same number of threads).
+        progress : callable
+
+        Raises
+        ------
+        SimulationError
+            Atoms overlap, the temperature runs away or numbers are not finite: names the atoms. `records` keeps what
+            was there, and the file ``CHECKPOINT.broken`` too.
+        CheckpointError
+            The checkpoint is damaged or belongs to another simulation.
+        """
+        if steps < 1 or every < 1 or checkpoint_every < 1:
+            raise ConfigError(
+                f"`steps`, `every` and `checkpoint_every` must be >= 1, got {steps}, {every}, {checkpoint_every}"
+            )
+        self._rows = {}
+        first = self.state.step
+        self.force_field.reset()
+        path = None if checkpoint is None else Path(checkpoint)
+        if path is not None and path.exists():
+            first = self._restore(path)
+        observe = observe or {}
+        last = first + steps
+        while self.state.step < last:
+            done = self.state.step - first + 1
+            sample = done % every == 0
+            try:
+                self._step(sample=sample, atomic=atomic or self.drive is not None)
+                problem = self._problem()
+            except (StructureError, PredictionError) as error:
+                problem = str(error)
+            if problem:
+                raise self._broken(problem, path, first)
+            if sample:
+                self._record(observe)
+                progress(done / steps, f"step {done} of {steps}, {self.temperature:.0f} K")
+            if path is not None and (done % checkpoint_every == 0 or done == steps):
+                self._save(path, first)
+                self.force_field.reset()
+        return self.records
+
+    # ---- one step ----------------------------------------------------------------------------------------------
+
+    def _step(self, *, sample: bool, atomic: bool) -> None:
+        s, settings = self.state, self.settings
+        step = settings.timestep * units.fs
+        if self._forces is None or self._pushed is None:
+            self._evaluate(virial=True, atomic=self.drive is not None)
+        s.velocities += 0.5 * step * self._acceleration()
+        s.positions += 0.5 * step * s.velocities
+        if settings.ensemble != "nve" and settings.thermostat == "langevin":
+            self._bath(step)
+        s.positions += 0.5 * step * s.velocities
+        if settings.ensemble == "npt":
+            self._rescale(step)
+        s.step += 1
+        needs_atomic = self.drive is not None or (atomic and sample)
+        self._evaluate(virial=sample or settings.ensemble == "npt", atomic=needs_atomic)
+        s.velocities += 0.5 * step * self._acceleration()
+        if settings.ensemble != "nve" and settings.thermostat == "bussi":
+            decay = math.exp(-settings.timestep / settings.thermostat_time)
+            thermal = units.kB * settings.temperature
+            s.velocities *= bussi_factor(s.kinetic, self.freedom, thermal, decay, self.rng)
+
+    def _acceleration(self) -> FloatArray:
+        if self._pushed is None:
+            raise SimulationError("no forces yet")
+        acceleration: FloatArray = self._pushed / self.state.masses[:, None]
+        return acceleration
+
+    def _evaluate(self, *, virial: bool, atomic: bool) -> None:
+        s = self.state
+        with_virial = virial and bool(self.pbc.all())
+        self._forces = self.force_field.evaluate(s.positions, s.cell, virial=with_virial, atomic=atomic)
+        self._pushed = self._forces.forces
+        if self.drive is not None:
+            self._pushed = self._pushed + self.drive(s, self._forces)
+
+    def _bath(self, step: float) -> None:
+        s, settings = self.state, self.settings
+        decay = math.exp(-settings.friction / units.fs * step)
+        s.velocities = langevin_kick(s.velocities, s.masses, decay, units.kB * settings.temperature, self.rng)
+        if self.fixed:
+            s.velocities = without_drift(s.velocities, s.masses)
+
+    def _rescale(self, step: float) -> None:
+        s, settings = self.state, self.settings
+        virial = None if self._forces is None else self._forces.virial
+        if virial is None:
+            raise ConfigError("ensemble 'npt' needs a force field with a virial (stress)")
+        volume = s.volume
+        internal = (2.0 * s.kinetic + float(np.trace(virial))) / (3.0 * volume)
+        rate = settings.compressibility * EV_PER_A3_TO_GPA * step / (settings.barostat_time * units.fs)
+        excess = internal - settings.pressure / EV_PER_A3_TO_GPA
+        factor = rescaled_length(volume, excess, units.kB * settings.temperature, rate, self.rng)
+        if not 0.8 < factor < 1.25:
+            raise StructureError(
+                f"the barostat wanted to scale the cell by {factor:.3g} in one step; use a longer `barostat_time` (now "
+                f"{settings.barostat_time} fs) or a smaller `compressibility` (now {settings.compressibility} /GPa)"
+            )
+        s.positions *= factor
+        s.cell = s.cell * factor
+        s.velocities = s.velocities / factor
+
+    # ---- records, files, trouble -----------------------------------------------------------------------------------
+
+    def _record(self, observe: Mapping[str, Observable]) -> None:
+        s, forces = self.state, self._forces
+        if forces is None:
+            return
+        row: dict[str, ArrayLike] = {
+            "step": s.step,
+            "temperature": self.temperature,
+            "potential": forces.energy,
+            "kinetic": s.kinetic,
+            "volume": s.volume,
+        }
+        if forces.virial is not None:
+            row["pressure"] = (s.kinetic_tensor + forces.virial) / s.volume
+        row |= {name: of(s, forces) for name, of in observe.items()}
+        for name, value in row.items():
+            self._rows.setdefault(name, []).append(np.array(value, dtype=np.float64))
+
+    def _save(self, path: Path, first: int) -> None:
+        s, forces = self.state, self._forces
+        if forces is None or self._pushed is None:
+            return
+        arrays = {
+            "positions": s.positions,
+            "velocities": s.velocities,
+            "cell": s.cell,
+            "forces": forces.forces,
+            "pushed": self._pushed,
+            "numbers": s.numbers,
+            "masses": s.masses,
+        }
+        if forces.virial is not None:
+            arrays["virial"] = forces.virial
+        values = {
+            "step": s.step,
+            "first": first,
+            "energy": forces.energy,
+            "rng": self.rng.bit_generator.state,
+        }
+        write_state(path, arrays, self.records, values, self.settings.model_dump())
+
+    def _restore(self, path: Path) -> int:
+        """Continue from a file; return the step its run began with."""
+        s = self.state
+        arrays, records, values = read_state(path, self.settings.model_dump(), s.numbers, s.masses)
+        s.positions, s.velocities, s.cell = (arrays[k] for k in ("positions", "velocities", "cell"))
+        s.step = int(values["step"])
+        self._forces = Forces(float(values["energy"]), arrays["forces"], arrays.get("virial"))
+        self._pushed = arrays["pushed"]
+        self.rng.bit_generator.state = values["rng"]
+        self._rows = {name: list(rows) for name, rows in records.items()}
+        return int(values["first"])
+
+    def _problem(self) -> str:
+        now = self.temperature
+        if self._forces is None or not (np.isfinite(now) and np.isfinite(self._forces.energy)):
+            return "energies or velocities are not finite"
+        if now > self._limit:
+            return f"the temperature is {now:.0f} K (limit {self._limit:.0f} K)"
+        return ""
+
+    def _broken(self, problem: str, path: Path | None, first: int) -> SimulationError:
+        s = self.state
+        speed = np.nan_to_num((s.velocities**2).sum(axis=1), nan=np.inf)
+        worst = np.argsort(speed)[::-1][:3]
+        named = ", ".join(f"{symbol_of(s.numbers[i])} {i}" for i in worst)
+        kept = ""
+        if path is not None and self._forces is not None:
+            broken = path.with_name(path.name + ".broken")
+            self._save(broken, first)
+            kept = f" State and records up to there are in {broken.name}, the last good ones in {path.name}."
+        return SimulationError(
+            f"the simulation broke down at step {s.step} ({s.step * self.settings.timestep / 1000:.3f} ps): {problem}. "
+            f"Fastest atoms: {named}.{kept} Check the starting structure, try a shorter `timestep` (now "
+            f"{self.settings.timestep} fs), or train the potential with structures like the last one"
+        )

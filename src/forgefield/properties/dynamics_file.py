@@ -1,0 +1,85 @@
+"""Checkpoints of simulations: one .npz file without pickle, written atomically."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.errors import CheckpointError
+from forgefield.files import write_bytes
+
+__all__ = ["read_state", "write_state"]
+
+FloatArray = NDArray[np.float64]
+FORMAT = 1
+
+
+def write_state(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    records: Mapping[str, FloatArray],
+    values: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write arrays, records and plain values.
+
+    Parameters
+    ----------
+    path : Path
+    arrays : mapping
+        The state.
+    records : mapping
+        What was recorded so far.
+    values : mapping
+        Numbers and the state of the random numbers.
+    settings : mapping
+        A file is read only by a simulation with the same ones.
+    """
+    header = {"format": FORMAT, "values": dict(values), "settings": dict(settings)}
+    named: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    named |= {f"state_{k}": v for k, v in arrays.items()} | {f"record_{k}": v for k, v in records.items()}
+    content = io.BytesIO()
+    np.savez(content, **named)
+    write_bytes(path, content.getvalue())
+
+
+def read_state(
+    path: Path, settings: Mapping[str, Any], numbers: NDArray[np.int64], masses: FloatArray
+) -> tuple[dict[str, NDArray[Any]], dict[str, FloatArray], dict[str, Any]]:
+    """Return arrays, records and values of a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        Damaged, of another version, with other settings or other atoms.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            header = json.loads(file["header"].tobytes())
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a checkpoint of a simulation ({error}); delete it to start anew"
+        ) from None
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {header.get('format')}, this version reads {FORMAT}"
+        )
+    other = [k for k, v in settings.items() if header["settings"].get(k) != v]
+    if other:
+        raise CheckpointError(
+            f"{path} belongs to a simulation with other settings ({', '.join(sorted(other))}); delete it or choose "
+            "another folder"
+        )
+    state = {k.removeprefix("state_"): v for k, v in found.items() if k.startswith("state_")}
+    if not (np.array_equal(state["numbers"], numbers) and np.array_equal(state["masses"], masses)):
+        raise CheckpointError(f"{path} belongs to other atoms; delete it or choose another folder")
+    records = {k.removeprefix("record_"): v for k, v in found.items() if k.startswith("record_")}
+    return state, records, header["values"]
