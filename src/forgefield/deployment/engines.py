@@ -32,6 +32,9 @@ LAUNCHERS = ("PMI_", "PMIX_", "HYDRA_", "HYDI_", "MPI_", "MPIR_", "OMPI_", "SLUR
 UPPER = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """LAMMPS's order of the components of a virial."""
 
+LOWER = ((1, 0), (2, 0), (2, 1))
+"""The three that ``centroid/stress/atom`` has beyond them."""
+
 
 class EngineError(ForgefieldError, RuntimeError):
     """Another program refuses files or breaks down on them."""
@@ -117,11 +120,14 @@ class LammpsRun:
         Of the atom types, in order.
     structures : sequence of ase.Atoms
         Periodic, with lower triangular cells, so that coordinates are the same here and there.
+    centroid : bool
+        Ask for the nine components of ``centroid/stress/atom`` in place of the six of ``stress/atom``.
     """
 
     commands: Sequence[str]
     elements: Sequence[str]
     structures: Sequence[Atoms]
+    centroid: bool = False
 
 
 def run_lammps(runs: Sequence[LammpsRun], folder: str | Path) -> tuple[list[list[Answer]], str]:
@@ -155,18 +161,19 @@ def _request(run: LammpsRun) -> dict[str, Any]:
         }
         for atoms in run.structures
     ]
-    return {"n_types": len(index), "commands": list(run.commands), "structures": structures}
+    commands, style = list(run.commands), "centroid/stress/atom" if run.centroid else "stress/atom"
+    return {"n_types": len(index), "commands": commands, "virials": style, "structures": structures}
 
 
 def _lammps_answer(values: Mapping[str, Any]) -> Answer:
-    energies = np.array(values["energies"])
+    energies, given = np.array(values["energies"]), np.array(values["virials"])
     virials = np.full((len(energies), 3, 3), np.nan)
     virial = np.empty((3, 3))
     for n, (a, b) in enumerate(UPPER):
-        virials[:, a, b] = np.array(values["virials"])[:, n]
         virial[a, b] = virial[b, a] = values["virial"][n]
-    for a in range(3):
-        virials[:, a, a] = np.array(values["virials"])[:, a]
+    for n in range(given.shape[1]):
+        a, b = (UPPER + LOWER)[n]
+        virials[:, a, b] = given[:, n]
     return Answer(values["energy"], energies, np.array(values["forces"]), virials, virial)
 
 

@@ -14,7 +14,7 @@ from ase import Atoms
 from forgefield.deployment.certificate import FILE_NAME, CertificateError, certify, write_certificate
 from forgefield.deployment.certificate_structures import certificate_structures
 from forgefield.deployment.engines import EngineError, EngineMissingError
-from forgefield.deployment.targets import TARGETS
+from forgefield.deployment.targets import HOLDS, TARGETS
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import make_folder, write_bytes
 from forgefield.graph import species_index
@@ -126,7 +126,7 @@ def _alternatives(potential: Potential, refused: str) -> str:
             contextlib.suppress(ConfigError),
         ):
             if name != refused:
-                write(potential, Path(scratch))
+                HOLDS[name](potential) if name in HOLDS else write(potential, Path(scratch))
                 able.append(name)
     return f". As it is, it can be exported to {', '.join(able)}" if able else ""
 

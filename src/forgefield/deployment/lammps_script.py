@@ -16,7 +16,7 @@ from forgefield.errors import ConfigError
 from forgefield.files import write_text
 from forgefield.models.zbl import ZBL
 
-__all__ = ["PairStyle", "check_zbl", "write_include", "write_input"]
+__all__ = ["PairStyle", "check_zbl", "write_commands", "write_include", "write_input"]
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,23 @@ def check_zbl(zbl: ZBL | None) -> tuple[float, float]:
 
 def write_include(path: Path, pair: PairStyle) -> Path:
     """Write the commands of the pair style, for LAMMPS's command include."""
-    return write_text(path, UNITS + "".join(f"{line}\n" for line in pair.commands()))
+    return write_commands(path, pair.commands())
 
 
-def write_input(folder: Path, include: Path, atoms: Atoms, elements: Sequence[str]) -> list[Path]:
-    """Write ``in.lammps`` and ``structure.data``: the energy of a structure, then a short simulation."""
+def write_commands(path: Path, commands: Sequence[str]) -> Path:
+    """Write commands for LAMMPS's command include."""
+    return write_text(path, UNITS + "".join(f"{line}\n" for line in commands))
+
+
+def write_input(
+    folder: Path, include: Path, atoms: Atoms, elements: Sequence[str], name: str = "in.lammps"
+) -> list[Path]:
+    """Write a script and ``structure.data``: the energy of a structure, then a short simulation."""
     buffer = StringIO()
     write_lammps_data(
         buffer, atoms, specorder=list(elements), masses=True, atom_style="atomic", units="metal"
     )
-    script = f"""# lmp -in in.lammps
+    script = f"""# lmp -in {name}
 units         metal
 atom_style    atomic
 read_data     structure.data
@@ -109,6 +116,6 @@ fix           dynamics all nvt temp 300.0 300.0 0.1
 run           100
 """
     return [
-        write_text(folder / "in.lammps", script),
+        write_text(folder / name, script),
         write_text(folder / "structure.data", buffer.getvalue()),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ase import Atoms
@@ -12,14 +13,17 @@ from forgefield.deployment.certificate import Exported
 from forgefield.deployment.engines import Answer, LammpsRun, run_calorine, run_lammps
 from forgefield.deployment.gpumd import export_nep
 from forgefield.deployment.gpumd_tasks import TaskSettings, write_tasks
+from forgefield.deployment.lammps_any import export_any, pair_commands
+from forgefield.deployment.lammps_library import check_compiles
 from forgefield.deployment.lammps_mliap import export_mliap, model_kind
 from forgefield.deployment.lammps_pod import export_pod
-from forgefield.deployment.lammps_script import PairStyle, write_include, write_input
+from forgefield.deployment.lammps_script import PairStyle, write_commands, write_include, write_input
 from forgefield.deployment.lammps_snap import export_snap
 from forgefield.descriptors.snap import SNAP
+from forgefield.engine.inference import Precision
 from forgefield.models.potential import Potential
 
-__all__ = ["TARGETS", "Writer"]
+__all__ = ["HOLDS", "TARGETS", "Writer"]
 
 Writer = Callable[[Potential, Path], Exported]
 
@@ -33,6 +37,9 @@ EIGENVECTORS = 1e-9
 
 QUADRATURE = 1e-7
 """LAMMPS computes the radial integrals of so3 with few points; see `lammps_so3`."""
+
+SINGLE = 1e-4
+"""Kernels in float32 beside others in float64."""
 
 
 def _lammps(
@@ -78,6 +85,28 @@ def _pod(potential: Potential, folder: Path) -> Exported:
     )
 
 
+def _any(potential: Potential, folder: Path, dtype: Precision, tolerance: float) -> Exported:
+    files = export_any(potential, folder, NAME, dtype)
+    commands = pair_commands(files[0].name, potential.elements)
+    include = write_commands(folder / f"{NAME}.forgefield", commands)
+    file = folder / f"{NAME}.ff"
+    potential.save(file)
+
+    def ask(structures: Sequence[Atoms]) -> tuple[list[Answer], str]:
+        runs = [LammpsRun(commands, potential.elements, structures, centroid=True)]
+        answers, version = run_lammps(runs, folder)
+        return answers[0], version
+
+    return Exported(
+        files=[file, *files, include],
+        engine="LAMMPS",
+        ask=ask,
+        virials="I",
+        tolerance=tolerance,
+        finish=lambda atoms: write_input(folder, include, atoms, potential.elements, "in.forgefield"),
+    )
+
+
 def _gpumd(potential: Potential, folder: Path) -> Exported:
     path = export_nep(potential, folder / "nep.txt")
     return Exported(
@@ -95,5 +124,10 @@ TARGETS: dict[str, Writer] = {
     "lammps-mliap": _mliap,
     "lammps-pod": _pod,
     "lammps-snap": _snap,
+    "lammps": partial(_any, dtype="float64", tolerance=DOUBLE),
+    "lammps-float32": partial(_any, dtype="float32", tolerance=SINGLE),
 }
 """What writes the files for each program into a folder."""
+
+HOLDS: dict[str, Callable[[Potential], None]] = {"lammps": check_compiles, "lammps-float32": check_compiles}
+"""What raises a `ConfigError` for a potential that a target cannot hold, for targets whose files take long to write."""
