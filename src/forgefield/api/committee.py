@@ -17,6 +17,7 @@ from forgefield.evaluation.residuals import QUANTITIES
 from forgefield.keys import PROPERTIES
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential, Provenance
+from forgefield.training.distributed import join
 from forgefield.training.least_squares import LeastSquaresSettings
 from forgefield.training.settings import RunSettings
 
@@ -93,8 +94,9 @@ def train_committee(
     n_members = 0 if settings.committee is None else settings.committee.members
     checkpoints = [member(folder, n).checkpoint for n in range(n_members)]
     if not resume:
-        for path in checkpoints:
+        for path in checkpoints if folder.writes else ():
             path.unlink(missing_ok=True)
+        join().wait()
     elif not checkpoints[0].exists():
         raise CheckpointError(
             f"nothing to resume in {folder.path}: member_1/checkpoint.ff is missing; run without --resume"
@@ -115,7 +117,7 @@ def train_committee(
 
 def member(folder: RunFolder, n: int) -> RunFolder:
     """Return the folder of member n = 0, 1, ..."""
-    return RunFolder(folder.path / f"member_{n + 1}")
+    return RunFolder(folder.path / f"member_{n + 1}", folder.writes)
 
 
 def _refuse_twins(settings: RunSettings) -> None:

@@ -62,13 +62,23 @@ class Run:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names and writers of the files of a run."""
+    """Names and writers of the files of a run.
+
+    Attributes
+    ----------
+    path : Path
+    writes : bool
+        Whether this process writes them; of several, one does.
+    """
 
     path: Path
+    writes: bool = True
 
     @classmethod
-    def create(cls, path: str | Path) -> RunFolder:
+    def create(cls, path: str | Path, *, writes: bool = True) -> RunFolder:
         """Make the folder and prove that it can be written."""
+        if not writes:
+            return cls(Path(path), writes=False)
         folder = cls(make_folder(path))
         write_text(folder.path / ".writable", "").unlink()
         return folder
@@ -85,11 +95,13 @@ class RunFolder:
 
     def write_config(self, settings: RunSettings) -> None:
         """Write the resolved settings."""
-        write_text(self.path / "config.yaml", dump_yaml(settings))
+        if self.writes:
+            write_text(self.path / "config.yaml", dump_yaml(settings))
 
     def write_log(self, history: Sequence[Row]) -> None:
         """Write one row per epoch."""
-        write_csv(self.path / "log.csv", history, LOG_COLUMNS)
+        if self.writes:
+            write_csv(self.path / "log.csv", history, LOG_COLUMNS)
 
     def write_results(
         self,
@@ -103,6 +115,8 @@ class RunFolder:
         notes: Sequence[str] = (),
     ) -> None:
         """Write potential, metrics, predictions and report."""
+        if not self.writes:
+            return
         potential.save(self.potential)
         write_json(self.path / "metrics.json", evaluation.metrics.to_dict())
         write_predictions(self.path / "predictions.extxyz", evaluation.frames, evaluation.predictions)

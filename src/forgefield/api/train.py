@@ -29,6 +29,7 @@ from forgefield.models.potential import Potential
 from forgefield.models.zbl import ZBL
 from forgefield.training.batches import LabelledSet, elements_of
 from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
+from forgefield.training.distributed import join
 from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
 from forgefield.training.initialise import initialise
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
@@ -115,10 +116,16 @@ def train(
         Before anything is written; results of an earlier run in the folder stay as they are.
     KeyboardInterrupt
         After checkpoint and best potential so far are saved.
+
+    Notes
+    -----
+    Started by ``torchrun`` on several processes, they share the work of every batch: the result is that of one process
+    to rounding. The first one writes; all return the same.
     """
     settings = resolve(config)
     listener = listener or Silent()
-    folder = RunFolder.create(output)
+    processes = join()
+    folder = RunFolder.create(output, writes=processes.leads)
     if settings.committee is not None:
         return train_committee(settings, folder, train, listener, resume=resume, properties=properties)
     if settings.threads is not None:
@@ -235,6 +242,7 @@ def _descend(
         settings=how,
         seed=settings.seed,
         threads=settings.threads,
+        processes=join(),
     )
     run = fingerprint(settings, prepared.dataset.hash)
     if resume:
@@ -255,14 +263,15 @@ def _descend(
         listener.on_epoch(row)
 
     def on_checkpoint() -> None:
-        write_checkpoint(folder.checkpoint, *trainer.boundary(), run)
+        if folder.writes:
+            write_checkpoint(folder.checkpoint, *trainer.boundary(), run)
 
     try:
         trainer.run(on_epoch=on_epoch, on_checkpoint=on_checkpoint)
     except (KeyboardInterrupt, TrainingError):
         on_checkpoint()
         trainer.use_best()
-        if trainer.progress.epoch:
+        if trainer.progress.epoch and folder.writes:
             save(potential, folder.potential)
         raise
     trainer.use_best()

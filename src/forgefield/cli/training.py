@@ -24,16 +24,25 @@ def train(
     overrides: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change a setting, e.g. --set training.epochs=100."
     ),
+    processes: int = typer.Option(
+        1, "--processes", min=1, max=1024, help="Processes of this machine that share every batch."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the errors as JSON and nothing else."),
 ) -> None:
     """Train a potential and write it with its evidence into a folder."""
     from forgefield import api
     from forgefield.api.train import Silent
+    from forgefield.training.distributed import join
 
     settings = read_settings(config, overrides)
+    if processes > 1:
+        from forgefield.cli.processes import launch
+
+        raise typer.Exit(launch(_arguments(config, output, overrides, resume=resume, json=json), processes))
+    leads = join().leads
     console = stdout()
     try:
-        if json:
+        if json or not leads:
             run = api.train(settings, output=output, resume=resume, listener=Silent())
         else:
             from forgefield.cli.progress import make_listener
@@ -45,6 +54,8 @@ def train(
                 listener.close()
     except KeyboardInterrupt:
         fail(_interrupted(config, output, overrides), INTERRUPTED)
+    if not leads:
+        return
     if json:
         print_json({"folder": str(run.folder), "metrics": run.metrics})
         return
@@ -63,6 +74,14 @@ def read_settings(config: Path, overrides: list[str]) -> RunSettings:
 
     values: dict[str, Any] = override(load_yaml(config), overrides)
     return parse(RunSettings, with_base(values, config.resolve().parent))
+
+
+def _arguments(config: Path, output: Path, overrides: list[str], *, resume: bool, json: bool) -> list[str]:
+    """Return what one of several processes is called with."""
+    found = ["train", str(config), "-o", str(output)]
+    for text in overrides:
+        found += ["--set", text]
+    return found + ["--resume"] * resume + ["--json"] * json
 
 
 def _interrupted(config: Path, output: Path, overrides: list[str]) -> str:

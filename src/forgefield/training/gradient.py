@@ -16,9 +16,10 @@ from forgefield.models.potential import Potential
 from forgefield.training.accumulate import Errors
 from forgefield.training.averages import ParameterMean
 from forgefield.training.batches import LabelledSet
+from forgefield.training.distributed import Processes, SharedObjective
 from forgefield.training.flat import flatten, segments
 from forgefield.training.loss import Loss
-from forgefield.training.objective import make_objective
+from forgefield.training.objective import Objective, make_objective
 from forgefield.training.optimisers import GradientSettings, Parameters, make_optimiser
 from forgefield.training.progress import Means, Progress, Row
 from forgefield.training.schedules import learning_rate, plateaus
@@ -54,6 +55,8 @@ class GradientTrainer:
         Of the order of the structures, and of what the optimiser draws.
     threads : int, optional
         Of compiled kernels; default: `parallel.get_num_threads`.
+    processes : Processes, optional
+        That train together, each with the same arguments.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class GradientTrainer:
         settings: GradientSettings,
         seed: int,
         threads: int | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.potential, self.train, self.valid = potential, train, valid
         self.loss, self.weights, self.settings = loss, weights, settings
@@ -79,13 +83,18 @@ class GradientTrainer:
         if settings.swa_start is not None:
             plain_from = math.floor(settings.swa_start * settings.epochs * self.steps_per_epoch)
         self.average = ParameterMean(self.flat, settings.average, plain_from)
-        self.objective, self.valid_objective = (
-            make_objective(potential, data, loss, settings.backend, threads) for data in (train, valid)
-        )
+        self.processes = processes or Processes()
         self.labels = LabelWeights(train, loss)
+        self.objective = self._objective(train, self.labels, threads)
+        self.valid_objective = self._objective(valid, LabelWeights(valid, loss), threads)
         self._boundary: tuple[dict[str, Tensor], str] | None = None
         parameters = Parameters(self.flat, places, len(potential.species))
         self.optimiser = make_optimiser(settings, parameters, loss, seed)
+
+    def _objective(self, data: LabelledSet, labels: LabelWeights, threads: int | None) -> Objective:
+        own = make_objective(self.potential, data, self.loss, self.settings.backend, threads)
+        shared = self.processes.size > 1
+        return SharedObjective(own, self.flat, labels, self.processes) if shared else own
 
     @property
     def structures_per_step(self) -> int:
@@ -126,6 +135,7 @@ class GradientTrainer:
     def epoch(self) -> Row:
         """Train one epoch and validate; an exception leaves the last complete epoch untouched by the history."""
         start = time.monotonic()
+        self.processes.check_equal(self.flat)
         errors, terms, weights, rate = Errors(), Means(), Means(), 0.0
         for index in self._batches():
             rate = self._step(index, errors, terms, weights)
