@@ -71,7 +71,7 @@ class System:
 
 
 SYSTEMS = {
-    "sw_si": System("Si", "diamond", 5.43095, "sw", "Si.sw", 1690.0, (0.5, 0.5, 0.5), 4.2),
+    "sw_si": System("Si", "diamond", 5.43095, "sw", "Si.sw", 1690.0, (0.5, 0.5, 0.5), 4.0),
     "eam_cu": System("Cu", "fcc", 3.615, "eam/alloy", "Cu_mishin1.eam.alloy", 1330.0, (0.5, 0.5, 0.5), 5.5),
 }
 
@@ -215,20 +215,21 @@ def settings(system: System, data: Path, epochs: int, threads: int) -> dict[str,
             "cutoff_radial": system.cutoff,
             "cutoff_angular": system.cutoff,
             "n_max_radial": 8,
-            "n_max_angular": 6,
-            "basis_size_radial": 10,
-            "basis_size_angular": 8,
+            "n_max_angular": 8,
+            "basis_size_radial": 12,
+            "basis_size_angular": 12,
             "l_max": 4,
         },
-        "model": {"kind": "network", "hidden": [40]},
+        "model": {"kind": "network", "hidden": [50]},
         "scaling": "whitened",
-        "loss": {"energy": 0.3, "forces": 1.0, "stress": 0.3},
+        "loss": {"energy": 0.3, "forces": 1.0, "stress": 0.5, "normalisation": "relative"},
+        "weights": {"kind": "balanced"},
         "training": {
             "kind": "adamw",
             "epochs": epochs,
             "batch_size": 6,
             "clip": 2.0,
-            "weight_decay": 0.02,
+            "weight_decay": 0.0,
             "average": 0.998,
             "schedule": {"kind": "cosine", "start": 0.006, "stop": 1e-5, "warmup_epochs": 2.0},
         },
@@ -245,7 +246,7 @@ def main() -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="folder for train.xyz and potential.ff"
     )
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=1500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-train", action="store_true", help="only the data")
     arguments = parser.parse_args()
@@ -268,7 +269,9 @@ def main() -> None:
     run = ff.train(
         settings(system, data, arguments.epochs, arguments.threads), output=arguments.output / "run"
     )
-    print(run.metrics.to_dict()["total"])
+    for split, table in run.metrics["splits"].items():
+        rmse = {k: f"{table[k]['rmse']:.3g}" for k in ("energy", "forces", "stress")}
+        print(f"{split}: RMSE {rmse} (meV/atom, meV/Å, GPa)")
     shutil.copyfile(arguments.output / "run" / "potential.ff", arguments.output / "potential.ff")
 
 

@@ -12,6 +12,8 @@ from ase.calculators.tersoff import Tersoff, TersoffParameters
 
 from forgefield.errors import ConfigError, StructureError
 from forgefield.properties import elastic_constants, equation_of_state
+from forgefield.properties.elastic_symmetry import find_symmetry, independent_constants, moduli, project
+from forgefield.properties.registry import find_property
 from forgefield.units import EV_PER_A3_TO_GPA
 
 # J. Tersoff, Phys. Rev. B 38, 9902 (1988), Si(C).
@@ -104,3 +106,95 @@ def test_strain_must_be_small(strain):
 def test_a_molecule_has_no_elastic_constants():
     with pytest.raises(StructureError, match="periodic in three directions"):
         elastic_constants(Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2]]), EMT())
+
+
+def textbook(system):
+    """Matrix with the pattern of the crystal system (J. F. Nye, Physical Properties of Crystals) and point group axes."""
+    c = np.zeros((6, 6))
+    if system == "cubic":
+        c[:3, :3] = 60.0
+        c[range(3), range(3)] = 160.0
+        c[range(3, 6), range(3, 6)] = 80.0
+        return c, bulk("Cu", "fcc", a=3.6), {"c11", "c12", "c44"}
+    if system == "hexagonal":
+        c[0, 0] = c[1, 1] = 200.0
+        c[0, 1], c[0, 2], c[1, 2], c[2, 2] = 80.0, 70.0, 70.0, 240.0
+        c[3, 3] = c[4, 4] = 50.0
+        c[5, 5] = 60.0
+        return _mirrored(c), bulk("Mg", "hcp", a=3.2, c=5.2), {"c11", "c12", "c13", "c33", "c44"}
+    c[0, 0] = c[1, 1] = 190.0
+    c[0, 1], c[0, 2], c[1, 2], c[2, 2], c[3, 3], c[4, 4], c[5, 5] = 90.0, 75.0, 75.0, 170.0, 40.0, 40.0, 65.0
+    atoms = Atoms("CuAu", cell=[3.0, 3.0, 3.8], scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], pbc=True)
+    return _mirrored(c), atoms, {"c11", "c12", "c13", "c33", "c44", "c66"}
+
+
+def _mirrored(c):
+    return np.triu(c) + np.triu(c, 1).T
+
+
+@pytest.mark.parametrize("system", ["cubic", "hexagonal", "tetragonal"])
+def test_projection_knows_the_patterns_of_textbooks(system):
+    matrix, atoms, names = textbook(system)
+    symmetry = find_symmetry(atoms)
+    assert symmetry.system == system
+    np.testing.assert_allclose(project(matrix, symmetry.rotations), matrix, atol=1e-9)
+    assert set(independent_constants(symmetry.rotations)) == names
+    noise = np.random.default_rng(1).standard_normal((6, 6))
+    noisy = project(matrix + noise + noise.T, symmetry.rotations)
+    np.testing.assert_allclose(project(noisy, symmetry.rotations), noisy, atol=1e-9)
+    np.testing.assert_allclose(noisy[matrix == 0], 0.0, atol=1e-9)
+
+
+def test_triclinic_has_21_constants_and_a_rotated_crystal_keeps_its_own(copper):
+    rng = np.random.default_rng(2)
+    atoms = Atoms(
+        "CuAuAg", cell=3 * np.eye(3) + rng.random((3, 3)), scaled_positions=rng.random((3, 3)), pbc=True
+    )
+    assert len(independent_constants(find_symmetry(atoms).rotations)) == 21
+    straight = find_property("elastic")(copper, EMT(), relax=True)
+    turned = copper.copy()
+    turned.rotate(50, (1, 2, 3), rotate_cell=True)
+    result = find_property("elastic")(turned, EMT(), relax=True)
+    for name in ("c11", "c12", "c44"):
+        assert result[name] == pytest.approx(straight[name], rel=2e-3)
+    assert abs(result.tables["matrix"].values[0, 0] - straight["c11"]) > 5.0
+
+
+def test_stillinger_weber_silicon_has_the_published_constants(stillinger_weber, silicon):
+    # E. R. Cowley, Phys. Rev. Lett. 60, 2379 (1988); H. Balamane et al., Phys. Rev. B 46, 2250 (1992).
+    result = find_property("elastic")(silicon, stillinger_weber)
+    for name, published in {"c11": 151.4, "c12": 76.4, "c44": 56.4}.items():
+        assert result[name] == pytest.approx(published, abs=0.1), name
+        assert result.quantities[name].error < 0.1
+    clamped = find_property("elastic")(silicon, stillinger_weber, ions="clamped")
+    assert clamped["c44"] == pytest.approx(109.8, abs=0.1)
+    assert result.conditions["crystal_system"] == "cubic"
+    assert result.warnings == ()
+
+
+def test_moduli_of_isotropic_and_cubic_matrices():
+    k, g = 140.0, 60.0
+    c = np.full((6, 6), 0.0)
+    c[:3, :3] = k - 2 * g / 3
+    c[range(3), range(3)] = k + 4 * g / 3
+    c[range(3, 6), range(3, 6)] = g
+    found = moduli(c)
+    assert found.bulk_voigt == pytest.approx(k)
+    assert found.shear_reuss == pytest.approx(g)
+    assert found.young == pytest.approx(9 * k * g / (3 * k + g))
+    assert found.poisson == pytest.approx((3 * k - 2 * g) / (2 * (3 * k + g)))
+    assert found.anisotropy == pytest.approx(0.0, abs=1e-12)
+    # cubic: A_U = 6/5 (sqrt(A) - 1/sqrt(A))^2 with Zener's A
+    c[range(3, 6), range(3, 6)] = 2.5 * g
+    assert moduli(c).anisotropy == pytest.approx(1.2 * (np.sqrt(2.5) - 1 / np.sqrt(2.5)) ** 2)
+
+
+def test_unstable_crystal_is_reported():
+    # A pair potential holds no simple cubic lattice against shear.
+    from forgefield.properties.relaxation import relax_cell
+
+    calculator = LennardJones(sigma=2.5, epsilon=0.2, rc=6.0, smooth=False)
+    atoms = relax_cell(bulk("Ar", "sc", a=2.7), calculator, cell="volume")
+    result = find_property("elastic")(atoms, calculator)
+    assert result["lowest_eigenvalue"] < 0
+    assert "not elastically stable" in result.warnings[0]

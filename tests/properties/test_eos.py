@@ -11,6 +11,8 @@ from ase.calculators.lj import LennardJones
 
 from forgefield.errors import ConfigError, DataError, StructureError
 from forgefield.properties import equation_of_state, fit_equation_of_state
+from forgefield.properties.eos_forms import FORMS
+from forgefield.properties.registry import find_property
 from forgefield.units import EV_PER_A3_TO_GPA
 
 
@@ -96,3 +98,58 @@ def test_bad_input(atoms, strains, error):
 def test_missing_calculator_says_how_to_give_one():
     with pytest.raises(ConfigError, match=r"atoms\.calc"):
         equation_of_state(bulk("Cu"))
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_every_form_recovers_its_own_curve(form):
+    truth = np.array([-5.4, 20.4, 88.6 / EV_PER_A3_TO_GPA, 4.7])
+    volumes = 20.4 * np.linspace(0.9, 1.12, 9)
+    found = fit_equation_of_state(volumes, FORMS[form](volumes, *truth), form)
+    assert found.volume == pytest.approx(20.4, rel=1e-8)
+    assert found.bulk_modulus == pytest.approx(88.6, rel=1e-6)
+    assert found.bulk_modulus_derivative == pytest.approx(4.7, rel=1e-5)
+    assert found.fit_error < 1e-9
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_forms_have_the_derivatives_their_parameters_claim(form):
+    # At V0: dE/dV = 0, V d2E/dV2 = B0 and dB/dP = B0', here from differences of the energy itself.
+    v0, b0, b1, h = 15.0, 0.6, 5.1, 0.02
+    e = FORMS[form](v0 + h * np.arange(-3, 4), -2.0, v0, b0, b1)
+    first = (e[4] - e[2]) / (2 * h) - (e[5] - 2 * e[4] + 2 * e[2] - e[1]) / (12 * h)
+    second = (-e[5] + 16 * e[4] - 30 * e[3] + 16 * e[2] - e[1]) / (12 * h * h)
+    third = (-e[6] + 8 * e[5] - 13 * e[4] + 13 * e[2] - 8 * e[1] + e[0]) / (8 * h**3)
+    assert abs(first) < 1e-8
+    assert v0 * second == pytest.approx(b0, rel=1e-6)
+    # B = V E'', P = -E': dB/dP = -(E'' + V E''') / E''
+    assert -(second + v0 * third) / second == pytest.approx(b1, rel=1e-4)
+
+
+def test_standard_errors_are_the_scatter_of_repeated_noisy_fits():
+    rng = np.random.default_rng(5)
+    volumes = 20.4 * np.linspace(0.92, 1.08, 15)
+    clean = FORMS["vinet"](volumes, -5.4, 20.4, 0.55, 4.5)
+    fits = [
+        fit_equation_of_state(volumes, clean + 1e-4 * rng.standard_normal(15), "vinet") for _ in range(150)
+    ]
+    for name in ("volume", "bulk_modulus", "bulk_modulus_derivative", "energy"):
+        scatter = np.std([getattr(f, name) for f in fits])
+        claimed = np.sqrt(np.mean([f.errors[name] ** 2 for f in fits]))
+        assert claimed == pytest.approx(scatter, rel=0.25), name
+
+
+def test_property_reports_forms_pressure_and_conditions(stillinger_weber, silicon, tmp_path):
+    result = find_property("eos")(silicon, stillinger_weber, folder=tmp_path, form="vinet", relax=True)
+    # C11 + 2 C12 = 304.3 GPa: E. R. Cowley, Phys. Rev. Lett. 60, 2379 (1988).
+    assert result["bulk_modulus"] == pytest.approx(101.4, abs=0.5)
+    assert result["energy"] == pytest.approx(-4.3366, abs=1e-4)  # two bonds of depth 2.1683 eV
+    assert result.tables["forms"].values.shape == (4, 5)
+    assert result.conditions["ions"] == "clamped"
+    assert (tmp_path / "eos.png").stat().st_size > 5000
+    pressure = result.curves["pressure"]
+    assert np.interp(result["volume"], pressure.x, pressure.y) == pytest.approx(0.0, abs=0.02)
+
+
+def test_unknown_form_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'vinet'"):
+        fit_equation_of_state(np.arange(10.0, 16.0), np.arange(6.0), "vinett")

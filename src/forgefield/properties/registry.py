@@ -11,6 +11,7 @@ from forgefield.properties.base import Property
 __all__ = ["PROPERTIES", "find_property"]
 
 PROPERTIES = {
+    "relax": "forgefield.properties.relaxation:RELAX",
     "eos": "forgefield.properties.eos:EOS",
     "elastic": "forgefield.properties.elastic:ELASTIC",
 }

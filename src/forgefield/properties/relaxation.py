@@ -1,0 +1,221 @@
+"""Structures at rest: cell and ions relaxed, or a clear refusal of those that are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, LBFGS
+from pydantic import Field
+
+from forgefield.config import Schema
+from forgefield.errors import ConfigError, PredictionError, StructureError
+from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
+from forgefield.properties.structures import MAX_STEPS, require_crystal
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = [
+    "FORCE_LIMIT",
+    "RELAX",
+    "STRESS_LIMIT",
+    "AtRest",
+    "RelaxSettings",
+    "at_rest",
+    "relax_cell",
+    "require_relaxed",
+    "state_of_rest",
+]
+
+Cell = Literal["full", "volume", "fixed", "shape"]
+
+STRESS_LIMIT = 0.5
+"""Largest component [GPa] of the stress of a structure that counts as relaxed."""
+FORCE_LIMIT = 0.02
+"""Largest force [eV/Å] in a structure that counts as relaxed."""
+
+DENSE = 60
+"""Atoms up to which the whole matrix of second derivatives is built up; its eigenvectors cost the cube of it."""
+
+
+class AtRest(Schema):
+    """Settings of every property that starts from a structure at rest."""
+
+    relax: bool = Field(
+        default=False, description="relax cell and ions first; false: the structure must be at rest already"
+    )
+    force_tolerance: float = Field(1e-3, gt=0, description="largest force left by relaxations [eV/Å]")
+
+
+def state_of_rest(atoms: Atoms, calculator: Any) -> tuple[float, float]:
+    """Return the largest component of the stress [GPa] and the largest force [eV/Å].
+
+    The stress is zero for a calculator without stress and for a structure not periodic in three directions.
+    """
+    copy = atoms.copy()
+    copy.calc = calculator
+    force = float(np.linalg.norm(copy.get_forces(), axis=1).max())
+    if not copy.pbc.all():
+        return 0.0, force
+    try:
+        stress = float(np.abs(copy.get_stress()).max()) * EV_PER_A3_TO_GPA
+    except PropertyNotImplementedError:
+        stress = 0.0
+    return stress, force
+
+
+def require_relaxed(atoms: Atoms, calculator: Any) -> None:
+    """Raise unless stress and forces vanish, as far as matters.
+
+    Raises
+    ------
+    StructureError
+    """
+    stress, force = state_of_rest(atoms, calculator)
+    if not (stress <= STRESS_LIMIT and force <= FORCE_LIMIT):
+        raise StructureError(
+            f"Unrelaxed structure: stress up to {stress:.3g} GPa (allowed: {STRESS_LIMIT}), forces up to "
+            f"{force:.3g} eV/Å (allowed: {FORCE_LIMIT}); pass relax=true, or give the relaxed structure"
+        )
+
+
+def relax_cell(
+    atoms: Atoms,
+    calculator: Any,
+    *,
+    force_tolerance: float = 1e-3,
+    pressure: float = 0.0,
+    cell: Cell = "full",
+    steps: int = MAX_STEPS,
+) -> Atoms:
+    """Return a relaxed copy.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Not changed.
+    calculator : ASE calculator
+    force_tolerance : float [eV/Å]
+        Largest force left; of the stress as much is left as makes ``V |stress| / n_atoms`` this many eV.
+    pressure : float [GPa]
+        External.
+    cell : {'full', 'volume', 'fixed', 'shape'}
+        What may change of the cell: everything; its size; nothing; its shape at fixed volume.
+    steps : int
+        After which to give up.
+
+    Raises
+    ------
+    StructureError
+        Not periodic in three directions and the cell may change.
+    PredictionError
+        Not relaxed within `steps`; the structure flew apart.
+
+    Notes
+    -----
+    The cell moves along the logarithm of its deformation: ASE's `FrechetCellFilter`.
+    """
+    copy = atoms.copy()
+    copy.set_constraint()
+    copy.calc = calculator
+    target: Any = copy
+    if cell != "fixed":
+        require_crystal(atoms, "the relaxation of a cell")
+        target = FrechetCellFilter(
+            copy,
+            hydrostatic_strain=cell == "volume",
+            constant_volume=cell == "shape",
+            scalar_pressure=pressure / EV_PER_A3_TO_GPA,
+        )
+    kind = BFGS if len(copy) <= DENSE else LBFGS
+    with kind(target, logfile=None) as optimiser:
+        done = optimiser.run(fmax=force_tolerance, steps=steps)
+    if not done or not np.isfinite(copy.positions).all():
+        left = np.linalg.norm(target.get_forces(), axis=1).max()
+        raise PredictionError(
+            f"the structure did not relax within {steps} steps: {left:.2g} eV/Å left, {force_tolerance:.2g} was asked "
+            "for; raise `force_tolerance`, evaluate in float64, or start nearer to equilibrium"
+        )
+    return copy
+
+
+def at_rest(atoms: Atoms, calculator: Any, settings: AtRest) -> tuple[Atoms, dict[str, Any]]:
+    """Return the structure to start from and what was done to get it.
+
+    Raises
+    ------
+    StructureError, PredictionError
+        Not relaxed and not to be relaxed; did not relax.
+    """
+    require_crystal(atoms, "this property")
+    if settings.relax:
+        start = relax_cell(atoms, calculator, force_tolerance=settings.force_tolerance)
+    else:
+        require_relaxed(atoms, calculator)
+        start = atoms.copy()
+    start.calc = calculator
+    stress, force = state_of_rest(start, calculator)
+    conditions = {
+        "structure": "cell and ions relaxed first" if settings.relax else "as given",
+        "n_atoms": len(start),
+        "cell_A": np.round(start.cell.array, 8).tolist(),
+        "largest_stress_GPa": stress,
+        "largest_force_eV_per_A": force,
+    }
+    return start, conditions
+
+
+# ---- the property --------------------------------------------------------------------------------------------
+
+
+class RelaxSettings(Schema):
+    """Settings of a relaxation."""
+
+    cell: Cell = Field("full", description="what may change: full cell, volume, shape at fixed volume, fixed")
+    pressure: float = Field(0.0, description="external pressure [GPa]")
+    force_tolerance: float = Field(1e-4, gt=0, description="largest force left [eV/Å]")
+    steps: int = Field(MAX_STEPS, ge=1, description="after which to give up")
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: RelaxSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> PropertyResult:
+    if settings.cell == "fixed" and settings.pressure:
+        raise ConfigError(f"`pressure` ({settings.pressure} GPa) means nothing with cell='fixed'; leave it 0")
+    progress(0.0, "relaxing")
+    relaxed = relax_cell(atoms, calculator, **settings.model_dump())
+    stress, force = state_of_rest(relaxed, calculator)
+    n = len(relaxed)
+    lengths = relaxed.cell.lengths()
+    quantities = {
+        "energy": Quantity(float(relaxed.get_potential_energy()) / n, "eV/atom"),
+        "volume": Quantity(float(relaxed.get_volume()) / n, "Å^3/atom"),
+        **{name: Quantity(float(length), "Å") for name, length in zip("abc", lengths, strict=True)},
+        "largest_stress": Quantity(stress, "GPa"),
+        "largest_force": Quantity(force, "eV/Å"),
+    }
+    if not relaxed.pbc.all():
+        quantities = {k: q for k, q in quantities.items() if k in {"energy", "largest_force"}}
+    conditions = {"n_atoms": n, "ions": "relaxed", **settings.model_dump(mode="json")}
+    if folder is not None:
+        from ase.io import write
+
+        relaxed.calc = None
+        write(folder / "relaxed.xyz", relaxed, format="extxyz")
+        conditions["structure_file"] = "relaxed.xyz"
+    tables = {
+        "cell": Table(relaxed.cell.array.copy(), "Å", ("vector", "component")),
+        "positions": Table(relaxed.positions.copy(), "Å", ("atom", "component")),
+    }
+    return PropertyResult(name="relax", quantities=quantities, conditions=conditions, tables=tables)
+
+
+RELAX = Property("relax", "cell and ions at rest: energy, volume, lengths", RelaxSettings, _compute)
