@@ -147,7 +147,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         """
         with self._lock:
             if system_changes:
-                self.results = {}  # an error below must not leave those of other atoms
+                self.results: dict[str, Any] = {}  # an error below must not leave those of other atoms
             super().calculate(atoms, properties, system_changes)
             self.results |= self._computed(properties)
         if {"stress", "stresses"} & set(properties) and "stress" not in self.results:
