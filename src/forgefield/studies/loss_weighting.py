@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from forgefield.config import Schema
-from forgefield.studies.base import Cell, CellResult, Study, mean_and_error
+from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.charts import Chart, Series
-from forgefield.studies.page import Page, Section, table
+from forgefield.studies.page import Page, Section
+from forgefield.studies.summary import Groups, compare, error, error_table, grouped, score, text
 from forgefield.studies.training import (
     ERRORS,
     UNITS,
@@ -110,7 +110,7 @@ class LossWeighting(Study[LossWeightingSettings]):
 
     def page(self, settings: LossWeightingSettings, results: Sequence[CellResult]) -> Page:
         """See `Study.page`."""
-        cases = _by_case(results)
+        cases = grouped(results, "case")
         best = {family: _best(cases, family) for family in ("fixed", "relative", "softadapt", "rival")}
         finding, claims = _findings(cases, best)
         return Page(
@@ -123,7 +123,7 @@ class LossWeighting(Study[LossWeightingSettings]):
                 Section(
                     "Errors",
                     (_method(settings),),
-                    tables=(_table(cases),),
+                    tables=(error_table(cases, "RMSE of every case"),),
                 ),
                 Section("Trade-offs", charts=_trade_offs(cases)),
                 Section(
@@ -177,39 +177,13 @@ def _named(weights: Sequence[float]) -> dict[str, float]:
 # ---- results -------------------------------------------------------------------------------------------------
 
 
-def _by_case(results: Sequence[CellResult]) -> dict[str, list[CellResult]]:
-    cases: dict[str, list[CellResult]] = {}
-    for result in results:
-        cases.setdefault(str(result.cell.parameters["case"]), []).append(result)
-    return cases
-
-
-def _error(results: Sequence[CellResult], split: str, key: str) -> tuple[float, float]:
-    return mean_and_error([float(r.values["errors"][split][key]) for r in results])
-
-
-def _score(results: Sequence[CellResult], split: str) -> tuple[float, float]:
-    scores = []
-    for r in results:
-        errors = r.values["errors"][split]
-        scores.append(float(np.exp(np.mean([np.log(errors[key]) for key in ERRORS]))))
-    return mean_and_error(scores)
-
-
-def _best(cases: Mapping[str, list[CellResult]], family: str) -> str | None:
+def _best(cases: Groups, family: str) -> str | None:
     own = {n: r for n, r in cases.items() if r[0].cell.parameters["family"] == family}
-    return min(own, key=lambda n: _score(own[n], "valid")[0]) if own else None
+    return min(own, key=lambda n: score(own[n], "valid")[0]) if own else None
 
 
-def _text(value: tuple[float, float]) -> str:
-    mean, error = value
-    return f"{mean:.3g}" if np.isnan(error) else f"{mean:.3g} ± {error:.1g}"
-
-
-def _findings(
-    cases: Mapping[str, list[CellResult]], best: Mapping[str, str | None]
-) -> tuple[str, tuple[tuple[str, str, str], ...]]:
-    said = {family: f"{name}: {_text(_score(cases[name], 'test'))}" for family, name in best.items() if name}
+def _findings(cases: Groups, best: Mapping[str, str | None]) -> tuple[str, tuple[tuple[str, str, str], ...]]:
+    said = {family: f"{name}: {text(score(cases[name], 'test'))}" for family, name in best.items() if name}
     adaptive, fixed = best["softadapt"], best["fixed"]
     claims: list[tuple[str, str, str]] = []
     if adaptive and fixed:
@@ -223,45 +197,21 @@ def _findings(
     )
 
 
-def _claim(statement: str, cases: Mapping[str, list[CellResult]], new: str, old: str) -> tuple[str, str, str]:
-    a, b = _score(cases[new], "test"), _score(cases[old], "test")
-    spread = float(np.hypot(np.nan_to_num(a[1]), np.nan_to_num(b[1])))
-    if np.isnan(a[1]) or abs(a[0] - b[0]) < 2 * spread:
-        verdict = "undecided"
-    else:
-        verdict = "agrees" if a[0] < b[0] else "disagrees"
-    return statement, f"{new} {_text(a)}, {old} {_text(b)}", verdict
+def _claim(statement: str, cases: Groups, new: str, old: str) -> tuple[str, str, str]:
+    a, b = score(cases[new], "test"), score(cases[old], "test")
+    return statement, f"{new} {text(a)}, {old} {text(b)}", compare(a, b)
 
 
-def _table(cases: Mapping[str, list[CellResult]]) -> Any:
-    heads = [
-        "case",
-        *(f"{s} {k} [{UNITS[k]}]" for s in ("train", "test") for k in ERRORS),
-        "valid score",
-        "test score",
-    ]
-    rows = [
-        [
-            name,
-            *(_text(_error(results, split, key)) for split in ("train", "test") for key in ERRORS),
-            _text(_score(results, "valid")),
-            _text(_score(results, "test")),
-        ]
-        for name, results in cases.items()
-    ]
-    return table("RMSE of every case", heads, rows)
-
-
-def _trade_offs(cases: Mapping[str, list[CellResult]]) -> tuple[Chart, ...]:
+def _trade_offs(cases: Groups) -> tuple[Chart, ...]:
     charts = []
     for a, b in (("forces", "energy"), ("forces", "stress")):
         series = []
         for family in ("fixed", "relative", "softadapt", "rival"):
             own = {n: r for n, r in cases.items() if r[0].cell.parameters["family"] == family}
             if own:
-                x = [_error(r, "test", a)[0] for r in own.values()]
-                y, error = zip(*(_error(r, "test", b) for r in own.values()), strict=True)
-                series.append(Series(family, x, y, error, tuple(own), line=False))
+                x = [error(r, "test", a)[0] for r in own.values()]
+                y, spread = zip(*(error(r, "test", b) for r in own.values()), strict=True)
+                series.append(Series(family, x, y, spread, tuple(own), line=False))
         charts.append(
             Chart(
                 f"{b.capitalize()} against {a}",

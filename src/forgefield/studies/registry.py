@@ -12,6 +12,7 @@ __all__ = ["STUDIES", "find_study"]
 
 STUDIES = {
     "loss-weighting": "forgefield.studies.loss_weighting:LossWeighting",
+    "optimisers": "forgefield.studies.optimisers:Optimisers",
 }
 """Where each study is defined; imported when asked for."""
 
