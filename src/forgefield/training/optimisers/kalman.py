@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import blas, solve_triangular
+from scipy.linalg import blas, lapack, solve_triangular
 from torch import Tensor
 
+from forgefield.errors import ConfigError
 from forgefield.training.loss_arrays import ArrayTerms
 from forgefield.training.optimisers.base import GradientSettings, Optimiser, Parameters
 from forgefield.training.optimisers.blocks import Grouping, blocks
+from forgefield.training.optimisers.memory import physical_memory
 from forgefield.training.schedules import ScheduleSettings
 from forgefield.training.step import Step
 
-__all__ = ["Kalman", "KalmanSettings"]
+__all__ = ["Kalman", "KalmanSettings", "covariance_bytes"]
 
 FloatArray = NDArray[np.float64]
+
+BYTES = 8
+"""Of an element of the covariance."""
+COPIES = 2.5
+"""Covariances in memory: itself, and the upper triangle twice or three times while a checkpoint is taken."""
+MOST_MEMORY = 0.8
+"""Share of the machine's memory that they may take."""
 
 
 class KalmanSettings(GradientSettings):
@@ -67,6 +76,7 @@ class Kalman(Optimiser):
         super().__init__(settings, parameters, seed)
         self.settings = settings
         self.blocks = [b.numpy() for b in blocks(parameters, settings.blocks, settings.block_size)]
+        refuse_large([len(b) for b in self.blocks], settings)
         self.covariance: list[FloatArray] = []
         self.forget = settings.forget
         self.generator = torch.Generator().manual_seed(seed)
@@ -139,15 +149,56 @@ class Kalman(Optimiser):
 
     def state(self) -> dict[str, Tensor]:
         """See `Optimiser.state`."""
-        own = {f"covariance.{n}": torch.from_numpy(p.T) for n, p in enumerate(self.covariance)}
+        own = {f"covariance.{n}": torch.from_numpy(pack(p)) for n, p in enumerate(self.covariance)}
         forget = torch.tensor(self.forget, dtype=torch.float64)
         return own | {"forget": forget, "generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """See `Optimiser.load`."""
         self.covariance = [
-            np.asfortranarray(state[f"covariance.{n}"].numpy().T).copy(order="F")
-            for n in range(len(self.blocks))
+            unpack(state[f"covariance.{n}"].numpy(), len(b)) for n, b in enumerate(self.blocks)
         ]
         self.forget = float(state["forget"])
         self.generator.set_state(state["generator"].clone())
+
+
+def covariance_bytes(sizes: Sequence[int]) -> int:
+    """Return the memory [bytes] of a covariance with blocks of these sizes."""
+    return BYTES * sum(n * n for n in sizes)
+
+
+def refuse_large(sizes: Sequence[int], settings: KalmanSettings) -> None:
+    """Refuse blocks whose covariance does not fit into the machine, before anything is allocated.
+
+    Raises
+    ------
+    ConfigError
+    """
+    needed, there = COPIES * covariance_bytes(sizes), physical_memory()
+    if there is None or needed <= MOST_MEMORY * there:
+        return
+    fits = math.floor(MOST_MEMORY * there / (COPIES * BYTES * max(sum(sizes), 1)))
+    raise ConfigError(
+        f"`training.kind: kalman` keeps the covariance of {sum(sizes)} parameters in blocks of up to {max(sizes)} "
+        f"(training.blocks: {settings.blocks}, training.block_size: {settings.block_size}), which takes "
+        f"{needed / 1e9:.1f} GB with its checkpoints; this machine has {there / 1e9:.1f} GB. Set training.block_size to "
+        f"at most {max(fits, 1)}, or train with adamw"
+    )
+
+
+def pack(matrix: FloatArray) -> FloatArray:
+    """Return the upper triangle (n (n + 1) / 2,) of a symmetric matrix, bit for bit."""
+    if len(matrix) == 1:
+        return matrix.reshape(1).copy()
+    packed: FloatArray = lapack.dtrttf(matrix, uplo="U")[0]
+    return packed
+
+
+def unpack(packed: FloatArray, size: int) -> FloatArray:
+    """Return a matrix (size, size) with the upper triangle given to `pack`; also reads whole ones, as once stored."""
+    if packed.ndim == 2:
+        return np.asfortranarray(packed.T).copy(order="F")
+    if size == 1:
+        return np.asfortranarray(packed.reshape(1, 1)).copy(order="F")
+    matrix: FloatArray = np.asfortranarray(lapack.dtfttr(size, packed, uplo="U")[0])
+    return matrix
