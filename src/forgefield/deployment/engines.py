@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from forgefield.errors import ForgefieldError
 
-__all__ = ["Answer", "EngineError", "EngineMissingError", "LammpsRun", "run_calorine", "run_lammps"]
+__all__ = [
+    "Answer",
+    "EngineError",
+    "EngineMissingError",
+    "LammpsRun",
+    "last_words",
+    "run_calorine",
+    "run_lammps",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -90,14 +98,14 @@ def _ask(name: str, request: Mapping[str, Any], folder: str | Path, install: str
         except subprocess.TimeoutExpired:
             raise EngineError(f"{name} did not answer within {TIME_LIMIT:.0f} s") from None
         if done.returncode != 0 or not paths[1].exists():
-            raise EngineError(f"{name} refuses it: {_last_words(done)}")
+            raise EngineError(f"{name} refuses it: {last_words(done)}")
         result: dict[str, Any] = json.loads(paths[1].read_text(encoding="utf-8"))
     if "missing" in result:
         raise EngineMissingError(f"{name} cannot be used here ({result['missing']}); install it: {install}")
     return result
 
 
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+def last_words(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
     said = [line for line in lines if "ERROR" in line] or lines[-1:]
     if not said:

@@ -1,0 +1,303 @@
+"""Molecular dynamics by LAMMPS with any potential that has kernels: the settings, log and trajectory of `md`.
+
+Atoms are turned to LAMMPS's axes (a along x, b in the xy plane) and what comes back is turned again, so nobody sees the
+difference.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
+
+from forgefield.deployment.engines import last_words
+from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin
+from forgefield.deployment.lammps_library import own_level, write_library
+from forgefield.deployment.lammps_run import launch
+from forgefield.deployment.md import MDSettings, MDSummary, _centre_at_rest, _check, _summary, _velocities
+from forgefield.deployment.md_record import Recorder, broken
+from forgefield.engine.inference import Precision
+from forgefield.errors import ConfigError, SimulationError
+from forgefield.files import write_bytes, write_text
+from forgefield.graph import species_index
+from forgefield.keys import matrix_to_voigt
+from forgefield.models.potential import Potential
+
+__all__ = ["run_lammps_md"]
+
+FloatArray = NDArray[np.float64]
+
+BAR_PER_GPA = 1e4
+EV_A3_PER_BAR = 1.0 / 1.6021765e6
+"""LAMMPS's own conversion of units metal."""
+
+PER_PS = 1000.0 * units.fs
+"""ASE's velocities times this are Å/ps."""
+
+THERMO = ("step", "pe", "econserve", *(f"c_virial[{n}]" for n in range(1, 7)))
+
+
+@dataclass(frozen=True)
+class _System:
+    """A structure as LAMMPS sees it.
+
+    Attributes
+    ----------
+    turn : (3, 3) array
+        ``cell = lower @ turn`` with a lower triangular ``lower``; rows of vectors here are those there times `turn`.
+    types : (n_atoms,) int
+        From 1 on; atoms of one type share element and mass.
+    elements : list of str
+    masses : list of float
+    """
+
+    turn: FloatArray
+    types: NDArray[np.int64]
+    elements: list[str]
+    masses: list[float]
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> _System:
+        q, r = np.linalg.qr(atoms.cell.array.T)
+        signs = np.sign(np.diag(r))
+        kinds = sorted(set(zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True)))
+        index = {kind: n + 1 for n, kind in enumerate(kinds)}
+        pairs = zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True)
+        types = np.array([index[pair] for pair in pairs])
+        symbols = [Atoms([z]).get_chemical_symbols()[0] for z, _ in kinds]
+        return cls((q * signs).T, types, symbols, [mass for _, mass in kinds])
+
+    def data(self, atoms: Atoms) -> str:
+        """Return the structure with its velocities as a data file."""
+        lower = atoms.cell.array @ self.turn.T
+        positions = atoms.positions @ self.turn.T
+        velocities = atoms.get_velocities() @ self.turn.T * PER_PS
+        lines = ["written by forgefield", "", f"{len(atoms)} atoms", f"{len(self.masses)} atom types", ""]
+        lines += [f"0 {float(lower[n, n])!r} {axis}lo {axis}hi" for n, axis in enumerate("xyz")]
+        tilts = " ".join(repr(float(lower[n])) for n in ((1, 0), (2, 0), (2, 1)))
+        lines += [f"{tilts} xy xz yz", "", "Masses", ""]
+        lines += [f"{n + 1} {mass!r}" for n, mass in enumerate(self.masses)]
+        lines += ["", "Atoms # atomic", ""]
+        for n, (kind, r) in enumerate(zip(self.types, positions.tolist(), strict=True)):
+            lines.append(f"{n + 1} {kind} {r[0]!r} {r[1]!r} {r[2]!r}")
+        lines += ["", "Velocities", ""]
+        lines += [f"{n + 1} {v[0]!r} {v[1]!r} {v[2]!r}" for n, v in enumerate(velocities.tolist())]
+        return "\n".join(lines) + "\n"
+
+
+def run_lammps_md(
+    atoms: Atoms,
+    potential: Potential,
+    settings: MDSettings | None = None,
+    *,
+    processes: int = 1,
+    dtype: Precision = "float32",
+    trajectory: str | Path | None = None,
+    log: str | Path | None = None,
+    **parameters: Any,
+) -> MDSummary:
+    """Simulate in LAMMPS, on several processes if asked for; the structure ends as the last state.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Periodic in three directions, without constraints.
+    potential : Potential
+        With kernels for all its parts.
+    settings : MDSettings, optional
+        Alternatively by name, as in `md.run_md`.
+    processes : int
+        Of MPI; each has a part of the cell.
+    dtype : {'float32', 'float64'}
+        Of the kernels.
+    trajectory, log : path, optional
+        As in `md.run_md`, written when LAMMPS is done.
+
+    Raises
+    ------
+    SimulationError
+        The temperature ran away, atoms overlap or got lost; log and trajectory keep everything up to there.
+    ConfigError
+        A setting does not go with the structure or with LAMMPS.
+    EngineMissingError
+        LAMMPS, MPI's launcher or a C++ compiler is not installed.
+
+    Notes
+    -----
+    The ensembles are LAMMPS's: ``nve``, ``langevin``, ``temp/csvr``, ``npt`` (Nosé-Hoover chains). First velocities are
+    those of `md.run_md` with the same seed; thermostats draw other numbers.
+    """
+    if settings is not None and parameters:
+        raise ConfigError(f"give either `settings` or parameters by name, not both: {sorted(parameters)}")
+    settings = settings or MDSettings.parse(parameters, where="md")
+    _check_structure(atoms, potential, settings, processes)
+    with _centre_at_rest(atoms, settings):
+        _velocities(atoms, settings, np.random.default_rng(settings.seed))
+    system = _System.of(atoms)
+    with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
+        folder = Path(scratch)
+        write_library(potential, folder / "potential.so", dtype, [own_level()])
+        write_bytes(folder / PLUGIN, plugin())
+        write_text(folder / "structure.data", system.data(atoms))
+        write_text(folder / "in.md", _script(system, settings))
+        start = time.perf_counter()
+        done = launch("in.md", folder, processes, log="log.md")
+        seconds = time.perf_counter() - start
+        recorder = Recorder(atoms, trajectory, log)
+        with recorder:
+            step, problem = _record(folder, atoms, system, settings, recorder)
+    if done.returncode != 0 or problem:
+        raise _stopped(step, settings, problem or last_words(done), recorder)
+    return _summary(settings, recorder, seconds)
+
+
+def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, processes: int) -> None:
+    _check(atoms, settings)
+    species_index(atoms.numbers, potential.species)
+    if processes < 1:
+        raise ConfigError(f"`processes` must be >= 1, got {processes}")
+    if not atoms.pbc.all():
+        raise ConfigError(
+            f"LAMMPS is given structures periodic in three directions, got pbc={atoms.pbc.tolist()}; add vacuum "
+            "(atoms.center(vacuum=10); atoms.pbc = True), or use the engine 'ase'"
+        )
+    if atoms.constraints:
+        raise ConfigError("constraints are not passed on to LAMMPS; remove them or use the engine 'ase'")
+
+
+def _limit(settings: MDSettings) -> float:
+    return settings.temperature_limit or max(10.0 * (settings.temperature or 0.0), 1e4)
+
+
+def _script(system: _System, settings: MDSettings) -> str:
+    """Return the input script."""
+    every = settings.log_interval
+    commands = [
+        "units metal",
+        "atom_style atomic",
+        "atom_modify map array",
+        "box tilt large",
+        "read_data structure.data",
+        *pair_commands("potential.so", system.elements),
+        f"timestep {settings.timestep / 1000.0!r}",
+        *_fixes(settings),
+        "compute virial all pressure NULL virial",
+        f"thermo_style custom {' '.join(THERMO)}",
+        "thermo_modify format float %.17g norm no flush yes",
+        f"thermo {every}",
+        f"dump frames all custom {every} frames.txt id xu yu zu vx vy vz fx fy fz",
+        "dump_modify frames sort id format float %.17g flush yes",
+        "variable now equal temp",
+        f"fix limit all halt {every} v_now > {_limit(settings)!r} error soft message no",
+        f"run {settings.steps}",
+    ]
+    return "\n".join(commands) + "\n"
+
+
+def _fixes(settings: MDSettings) -> list[str]:
+    t, seed = settings.temperature, settings.seed + 1
+    if settings.ensemble == "nve":
+        return ["fix move all nve"]
+    if settings.ensemble == "nvt":
+        if settings.thermostat == "bussi":
+            bath = f"temp/csvr {t!r} {t!r} {settings.thermostat_time / 1000.0!r} {seed}"
+        else:
+            bath = f"langevin {t!r} {t!r} {1.0 / settings.friction / 1000.0!r} {seed} zero yes"
+        return ["fix move all nve", f"fix bath all {bath}"]
+    pressure, times = settings.pressure * BAR_PER_GPA, (settings.thermostat_time, settings.barostat_time)
+    kind = "iso" if settings.barostat == "isotropic" else "tri"
+    first, second = (x / 1000.0 for x in times)
+    return [f"fix move all npt temp {t!r} {t!r} {first!r} {kind} {pressure!r} {pressure!r} {second!r}"]
+
+
+# ---- what LAMMPS wrote ---------------------------------------------------------------------------------------
+
+
+def _record(
+    folder: Path, atoms: Atoms, system: _System, settings: MDSettings, recorder: Recorder
+) -> tuple[int, str]:
+    """Write log and trajectory; return the last step and what is wrong with it, if anything."""
+    step, rows = 0, _thermo(folder / "log.md")
+    for step, lower, values in _frames(folder / "frames.txt"):
+        if step not in rows:
+            break
+        energy, conserved, *pressure = rows[step]
+        xx, yy, zz, xy, xz, yz = (-p * EV_A3_PER_BAR for p in pressure)
+        stress = system.turn.T @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ system.turn
+        vectors = values.reshape(-1, 3, 3) @ system.turn
+        atoms.set_cell(lower @ system.turn)
+        atoms.positions = vectors[:, 0]
+        atoms.set_velocities(vectors[:, 1] / PER_PS)
+        results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        problem = broken(atoms, _limit(settings))
+        if not problem:
+            kept = settings.ensemble == "nvt" and settings.thermostat == "langevin"
+            recorder.row(step, step * settings.timestep, None if kept else lambda x=conserved: x)  # type: ignore[misc]
+            problem = broken(atoms, _limit(settings), settings.closest_fraction)
+        if problem:
+            return step, problem
+    return step, ""
+
+
+def _thermo(path: Path) -> dict[int, list[float]]:
+    """Return the numbers of each step in LAMMPS's log."""
+    rows: dict[int, list[float]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        words = line.split()
+        if len(words) == len(THERMO) and words[0].isdigit():
+            try:
+                rows[int(words[0])] = [float(w) for w in words[1:]]
+            except ValueError:
+                continue
+    return rows
+
+
+def _frames(path: Path) -> Iterator[tuple[int, FloatArray, FloatArray]]:
+    """Yield step, lower triangular cell and (n_atoms, 9) positions, velocities and forces of each whole frame.
+
+    The cell keeps its origin where positions are counted from: unwrapped positions are those of the atoms themselves.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        while file.readline().startswith("ITEM: TIMESTEP"):
+            step = int(file.readline())
+            file.readline()
+            n = int(file.readline())
+            head = file.readline()
+            bounds = [[float(x) for x in file.readline().split()] for _ in range(3)]
+            file.readline()
+            lines = [file.readline() for _ in range(n)]
+            if not lines[-1].endswith("\n"):
+                return
+            values = np.array([line.split() for line in lines], dtype=np.float64)[:, 1:]
+            yield step, _cell(bounds, triclinic="xy" in head), values
+
+
+def _cell(bounds: list[list[float]], *, triclinic: bool) -> FloatArray:
+    """Return the cell of a dump, whose bounds are those of the box around it."""
+    xy, xz, yz = (b[2] for b in bounds) if triclinic else (0.0, 0.0, 0.0)
+    (xlo, xhi), (ylo, yhi), (zlo, zhi) = (b[:2] for b in bounds)
+    xlo, xhi = xlo - min(0.0, xy, xz, xy + xz), xhi - max(0.0, xy, xz, xy + xz)
+    ylo, yhi = ylo - min(0.0, yz), yhi - max(0.0, yz)
+    return np.array([[xhi - xlo, 0.0, 0.0], [xy, yhi - ylo, 0.0], [xz, yz, zhi - zlo]])
+
+
+def _stopped(step: int, settings: MDSettings, problem: str, recorder: Recorder) -> SimulationError:
+    recorder.last_frame()
+    kept = [f"{recorder.n_frames} frames in {recorder.trajectory}"] if recorder.trajectory else []
+    kept += [f"{len(recorder.rows)} rows in {recorder.log}"] if recorder.log else []
+    return SimulationError(
+        f"the simulation in LAMMPS broke down after step {step} ({step * settings.timestep / 1000:.3f} ps): {problem}. "
+        f"Kept: {', '.join(kept) or 'nothing was asked for'}. Check the starting structure, try a shorter `timestep` "
+        f"(now {settings.timestep} fs), or train the potential with structures like the last frame"
+    )
