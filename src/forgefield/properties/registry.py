@@ -14,6 +14,7 @@ PROPERTIES = {
     "relax": "forgefield.properties.relaxation:RELAX",
     "eos": "forgefield.properties.eos:EOS",
     "elastic": "forgefield.properties.elastic:ELASTIC",
+    "phonons": "forgefield.properties.phonons:PHONONS",
 }
 """Where each property is defined; imported when asked for."""
 
