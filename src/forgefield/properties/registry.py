@@ -15,6 +15,7 @@ PROPERTIES = {
     "eos": "forgefield.properties.eos:EOS",
     "elastic": "forgefield.properties.elastic:ELASTIC",
     "phonons": "forgefield.properties.phonons:PHONONS",
+    "free-energy": "forgefield.properties.free_energy:FREE_ENERGY",
 }
 """Where each property is defined; imported when asked for."""
 

@@ -1,0 +1,261 @@
+"""Absolute free energies: a solid from the Einstein crystal, a liquid from the ideal gas over a soft repulsion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from forgefield.properties.dynamics import Observable
+from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.free_energy_checks import (
+    check_liquid,
+    check_solid,
+    excursion,
+    flow,
+    nearest_distance,
+    square_displacement,
+)
+from forgefield.properties.free_energy_estimators import Measured, quadrature
+from forgefield.properties.free_energy_paths import Leg, hysteresis_warnings, walk
+from forgefield.properties.free_energy_potentials import (
+    EinsteinSprings,
+    Mixture,
+    Repulsion,
+    soft_core,
+    uhlenbeck_ford,
+)
+from forgefield.properties.free_energy_reference import (
+    einstein_crystal_free_energy,
+    ideal_gas_free_energy,
+    volume_per_lattice_point,
+)
+from forgefield.properties.free_energy_sampling import Walker
+from forgefield.properties.free_energy_settings import FreeEnergySettings
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = ["PhaseFreeEnergy", "liquid_free_energy", "solid_free_energy"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PhaseFreeEnergy:
+    """The free energy of one phase, of all its atoms.
+
+    Attributes
+    ----------
+    free_energy : Measured [eV]
+        Helmholtz.
+    reference : float [eV]
+        Of the Einstein crystal with its motion as a whole, or of the ideal gas.
+    legs : dict of Leg
+    target : dict of Measured
+        Averages of the potential itself: ``potential`` [eV], ``pressure`` [eV/Å^3], ...
+    volume, temperature, n_atoms
+    conditions : dict
+        Numbers of the reference system.
+    warnings : tuple of str
+    """
+
+    free_energy: Measured
+    reference: float
+    legs: dict[str, Leg]
+    target: dict[str, Measured]
+    volume: float
+    temperature: float
+    n_atoms: int
+    conditions: dict[str, float | str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def gibbs(self, pressure: float | None) -> Measured:
+        """Return ``F + P V`` [eV] with a pressure [GPa] that was given, or else the measured one."""
+        if pressure is not None:
+            return self.free_energy + pressure / EV_PER_A3_TO_GPA * self.volume
+        return self.free_energy + self.target["pressure"] * self.volume
+
+    @property
+    def entropy(self) -> Measured:
+        """``S = (U - F) / T`` [eV/K], U with the kinetic energy 3/2 N k T."""
+        kinetic = float(1.5 * self.n_atoms * units.kB * self.temperature)
+        return (self.target["potential"] + kinetic - self.free_energy) * (1.0 / self.temperature)
+
+
+def solid_free_energy(
+    atoms: Atoms, target: ForceField, walker: Walker, settings: FreeEnergySettings
+) -> PhaseFreeEnergy:
+    """Integrate from an Einstein crystal to the potential (equation (6) of paper 5).
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        The crystal on its ideal sites.
+    target : ForceField
+    walker : Walker
+        Made for the same atoms.
+    settings : FreeEnergySettings
+
+    Raises
+    ------
+    SimulationError
+        An atom left its site: the crystal melted or its atoms diffuse.
+    """
+    sites, spacing = atoms.copy(), nearest_distance(atoms)
+    volume = _equilibrium_volume(target, walker, settings)
+    factor = (volume / sites.get_volume()) ** (1.0 / 3.0)
+    sites.set_cell(sites.cell.array * factor, scale_atoms=True)
+    floating = EinsteinSprings(sites.positions, 1.0)
+    species = np.unique(sites.numbers)
+    observe: dict[str, Observable] = {
+        f"square_{z}": square_displacement(floating, sites.numbers == z) for z in species
+    }
+    observe["excursion"] = excursion(floating, spacing)
+    averages = walker.average(
+        "potential",
+        target,
+        observe,
+        steps=settings.target_steps,
+        equilibration=settings.equilibration,
+    )
+    check_solid(averages["excursion"].value, settings.temperature, "with the potential alone")
+    thermal = units.kB * settings.temperature
+    springs = np.array(
+        [settings.springs or 3.0 * thermal / averages[f"square_{z}"].value for z in sites.numbers]
+    )
+    einstein = EinsteinSprings(sites.positions, springs)
+    leg = walk(
+        walker,
+        "einstein",
+        Mixture(einstein, target),
+        quadrature(settings.points),
+        settings,
+        settings.temperature,
+        first_up=True,
+        watch=excursion(einstein, spacing),
+    )
+    lattice = volume_per_lattice_point(sites)
+    reference = einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, lattice)
+    conditions: dict[str, float | str] = {
+        f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species
+    }
+    conditions |= {
+        "volume_per_lattice_point_A3": lattice,
+        "correction_centre_of_mass_eV": reference
+        - einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, None),
+        "largest_excursion": averages["excursion"].value,
+    }
+    return PhaseFreeEnergy(
+        free_energy=leg.difference + reference,
+        reference=reference,
+        legs={"einstein": leg},
+        target=averages,
+        volume=volume,
+        temperature=settings.temperature,
+        n_atoms=len(atoms),
+        conditions=conditions,
+        warnings=hysteresis_warnings({"einstein": leg}, len(atoms)),
+    )
+
+
+def liquid_free_energy(
+    atoms: Atoms, target: ForceField, walker: Walker, settings: FreeEnergySettings
+) -> PhaseFreeEnergy:
+    """Integrate from the ideal gas to a soft repulsion and from there to the potential (section 2.4 of paper 5).
+
+    Raises
+    ------
+    SimulationError
+        The liquid does not flow: it froze, or never melted.
+    """
+    thermal = units.kB * settings.temperature
+    if settings.melt_steps:
+        hot = settings.melt_temperature or 2.0 * settings.temperature
+        ensemble = "nvt" if settings.pressure is None else "npt"
+        walker.average(
+            "melt", target, {}, steps=settings.melt_steps, equilibration=0, temperature=hot, ensemble=ensemble
+        )
+    volume = _equilibrium_volume(target, walker, settings)
+    distance = (volume / len(atoms)) ** (1.0 / 3.0)
+    averages = walker.average(
+        "potential",
+        target,
+        {"flow": flow(distance)},
+        steps=settings.target_steps,
+        equilibration=settings.equilibration,
+    )
+    time = settings.target_steps * settings.timestep / 1000.0
+    check_liquid(averages["flow"].value, settings.temperature, time)
+    repulsion, conditions = _repulsion(walker.atoms, settings, thermal, distance)
+    legs = {
+        "repulsion": walk(
+            walker,
+            "repulsion",
+            Mixture(repulsion, target),
+            quadrature(settings.points),
+            settings,
+            settings.temperature,
+            first_up=False,
+        ),
+        "ideal_gas": walk(
+            walker,
+            "ideal_gas",
+            Mixture(None, repulsion),
+            quadrature(settings.reference_points, _power(settings)),
+            settings.model_copy(
+                update={"method": "equilibrium", "steps": settings.reference_steps or settings.steps}
+            ),
+            settings.temperature,
+            first_up=False,
+        ),
+    }
+    reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume, settings.temperature)
+    return PhaseFreeEnergy(
+        free_energy=legs["repulsion"].difference + legs["ideal_gas"].difference + reference,
+        reference=reference,
+        legs=legs,
+        target=averages,
+        volume=volume,
+        temperature=settings.temperature,
+        n_atoms=len(atoms),
+        conditions=conditions | {"flow": averages["flow"].value},
+        warnings=hysteresis_warnings(legs, len(atoms)),
+    )
+
+
+def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergySettings) -> float:
+    """Return the volume at the pressure asked for, and bring the walker there."""
+    if settings.pressure is None:
+        return float(walker.atoms.get_volume())
+    found = walker.average(
+        "volume",
+        target,
+        {},
+        steps=settings.target_steps,
+        equilibration=max(settings.equilibration, settings.target_steps // 2),
+        ensemble="npt",
+    )
+    walker.scale_to(found["volume"].value)
+    return found["volume"].value
+
+
+def _repulsion(
+    atoms: Atoms, settings: FreeEnergySettings, thermal: float, distance: float
+) -> tuple[Repulsion, dict[str, float | str]]:
+    if settings.reference == "uhlenbeck-ford":
+        p, length = settings.reference_strength or 50.0, settings.reference_length or 0.57 * distance
+        return uhlenbeck_ford(atoms, p, length, thermal), {
+            "uhlenbeck_ford_p": p,
+            "uhlenbeck_ford_sigma_A": length,
+        }
+    strength = thermal * (settings.reference_strength or 0.714)
+    length = settings.reference_length or 1.045 * distance
+    made = soft_core(atoms, strength, length, settings.reference_exponent)
+    return made, {"soft_core_mu_eV": strength, "soft_core_sigma_A": length}
+
+
+def _power(settings: FreeEnergySettings) -> float:
+    if settings.power is not None:
+        return settings.power
+    return 0.5 if settings.reference == "uhlenbeck-ford" else 0.85

@@ -1,0 +1,325 @@
+"""A walk through the states of a thermodynamic path: averages at fixed lambda, works of switching, and a journal.
+
+A computation is a sequence of stages with names. What a stage gave, and the state it ended in, go into a journal on
+disk, so that a run that was interrupted goes on with the first stage that is missing and ends as it would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from forgefield.errors import CheckpointError, ConfigError
+from forgefield.files import read_text, write_json
+from forgefield.properties.base import Progress, silent
+from forgefield.properties.dynamics import Dynamics, DynamicsSettings, Observable, Records
+from forgefield.properties.dynamics_forces import ForceField, Forces
+from forgefield.properties.free_energy_estimators import Measured, switching
+from forgefield.properties.free_energy_potentials import Mixture, Scaled
+from forgefield.properties.free_energy_temperature import Ramp
+from forgefield.properties.statistics import series_mean
+
+__all__ = ["Journal", "Switched", "Walker", "fingerprint"]
+
+FloatArray = NDArray[np.float64]
+Direction = Literal["up", "down"]
+
+
+def fingerprint(atoms: Atoms, settings: Mapping[str, Any]) -> str:
+    """Return a short digest of a structure and settings, by which a journal knows its own run."""
+    digest = hashlib.sha256()
+    digest.update(np.ascontiguousarray(atoms.numbers, dtype=np.int64).tobytes())
+    for array in (atoms.positions, atoms.cell.array, atoms.get_masses()):
+        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+    digest.update(json.dumps(dict(settings), sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+class Journal:
+    """What the stages of a run gave.
+
+    Parameters
+    ----------
+    path : Path, optional
+        None: kept in memory only.
+    digest : str
+        Of structure and settings, see `fingerprint`.
+
+    Raises
+    ------
+    CheckpointError
+        The file belongs to another run, or is damaged.
+    """
+
+    def __init__(self, path: Path | None, digest: str) -> None:
+        self.path, self.digest = path, digest
+        self.stages: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, dict[str, Any]] = {}
+        if path is None or not path.exists():
+            return
+        try:
+            content = json.loads(read_text(path))
+            found, self.stages, self.states = content["digest"], content["stages"], content["states"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise CheckpointError(
+                f"{path} is not a journal of this computation; remove it to begin anew"
+            ) from None
+        if found != digest:
+            raise CheckpointError(
+                f"{path} belongs to a run with another structure or other settings ({found}, this one is {digest}); "
+                "choose another folder with -o, or remove the file to begin anew"
+            )
+
+    def close(self, walker: str, stage: str, result: dict[str, Any], state: dict[str, Any]) -> None:
+        """Write down a stage that is done, and the state the walker is in now."""
+        self.stages[stage] = result
+        self.states[walker] = state
+        if self.path is not None:
+            content = {"digest": self.digest, "stages": self.stages, "states": self.states}
+            write_json(self.path, content)
+
+
+class Switched:
+    """A mixture whose lambda moves by one step with every evaluation, and the work that this takes.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    steps : int
+        Evaluations from one end to the other.
+    direction : {'up', 'down'}
+        Lambda from 0 to 1, or from 1 to 0.
+
+    Attributes
+    ----------
+    work : float [eV]
+        Done on the system so far, ``sum dlambda (U_1 - U_0)``.
+    path : list of (lambda, U_1 - U_0)
+    """
+
+    def __init__(self, mixture: Mixture, steps: int, direction: Direction) -> None:
+        fractions = np.arange(steps + 1) / steps
+        values, _ = switching(fractions if direction == "up" else 1.0 - fractions)
+        self.mixture, self.couplings, self.work = mixture, values, 0.0
+        self.weights = np.gradient(values)
+        self.weights[[0, -1]] *= 0.5  # so that they sum to the difference of the ends
+        self.path: list[tuple[float, float]] = []
+
+    def evaluate(
+        self, positions: FloatArray, cell: FloatArray, *, virial: bool = False, atomic: bool = False
+    ) -> Forces:
+        """Compute; see `ForceField`."""
+        k = min(len(self.path), len(self.couplings) - 1)
+        self.mixture.coupling = float(self.couplings[k])
+        result = self.mixture.evaluate(positions, cell, virial=virial, atomic=atomic)
+        if len(self.path) < len(self.couplings):
+            self.work += float(self.weights[k]) * self.mixture.difference
+            self.path.append((self.mixture.coupling, self.mixture.difference))
+        return result
+
+    def reset(self) -> None:
+        """Forget neighbour lists; lambda and work stay."""
+        self.mixture.reset()
+
+
+class Walker:
+    """One copy of the system, taken from stage to stage.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of its stages.
+    atoms : ase.Atoms
+        Start; not changed.
+    dynamics : DynamicsSettings
+        Temperature, time step, thermostat; every stage has its own seed, made of this one and its number.
+    journal : Journal
+    progress : callable
+    """
+
+    def __init__(
+        self,
+        name: str,
+        atoms: Atoms,
+        dynamics: DynamicsSettings,
+        journal: Journal,
+        progress: Progress = silent,
+    ) -> None:
+        self.name, self.dynamics, self.journal, self.progress = name, dynamics, journal, progress
+        self.atoms = atoms.copy()
+        self.atoms.calc = None
+        self.atoms.set_constraint()
+        self.planned, self.done = 1.0, 0.0
+        self._volume: float | None = None
+        self._state = journal.states.get(name)
+        self._ready = self._state is None  # stages already in the journal are passed over
+
+    def average(
+        self,
+        stage: str,
+        field: ForceField,
+        observe: Mapping[str, Observable],
+        *,
+        steps: int,
+        equilibration: int,
+        every: int = 5,
+        **changes: Any,
+    ) -> dict[str, Measured]:
+        """Return means over a run in equilibrium, with the standard errors that its correlations leave.
+
+        Parameters
+        ----------
+        stage : str
+        field : ForceField
+        observe : mapping of callables
+            Numbers; see `dynamics.Observable`.
+        steps, equilibration, every : int
+            Steps that count, before them, and between samples.
+        **changes
+            To the settings of the dynamics, e.g. ``ensemble="npt"``.
+
+        Returns
+        -------
+        dict of Measured
+            Of what is observed and of ``potential`` [eV], ``temperature`` [K], ``volume`` [Å^3].
+        """
+        known = self._known(stage)
+        if known is None:
+            self._run(field, equilibration, stage + " (equilibration)", **changes)
+            records = self._run(field, steps, stage, observe, every, **changes)
+            names = ["potential", "temperature", "volume", *observe]
+            known = {name: _mean(records[name]) for name in names}
+            if "pressure" in records:
+                known["pressure"] = _mean(np.trace(records["pressure"], axis1=1, axis2=2) / 3.0)
+            self._close(stage, known)
+        return {name: Measured(*pair) for name, pair in known.items()}
+
+    def switch(
+        self,
+        stage: str,
+        mixture: Mixture,
+        *,
+        steps: int,
+        equilibration: int,
+        direction: Direction,
+        check: Callable[[Atoms], None] | None = None,
+    ) -> tuple[float, FloatArray]:
+        """Switch from one end to the other after a run in equilibrium there; `check` sees the atoms at the end.
+
+        Returns
+        -------
+        float, (n, 2)
+            Work done on the system [eV]; lambda and ``U_1 - U_0`` [eV] on the way, thinned out.
+        """
+        known = self._known(stage)
+        if known is None:
+            mixture.coupling = 0.0 if direction == "up" else 1.0
+            self._run(mixture, equilibration, stage + " (equilibration)")
+            switched = Switched(mixture, steps, direction)
+            self._run(switched, steps, stage)
+            if check is not None:
+                check(self.atoms)
+            thin = switched.path[:: max(1, steps // 200)]
+            known = {"work": switched.work, "path": [list(map(float, pair)) for pair in thin]}
+            self._close(stage, known)
+        return float(known["work"]), np.asarray(known["path"], dtype=np.float64)
+
+    def scale_energy(
+        self, field: ForceField, last: float, *, steps: int, equilibration: int
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Scale the potential from 1 to `last` and back; see `reversible_scaling`.
+
+        Returns
+        -------
+        scales, forward, backward : (n,), (n,) [eV], (n,) [eV]
+            Thinned out; `backward` is the work from `last` back to each scale.
+        """
+        stage = f"reversible scaling to {last:g}"
+        known = self._known(stage)
+        if known is None:
+            works = []
+            for way, (start, end) in (("up", (1.0, last)), ("down", (last, 1.0))):
+                self._run(Scaled(field, start), equilibration, f"{stage} {way} (equilibration)")
+                ramp = Ramp(field, start, end, steps)
+                self._run(ramp, steps, f"{stage} {way}")
+                works.append((ramp.scales, ramp.works))
+            thin = slice(None, None, max(1, steps // 200))
+            known = {
+                "scales": [*works[0][0][thin], last],
+                "forward": [*works[0][1][thin], works[0][1][-1]],
+                "backward": [*works[1][1][::-1][thin], 0.0],
+            }
+            self._close(stage, known)
+        scales, forward, backward = (np.asarray(known[k]) for k in ("scales", "forward", "backward"))
+        return scales, forward, backward
+
+    def scale_to(self, volume: float) -> None:
+        """Change the volume [Å^3], atoms and all, at equal shape."""
+        self._volume = volume  # asked for again once a state has been taken from the journal
+        if abs(volume / self.atoms.get_volume() - 1.0) > 1e-12:
+            factor = (volume / self.atoms.get_volume()) ** (1.0 / 3.0)
+            self.atoms.set_cell(self.atoms.cell.array * factor, scale_atoms=True)
+
+    def _known(self, stage: str) -> dict[str, Any] | None:
+        key = f"{self.name}/{stage}"
+        if key in self.journal.stages:
+            return self.journal.stages[key]
+        state = self._state
+        if state is not None and not self._ready:
+            self.atoms.set_cell(np.array(state["cell"]))
+            self.atoms.positions[:] = state["positions"]
+            self.atoms.set_velocities(np.array(state["velocities"]))
+            self._ready = True
+            if self._volume is not None:
+                self.scale_to(self._volume)
+        return None
+
+    def _close(self, stage: str, result: dict[str, Any]) -> None:
+        state = {
+            "positions": self.atoms.positions.tolist(),
+            "velocities": self.atoms.get_velocities().tolist(),
+            "cell": self.atoms.cell.array.tolist(),
+        }
+        self.journal.close(self.name, f"{self.name}/{stage}", result, state)
+
+    def _run(
+        self,
+        field: ForceField,
+        steps: int,
+        stage: str,
+        observe: Mapping[str, Observable] | None = None,
+        every: int = 50,
+        **changes: Any,
+    ) -> Records:
+        if steps < 1:
+            return {}
+        if steps // every < 4 and observe is not None:
+            raise ConfigError(
+                f"{steps} steps with a sample every {every} give no average; take at least {4 * every}"
+            )
+        number = int(hashlib.sha256(f"{self.name}/{stage}".encode()).hexdigest()[:6], 16)
+        changes = {"seed": self.dynamics.seed + number} | changes
+        settings = DynamicsSettings.parse(self.dynamics.model_dump() | changes)
+        simulation = Dynamics(self.atoms, field, settings)
+
+        def report(done: float, text: str = "") -> None:
+            self.progress(
+                min((self.done + done * steps) / self.planned, 1.0), f"{self.name}: {stage}, {text}"
+            )
+
+        records = simulation.run(steps, every=min(every, steps), observe=observe, progress=report)
+        self.done += steps
+        self.atoms = simulation.atoms()
+        return records
+
+
+def _mean(samples: FloatArray) -> list[float]:
+    found = series_mean(samples)
+    return [found.value, found.error]
