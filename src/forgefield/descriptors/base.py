@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,9 +20,9 @@ from forgefield.errors import ConfigError
 from forgefield.expansions import Expansion
 from forgefield.expansions import torch_backend as backend
 from forgefield.graph import build_graph
-from forgefield.stages import Stage, TorchArray, TorchStage
+from forgefield.stages import ProductTable, Stage, TorchArray, TorchStage
 
-__all__ = ["Descriptor", "DescriptorSettings", "species_numbers"]
+__all__ = ["Descriptor", "DescriptorSettings", "Jacobian", "species_numbers"]
 
 
 class DescriptorSettings(Schema):
@@ -41,6 +42,25 @@ def species_numbers(species: Sequence[str | int]) -> tuple[int, ...]:
     if not numbers:
         raise ConfigError("`species` is empty; name at least one element, e.g. ['Si']")
     return tuple(sorted(numbers))
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    """Derivatives of features with respect to the coefficients of a single expansion, as polynomials.
+
+    Attributes
+    ----------
+    table : ProductTable
+    inputs : tuple of Array
+        Its arrays.
+    features, coefficients : (n_outputs,) int
+        Which derivative each output is; coefficients in the order of ``Expansion.shape``.
+    """
+
+    table: ProductTable
+    inputs: tuple[Any, ...]
+    features: NDArray[np.int64]
+    coefficients: NDArray[np.int64]
 
 
 class Descriptor(nn.Module):
@@ -160,6 +180,22 @@ class Descriptor(nn.Module):
         for f in range(self.n_features):
             parts = torch.autograd.grad(sums[f], inputs, retain_graph=True, materialize_grads=True)
             yield slice(f, f + 1), [x[None] for x in parts]
+
+    def jacobian(self, stage: Stage, a: Sequence[Any]) -> Jacobian | None:
+        """Return the derivatives of the features as polynomials of the coefficients, where that is cheaper.
+
+        Parameters
+        ----------
+        stage, a
+            As for `features`.
+
+        Returns
+        -------
+        Jacobian or None
+            None: the reverse sweep over `features` serves, feature by feature.
+        """
+        del stage, a
+        return None
 
     def compute(self, atoms: Atoms) -> NDArray[np.float64]:
         """Return the features of every atom, (n_atoms, n_features), in float64."""

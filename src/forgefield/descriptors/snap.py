@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.base import Descriptor, DescriptorSettings, Jacobian
 from forgefield.descriptors.bispectrum import (
     coupling_table,
     invariant_table,
@@ -233,6 +234,17 @@ class SNAP(Descriptor):
             products[0] *= 0.5
             yield slice(start, start + len(products)), [products]
             start += len(products)
+
+    def jacobian(self, stage: Stage, a: Sequence[Any]) -> Jacobian | None:
+        """Return dB/du as products of U and Z; see `Descriptor.jacobian`."""
+        p, n = self.settings, self.n_density
+        if p.quadratic:
+            return None
+        table = jacobian_table(p.two_j_max, n, per_dimension=p.bnorm)
+        width = n * a[0].shape[1]
+        feature, rest = np.divmod(np.arange(table.n_outputs), width)
+        position, channel = np.divmod(rest, n)
+        return Jacobian(table, self._matrices(stage, a), feature, channel * a[0].shape[1] + position)
 
     @torch.no_grad()
     def _slopes(self, a: Sequence[Tensor], species: int) -> Tensor:

@@ -29,6 +29,7 @@ from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Lanes, Vec
 
 __all__ = [
+    "ListedEdges",
     "NotCompiledError",
     "Plan",
     "gradient_kernel",
@@ -129,7 +130,7 @@ def _matrix_shape(e: Expansion) -> tuple[int, int]:
     return n_channels * n_radial, n_harmonics
 
 
-class _ListedEdges:
+class ListedEdges:
     """The neighbours of a block, in rows of one per lane.
 
     They are picked from the lists where the rows are ``fresh`` (1) and stay there for later calls (0).
@@ -207,18 +208,18 @@ def make_stage(
 
 def setup(
     k: Kernel, plan: Plan, block: Int, arguments: dict[str, Any], stage: KernelStage, *, saved: bool
-) -> tuple[list[_ListedEdges], list[Traced], list[KernelArray]]:
+) -> tuple[list[ListedEdges], list[Traced], list[KernelArray]]:
     """Return the neighbours of a block for each expansion, the expansions, and arrays for their coefficients.
 
     The first plane of the arrays lies in the argument ``saved`` if asked for.
     """
-    edges: list[_ListedEdges] = []
+    edges: list[ListedEdges] = []
     traced: list[Traced] = []
     arrays: list[KernelArray] = []
     start: Any = block * plan.coefficients
     scratch: Rows = arguments["scratch"]
     for n, (e, prepared) in enumerate(zip(plan.expansions, plan.prepared, strict=True)):
-        neighbours = _ListedEdges(k, block, n, plan, arguments)
+        neighbours = ListedEdges(k, block, n, plan, arguments)
         rows, columns = _matrix_shape(e)
         planes: list[Rows] | None = None
         if saved:
@@ -268,7 +269,7 @@ def value_kernel(plan: Plan, *, save: bool, virials: bool) -> Callable[..., None
                 )
             if plan.repulsion:
                 n = len(plan.expansions)
-                repulsion = _ListedEdges(k, block, n, plan, arguments)
+                repulsion = ListedEdges(k, block, n, plan, arguments)
                 sums = k.accumulators(1)
                 emit_repulsion(k, repulsion, arguments[f"table{n}"], stage.species, sums, total.add)
                 arguments["energies"].add(block, sums[0])
@@ -320,7 +321,7 @@ def gradient_kernel(plan: Plan) -> Callable[..., None]:
             strain = [arguments["strain_bars"][block * 6 + n] for n in range(6)]
             for neighbours, t, x in zip(edges, traced, arrays, strict=True):
 
-                def direction(row: Int, neighbours: _ListedEdges = neighbours) -> list[Any]:
+                def direction(row: Int, neighbours: ListedEdges = neighbours) -> list[Any]:
                     return edge_bar(neighbours, force_bars, row, own, strain)
 
                 t.tangent(*plane_of(x, 1), direction)

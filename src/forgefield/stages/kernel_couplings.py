@@ -108,6 +108,9 @@ def emit_couplings(stage: KernelStage, entry: CouplingEntry, xs: tuple[KernelArr
     def reverse() -> None:
         for p in range(planes):
             y.base.bars[p][m] = 0.0
+            if stage.repeats:
+                with k.range(0, entry.n_rows, WIDTH) as i:
+                    parts[p][i + 2] = parts[p][i + 3] = 0.0
         for family in entry.families:
             _reverse(stage, family, parts, y)
         for p, rows in enumerate(parts):

@@ -141,6 +141,8 @@ class KernelStage:
         self.k, self.species, self.layout = k, species, layout
         self.parameters, self.gradients, self._terms = parameters, gradients, terms
         self.planes = 2 if tangent else 1
+        self.repeats = False
+        """Whether `backward` is emitted within a loop, for one output after the other."""
         self.bases: list[_Base] = []
         self.reverse: list[Callable[[], None]] = []
 

@@ -160,3 +160,6 @@ class _Interpreter:
     def do_scatter(self, name: str, j: Any, *xyz: Any) -> None:
         for c, x in enumerate(xyz):
             np.add.at(self.rows[name][:, c], j, x)
+
+    def do_scatter_from(self, name: str, start: int, j: Any, *xyz: Any) -> None:
+        self.do_scatter(name, j + start, *xyz)

@@ -87,6 +87,7 @@ _STATEMENTS |= {
     "accumulate": "{at} += {2};",
     "sum": "add_sum<{t}>({0} + {1}, {2});",
     "scatter": "add_row<{t}>({0} + {1}, {2}, {3}, {4});",
+    "scatter_from": "add_row<{t}>({0} + {1} + {2}, {3}, {4}, {5});",
 }
 """Operations in C: arguments {0}, {1}, ...; {at} is element {1} of array {0}, {row} what this lane has in row {1}."""
 

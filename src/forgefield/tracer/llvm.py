@@ -344,12 +344,18 @@ class _Writer:
         return str(self.names[rows.id][c])
 
     def do_scatter(self, name: str, j: Value, *xyz: Any) -> None:
+        self.scatter(f"%{name}", j, *xyz)
+
+    def do_scatter_from(self, name: str, start: Any, j: Value, *xyz: Any) -> None:
+        self.scatter(self.at(name, start, f"[4 x {self.number}]"), j, *xyz)
+
+    def scatter(self, start: str, j: Value, *xyz: Any) -> None:
         rows = self.transpose([*(self.v(x) for x in xyz), self.v(0.0)])
         kind, align = f"<4 x {self.number}>", 4 * self.bits // 8
         for lane, a in enumerate(self.names[j.id]):
             r = rows[lane % 4]
             part = self.shuffle(r, "poison", self.lanes, [lane // 4 * 4 + c for c in range(4)])
-            at = self.new(f"getelementptr inbounds [4 x {self.number}], ptr %{name}, i64 {a}")
+            at = self.new(f"getelementptr inbounds [4 x {self.number}], ptr {start}, i64 {a}")
             old = self.new(f"load {kind}, ptr {at}, align {align}")
             total = self.new(f"fadd {self.flags} {kind} {old}, {part}")
             self.lines.append(f"store {kind} {total}, ptr {at}, align {align}")

@@ -110,7 +110,10 @@ class Points(Memory):
 
     def add(self, j: Lanes, xyz: Sequence[Any]) -> None:
         """Add to x, y, z of rows j, lane after lane."""
-        self.k.emit("scatter", None, self.name, j, *xyz)
+        if isinstance(self.start, int) and self.start == 0:
+            self.k.emit("scatter", None, self.name, j, *xyz)
+        else:
+            self.k.emit("scatter_from", None, self.name, self.start, j, *xyz)
 
     def _components(self, op: str, *lanes: Lanes) -> list[Vec]:
         rows = self.k.emit(op, Vec, self.name, *lanes)
