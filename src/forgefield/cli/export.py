@@ -18,7 +18,11 @@ def export(
     potential: Path = typer.Argument(
         ..., help="File of a potential (potential.ff, nep.txt, .snapcoeff, ...)."
     ),
-    to: str = typer.Option(..., "--to", help="The program: gpumd, lammps-snap, lammps-mliap, lammps-pod."),
+    to: str = typer.Option(
+        ...,
+        "--to",
+        help="The program: gpumd, lammps (any potential), lammps-float32, lammps-snap, lammps-mliap, lammps-pod.",
+    ),
     output: Path = typer.Option(Path(), "-o", "--output", help="Folder to write into."),
     verify: bool = typer.Option(
         True, "--verify/--no-verify", help="Let the program itself prove the files, or trust them unproven."

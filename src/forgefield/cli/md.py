@@ -28,15 +28,17 @@ def md(
     log: Path | None = typer.Option(None, "--log", help="CSV with one row every log interval."),
     seed: int = typer.Option(0, help="Of velocities and thermostat."),
     dtype: str = typer.Option("float32", help="float32 or float64."),
-    threads: int | None = typer.Option(None, help="CPU threads; default: all cores."),
+    threads: int | None = typer.Option(None, help="ase: CPU threads; default: all cores."),
+    engine: str = typer.Option("ase", help="ase or lammps."),
+    processes: int = typer.Option(1, "--processes", help="lammps: MPI processes."),
     json: bool = typer.Option(False, "--json", help="Print the summary as JSON and nothing else."),
 ) -> None:
     """Run molecular dynamics, to see whether a potential holds; stops when it breaks down."""
     from dataclasses import asdict
 
     from forgefield.cli.structures import read_structure
-    from forgefield.deployment.ase import ForgefieldCalculator
-    from forgefield.deployment.md import MDSettings, run_md
+    from forgefield.deployment.lammps_md import simulate
+    from forgefield.deployment.md import MDSettings
 
     settings = MDSettings.parse(
         {
@@ -49,9 +51,18 @@ def md(
             "seed": seed,
         }
     )
-    calculator = ForgefieldCalculator(potential, dtype=dtype, threads=threads)  # type: ignore[arg-type]
     atoms = read_structure(structure, repeat)
-    summary = run_md(atoms, calculator, settings, trajectory=trajectory, log=log)
+    summary = simulate(
+        engine,
+        potential,
+        atoms,
+        settings,
+        dtype=dtype,
+        threads=threads,
+        processes=processes,
+        trajectory=trajectory,
+        log=log,
+    )
     if json:
         print_json(asdict(summary))
         return

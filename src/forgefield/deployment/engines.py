@@ -106,6 +106,7 @@ def _ask(name: str, request: Mapping[str, Any], folder: str | Path, install: str
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a program said of its end: its error, else its last line."""
     lines = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
     said = [line for line in lines if "ERROR" in line] or lines[-1:]
     if not said:

@@ -11,27 +11,39 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import NDArray
 
+from forgefield.deployment.ase import ForgefieldCalculator
 from forgefield.deployment.engines import last_words
 from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin
 from forgefield.deployment.lammps_library import own_level, write_library
 from forgefield.deployment.lammps_run import launch
-from forgefield.deployment.md import MDSettings, MDSummary, _centre_at_rest, _check, _summary, _velocities
+from forgefield.deployment.load import load_single
+from forgefield.deployment.md import (
+    MDSettings,
+    MDSummary,
+    _centre_at_rest,
+    _check,
+    _summary,
+    _velocities,
+    run_md,
+)
 from forgefield.deployment.md_record import Recorder, broken
 from forgefield.engine.inference import Precision
-from forgefield.errors import ConfigError, SimulationError
+from forgefield.errors import ConfigError, SimulationError, did_you_mean
 from forgefield.files import write_bytes, write_text
 from forgefield.graph import species_index
 from forgefield.keys import matrix_to_voigt
 from forgefield.models.potential import Potential
 
-__all__ = ["run_lammps_md"]
+__all__ = ["ENGINES", "run_lammps_md", "simulate"]
+
+ENGINES = ("ase", "lammps")
 
 FloatArray = NDArray[np.float64]
 
@@ -157,6 +169,46 @@ def run_lammps_md(
     if done.returncode != 0 or problem:
         raise _stopped(step, settings, problem or last_words(done), recorder)
     return _summary(settings, recorder, seconds)
+
+
+def simulate(
+    engine: str,
+    potential: Path,
+    atoms: Atoms,
+    settings: MDSettings,
+    *,
+    dtype: str,
+    threads: int | None = None,
+    processes: int = 1,
+    trajectory: Path | None = None,
+    log: Path | None = None,
+) -> MDSummary:
+    """Simulate with a potential file and one of `ENGINES`; see `md.run_md` and `run_lammps_md`."""
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine {engine!r}: {did_you_mean(engine, ENGINES)}")
+    if engine == "ase":
+        if processes != 1:
+            raise ConfigError(
+                f"engine 'ase' is one process, got --processes {processes}; use --engine lammps"
+            )
+        calculator = ForgefieldCalculator(potential, dtype=dtype, threads=threads)  # type: ignore[arg-type]
+        return run_md(atoms, calculator, settings, trajectory=trajectory, log=log)
+    if threads not in (None, 1):
+        raise ConfigError(
+            f"engine 'lammps' shares the work by processes, got --threads {threads}; use --processes"
+        )
+    if dtype not in get_args(Precision):
+        raise ConfigError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+    single = load_single(potential)
+    return run_lammps_md(
+        atoms,
+        single,
+        settings,
+        processes=processes,
+        dtype=dtype,  # type: ignore[arg-type]
+        trajectory=trajectory,
+        log=log,
+    )
 
 
 def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, processes: int) -> None:
