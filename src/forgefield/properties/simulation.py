@@ -1,0 +1,233 @@
+"""What properties from simulations share: settings, equilibration, production, reading trajectories instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from forgefield.config import Schema
+from forgefield.properties.base import Progress, silent
+from forgefield.properties.dynamics import Drive, Dynamics, Observable, Records
+from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.dynamics_state import DynamicsSettings
+from forgefield.properties.structures import require_crystal
+from forgefield.properties.trajectory import Trajectory, read_trajectory
+
+__all__ = ["RunSettings", "SimulationSettings", "equilibrate", "produce", "trajectory_of"]
+
+FloatArray = NDArray[np.float64]
+
+
+class RunSettings(Schema):
+    """A simulation: equilibration with a thermostat, then production."""
+
+    supercell: tuple[int, int, int] = Field((1, 1, 1), description="repetitions of the structure")
+    temperature: float = Field(300.0, gt=0, description="[K]")
+    pressure: float | None = Field(
+        None,
+        description="[GPa]; the volume is averaged in npt before production; null keeps that of the structure",
+    )
+    timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
+    equilibration: float = Field(5.0, ge=0, description="before production [ps]")
+    length: float = Field(20.0, gt=0, description="of production [ps]")
+    interval: float = Field(10.0, gt=0, description="between samples [fs]")
+    friction: float = Field(0.005, gt=0, description="of the thermostat while equilibrating [1/fs]")
+    blocks: int = Field(10, ge=2, description="parts of the production that standard errors come from")
+    seed: int = Field(0, ge=0, description="of first velocities and thermostat")
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Self:
+        if min(self.supercell) < 1:
+            raise ValueError(f"`supercell` needs three numbers >= 1, got {self.supercell}")
+        if self.interval < self.timestep:
+            raise ValueError(
+                f"`interval` ({self.interval} fs) must not be below `timestep` ({self.timestep} fs)"
+            )
+        if self.length * 1000.0 < 2 * self.blocks * self.interval:
+            need = 2 * self.blocks * self.interval / 1000.0
+            raise ValueError(
+                f"`length` ({self.length} ps) is too short for {self.blocks} blocks of samples every {self.interval} fs; "
+                f"at least {need:.3g} ps"
+            )
+        return self
+
+    @property
+    def every(self) -> int:
+        """Steps between samples."""
+        return max(1, round(self.interval / self.timestep))
+
+    @property
+    def steps(self) -> int:
+        """Of production; a whole number of samples."""
+        return max(1, round(self.length * 1000.0 / self.timestep / self.every)) * self.every
+
+    @property
+    def spacing(self) -> float:
+        """Time between samples [fs], a multiple of the time step."""
+        return self.every * self.timestep
+
+
+class SimulationSettings(RunSettings):
+    """A simulation, or a trajectory on disk instead of one."""
+
+    ensemble: Literal["nve", "nvt"] = Field("nvt", description="of production; nve leaves the dynamics alone")
+    thermostat: Literal["langevin", "bussi"] = Field(
+        "bussi", description="of production in nvt; bussi hardly disturbs the dynamics"
+    )
+    trajectory: str | None = Field(
+        None, description="file to analyse instead of simulating; `interval` is then that of its frames [fs]"
+    )
+    skip: float = Field(0.0, ge=0, description="left out at the start of that file [ps]")
+
+
+def dynamics_settings(settings: RunSettings, **changes: Any) -> DynamicsSettings:
+    """Return the equations of motion for a simulation."""
+    common = {
+        "timestep": settings.timestep,
+        "temperature": settings.temperature,
+        "friction": settings.friction,
+        "seed": settings.seed,
+    }
+    return DynamicsSettings.parse(common | changes, where="dynamics")
+
+
+def equilibrate(
+    atoms: Atoms, field: ForceField, settings: RunSettings, *, progress: Progress = silent
+) -> tuple[Atoms, dict[str, Any]]:
+    """Return a structure with velocities at temperature (and pressure), and what was done.
+
+    With a pressure, the first half is npt; then the cell gets the mean volume of the second half of that.
+    """
+    done: dict[str, Any] = {"equilibration_ps": settings.equilibration, "pressure_GPa": settings.pressure}
+    steps = round(settings.equilibration * 1000.0 / settings.timestep)
+    if steps < 1:
+        return atoms.copy(), done
+    if settings.pressure is not None:
+        npt = Dynamics(atoms, field, dynamics_settings(settings, ensemble="npt", pressure=settings.pressure))
+        volumes = npt.run(max(steps // 2, 2), every=1, progress=progress)["volume"]
+        atoms = npt.atoms()
+        volume = float(volumes[len(volumes) // 2 :].mean())
+        factor = (volume / abs(atoms.get_volume())) ** (1.0 / 3.0)
+        velocities = atoms.get_velocities()
+        atoms.set_cell(atoms.cell.array * factor, scale_atoms=True)
+        atoms.set_velocities(velocities)
+        done["volume_A3"] = volume
+    warm = Dynamics(atoms, field, dynamics_settings(settings, ensemble="nvt", seed=settings.seed + 1))
+    warm.run(steps, every=max(1, steps // 10), progress=progress)
+    return warm.atoms(), done
+
+
+def produce(
+    start: Callable[[], Atoms],
+    field: ForceField,
+    settings: RunSettings,
+    equations: DynamicsSettings,
+    *,
+    like: Atoms,
+    observe: dict[str, Observable],
+    drive: Drive | None = None,
+    atomic: bool = False,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[Dynamics, Records]:
+    """Run the production; with a checkpoint that exists, go on from there without calling `start`."""
+    atoms = like if checkpoint is not None and checkpoint.exists() else start()
+    dynamics = Dynamics(atoms, field, equations, drive=drive)
+    records = dynamics.run(
+        settings.steps,
+        every=settings.every,
+        observe=observe,
+        atomic=atomic,
+        checkpoint=checkpoint,
+        checkpoint_every=max(settings.every, settings.steps // 10),
+        progress=progress,
+    )
+    return dynamics, records
+
+
+def trajectory_of(
+    atoms: Atoms,
+    calculator: Any,
+    settings: SimulationSettings,
+    *,
+    purpose: str,
+    keep: tuple[str, ...] = ("positions",),
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[Trajectory, dict[str, Any]]:
+    """Return a trajectory, simulated or read, and what was done.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    calculator : anything that `force_field` takes
+        Not used with ``settings.trajectory``.
+    settings : SimulationSettings
+    purpose : str
+        For messages: "the diffusion coefficient".
+    keep : tuple of str
+        ``positions``, ``velocities``.
+    folder : Path, optional
+        For the checkpoint.
+    progress : callable
+
+    Raises
+    ------
+    StructureError
+        The cell is not periodic in three directions.
+    """
+    require_crystal(atoms, purpose)
+    if settings.trajectory is not None:
+        given = settings.interval if "interval" in settings.model_fields_set else None
+        read = read_trajectory(settings.trajectory, interval=given, skip=settings.skip)
+        require_crystal(read.frame(0), purpose)
+        return read, {
+            "trajectory": settings.trajectory,
+            "length_ps": read.length,
+            "interval_fs": read.interval,
+        }
+    large = atoms * settings.supercell
+    field = force_field(calculator, large)
+    done: dict[str, Any] = {}
+
+    def start() -> Atoms:
+        warm, what = equilibrate(large, field, settings, progress=progress)
+        done.update(what)
+        return warm
+
+    observe: dict[str, Observable] = {"cell": lambda s, _: s.cell, "positions": lambda s, _: s.positions}
+    if "velocities" in keep:
+        observe["velocities"] = lambda s, _: s.velocities
+    equations = dynamics_settings(settings, ensemble=settings.ensemble, thermostat=settings.thermostat)
+    dynamics, records = produce(
+        start,
+        field,
+        settings,
+        equations,
+        like=large,
+        observe=observe,
+        checkpoint=None if folder is None else folder / "simulation.npz",
+        progress=progress,
+    )
+    moving = Trajectory(
+        records["positions"],
+        records["cell"],
+        dynamics.state.numbers,
+        dynamics.state.masses,
+        large.pbc.copy(),
+        settings.spacing,
+        records.get("velocities"),
+        records.get("pressure"),
+        records["temperature"],
+    )
+    return moving, done | {
+        "n_atoms": len(large),
+        "length_ps": settings.length,
+        "interval_fs": settings.spacing,
+    }
