@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from forgefield.formulas.activations import ACTIVATIONS
 from forgefield.models.base import Model, ModelSettings
-from forgefield.stages import Stage
+from forgefield.stages import Stage, TorchArray, TorchStage
 
 __all__ = ["Network", "NetworkSettings"]
 
@@ -45,13 +45,24 @@ class Network(Model):
 
     def energy(self, stage: Stage, features: Any) -> Any:
         """Return the atomic energy; see `Model.energy`."""
+        return stage.linear(self.weights[-1], self._hidden(stage, features), self.biases[-1])
+
+    def last_hidden(self, features: Tensor, species: int) -> Tensor:
+        """Return the neurons (n_atoms, n) before the linear output, of atoms of one element.
+
+        Parameters
+        ----------
+        features : (n_atoms, n_features)
+            Scaled.
+        species : int
+        """
+        hidden: Tensor = self._hidden(TorchStage(species), TorchArray.of_features(features)).features()
+        return hidden
+
+    def _hidden(self, stage: Stage, x: Any) -> Any:
         activation = ACTIVATIONS[self.settings.activation]
-        x = features
-        last = len(self.weights) - 1
-        for n, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = stage.linear(weight, x, bias)
-            if n < last:
-                x = stage.map(lambda v: [activation(v[0])], x)
+        for weight, bias in list(zip(self.weights, self.biases, strict=True))[:-1]:
+            x = stage.map(lambda v: [activation(v[0])], stage.linear(weight, x, bias))
         return x
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Start values that depend on the data: feature scaling, energy unit, output bias."""
+"""Start values that depend on the data: feature scaling, energy unit, mean energy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from forgefield.expansions import torch_backend as backend
 from forgefield.models.potential import Potential
 from forgefield.models.scaler import ScalingKind
 from forgefield.training.batches import LabelledSet
+from forgefield.training.energy_start import fit_output_layer
 
 __all__ = ["feature_blocks", "initialise"]
 
@@ -37,7 +38,7 @@ def initialise(
     """Draw the parameters, measure the feature scaling and set the unit of the energy.
 
     The unit is the root mean square force times 1 Å: the depth of the energy surface the model has to span, known
-    without looking at absolute energies.
+    without looking at absolute energies. Energies far from zero then start at their mean: see `energy_start`.
     """
     reset = getattr(potential.descriptor, "reset_parameters", None)
     if reset is not None:
@@ -45,8 +46,12 @@ def initialise(
     potential.model.reset_parameters(generator)
     count = min(len(data), SAMPLE_STRUCTURES)
     index = np.unique(np.linspace(0, len(data) - 1, count).astype(int)).tolist()
-    features = torch.cat([q for _, q in feature_blocks(potential, data, index)])
+    blocks = [(i, species, q) for i in index for species, q in feature_blocks(potential, data, [i])]
+    features = torch.cat([q for _, _, q in blocks])
     potential.scaler.fit(features, scaling)
     scales = data.scales()
     unit = scales.get("forces", scales.get("energy", 1.0))
     potential.energy_scale.fill_(float(np.clip(unit, 0.01, 100.0)))
+    learned = data.learned(potential)
+    energies = {i: (e, data.graphs[i].n_atoms) for i in index if (e := learned[i].energy) is not None}
+    fit_output_layer(potential, blocks, energies)
