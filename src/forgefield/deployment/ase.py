@@ -155,6 +155,19 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
                 f"stress needs a cell periodic in three directions, got pbc={self.atoms.pbc.tolist()}"
             )
 
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:  # noqa: ARG002 - exact is cheaper than close
+        """Return what changed since the last calculation; charges and magnetic moments do not count."""
+        last = self.atoms
+        if last is None or len(last) != len(atoms):
+            return [name for name in all_changes if name not in self.ignored_changes]
+        pairs = {
+            "positions": (last.positions, atoms.positions),
+            "numbers": (last.numbers, atoms.numbers),
+            "cell": (last.cell.array, atoms.cell.array),
+            "pbc": (last.pbc, atoms.pbc),
+        }
+        return [name for name, (then, now) in pairs.items() if not np.array_equal(then, now)]
+
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return a result, computed only where atoms, cell or periodicity changed; see ASE's calculators."""
         with self._lock:

@@ -180,6 +180,15 @@ def _check(atoms: Atoms, settings: MDSettings) -> None:
             raise ConfigError("ensemble 'npt' needs at least two atoms; repeat the cell")
 
 
+class _RestingCentre(FixCom):  # type: ignore[misc]
+    """ASE's constraint, with the sum over many atoms that Python would do done by NumPy."""
+
+    def adjust_forces(self, atoms: Atoms, forces: np.ndarray) -> None:
+        """Take away the force on the centre, weighted by mass: doi 10.1021/jp9722824, eqs. 3 and 7."""
+        masses = atoms.get_masses()
+        forces -= np.outer(masses, masses @ forces / (masses @ masses))
+
+
 @contextmanager
 def _centre_at_rest(atoms: Atoms, settings: MDSettings) -> Iterator[None]:
     """Fix the centre of mass where nothing else is fixed: its motion is not heat.
@@ -189,7 +198,7 @@ def _centre_at_rest(atoms: Atoms, settings: MDSettings) -> Iterator[None]:
     own = atoms.constraints
     free = not own and len(atoms) > 1
     if free and settings.ensemble != "npt":
-        atoms.set_constraint(FixCom())
+        atoms.set_constraint(_RestingCentre())
     try:
         if free and atoms.has("momenta"):
             _remove_drift(atoms)

@@ -36,6 +36,9 @@ COLUMNS = (
 )
 """Columns of the log; empty where a quantity does not exist."""
 
+SEARCH = 2.0
+"""Distance [Å] up to which atoms that are too close are looked for."""
+
 
 def degrees_of_freedom(atoms: Atoms) -> int:
     """Return how many degrees of freedom hold heat: those not constrained, less the resting centre of mass."""
@@ -78,7 +81,8 @@ def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) ->
 
 def _overlap(atoms: Atoms, fraction: float) -> str:
     radii = covalent_radii[atoms.numbers]
-    i, j, _, vectors = neighbour_pairs(atoms, 2.0 * fraction * float(radii.max()))
+    # Searching farther than needed is faster: fewer cells, hardly more pairs.
+    i, j, _, vectors = neighbour_pairs(atoms, max(2.0 * fraction * float(radii.max()), SEARCH))
     if len(i) == 0:
         return ""
     distances = np.sqrt((vectors * vectors).sum(axis=1))
