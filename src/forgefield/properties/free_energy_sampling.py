@@ -62,11 +62,13 @@ class Journal:
         self.path, self.digest = path, digest
         self.stages: dict[str, dict[str, Any]] = {}
         self.states: dict[str, dict[str, Any]] = {}
+        self.profiles: dict[str, list[Any]] = {}
         if path is None or not path.exists():
             return
         try:
             content = json.loads(read_text(path))
             found, self.stages, self.states = content["digest"], content["stages"], content["states"]
+            self.profiles = content["profiles"]
         except (json.JSONDecodeError, KeyError, TypeError):
             raise CheckpointError(
                 f"{path} is not a journal of this computation; remove it to begin anew"
@@ -82,7 +84,12 @@ class Journal:
         self.stages[stage] = result
         self.states[walker] = state
         if self.path is not None:
-            content = {"digest": self.digest, "stages": self.stages, "states": self.states}
+            content = {
+                "digest": self.digest,
+                "stages": self.stages,
+                "states": self.states,
+                "profiles": self.profiles,
+            }
             write_json(self.path, content)
 
 
@@ -170,6 +177,7 @@ class Walker:
         steps: int,
         equilibration: int,
         every: int = 5,
+        profiles: Mapping[str, Observable] | None = None,
         **changes: Any,
     ) -> dict[str, Measured]:
         """Return means over a run in equilibrium, with the standard errors that its correlations leave.
@@ -182,6 +190,8 @@ class Walker:
             Numbers; see `dynamics.Observable`.
         steps, equilibration, every : int
             Steps that count, before them, and between samples.
+        profiles : mapping of callables, optional
+            Arrays; their means over the run are kept, see `profile`.
         **changes
             To the settings of the dynamics, e.g. ``ensemble="npt"``.
 
@@ -193,13 +203,19 @@ class Walker:
         known = self._known(stage)
         if known is None:
             self._run(field, equilibration, stage + " (equilibration)", **changes)
-            records = self._run(field, steps, stage, observe, every, **changes)
+            records = self._run(field, steps, stage, {**observe, **(profiles or {})}, every, **changes)
             names = ["potential", "temperature", "volume", *observe]
             known = {name: _mean(records[name]) for name in names}
             if "pressure" in records:
                 known["pressure"] = _mean(np.trace(records["pressure"], axis1=1, axis2=2) / 3.0)
+            for name in profiles or {}:
+                self.journal.profiles[f"{self.name}/{stage}/{name}"] = records[name].mean(axis=0).tolist()
             self._close(stage, known)
         return {name: Measured(*pair) for name, pair in known.items()}
+
+    def profile(self, stage: str, name: str) -> FloatArray:
+        """Return the mean of an array over a stage that is done."""
+        return np.asarray(self.journal.profiles[f"{self.name}/{stage}/{name}"], dtype=np.float64)
 
     def switch(
         self,
@@ -267,10 +283,19 @@ class Walker:
             factor = (volume / self.atoms.get_volume()) ** (1.0 / 3.0)
             self.atoms.set_cell(self.atoms.cell.array * factor, scale_atoms=True)
 
+    def current(self) -> Atoms:
+        """Return the structure with its velocities after the last stage, also where the journal knows that stage."""
+        self._restore()
+        return self.atoms.copy()
+
     def _known(self, stage: str) -> dict[str, Any] | None:
         key = f"{self.name}/{stage}"
         if key in self.journal.stages:
             return self.journal.stages[key]
+        self._restore()
+        return None
+
+    def _restore(self) -> None:
         state = self._state
         if state is not None and not self._ready:
             self.atoms.set_cell(np.array(state["cell"]))
@@ -279,7 +304,6 @@ class Walker:
             self._ready = True
             if self._volume is not None:
                 self.scale_to(self._volume)
-        return None
 
     def _close(self, stage: str, result: dict[str, Any]) -> None:
         state = {
