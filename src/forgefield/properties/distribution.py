@@ -177,7 +177,7 @@ def angle_distribution(
         width = 180.0 / n_bins
         density, error = of_replicas(block_means(counts, blocks) / (totals[:, None] * width))
         mean, mean_error = of_replicas(block_means(cosines, blocks) / totals)
-        middle = (np.arange(n_bins) + 0.5) * width
+        middle = np.asarray((np.arange(n_bins) + 0.5) * width, dtype=np.float64)
         result[element] = AngleDistribution(element, middle, density, error, float(mean), float(mean_error))
     if not result:
         raise ConfigError(f"no atom has two neighbours within `angle_cutoff` = {cutoff} Å; increase it")

@@ -1,0 +1,129 @@
+"""Shear viscosity of a liquid: Green-Kubo integral of the stress autocorrelation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+from pydantic import Field
+
+from forgefield.errors import DataError
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
+from forgefield.properties.correlation import GreenKubo, green_kubo
+from forgefield.properties.simulation import SimulationSettings, trajectory_of
+from forgefield.properties.trajectory import Trajectory
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = ["VISCOSITY", "shear_components", "viscosity"]
+
+FloatArray = NDArray[np.float64]
+
+TO_MPA_S = EV_PER_A3_TO_GPA * 1e9 * 1e-12 * 1e3
+"""eV/Å^3 ps in mPa s."""
+
+
+def shear_components(pressure: FloatArray) -> FloatArray:
+    """Return five independent components (n, 5) of the traceless symmetric part of (n, 3, 3), each of equal variance.
+
+    The sum of the squares of all nine elements of that part is twice the sum of their squares; for isotropic
+    materials each has the variance of ``P_xy``.
+    """
+    p = 0.5 * (pressure + np.swapaxes(pressure, 1, 2))
+    diagonal = 0.5 * (p[:, 0, 0] - p[:, 1, 1])
+    other = (2.0 * p[:, 2, 2] - p[:, 0, 0] - p[:, 1, 1]) / (2.0 * np.sqrt(3.0))
+    return np.stack([p[:, 0, 1], p[:, 0, 2], p[:, 1, 2], diagonal, other], axis=1)
+
+
+def viscosity(
+    moving: Trajectory, temperature: float, *, correlation_time: float = 2.0, blocks: int = 10
+) -> GreenKubo:
+    """Return the shear viscosity [mPa s] of an isotropic liquid as a function of the upper limit of time [ps].
+
+    Parameters
+    ----------
+    moving : Trajectory
+        With pressures.
+    temperature : float [K]
+    correlation_time : float [ps]
+    blocks : int
+
+    Notes
+    -----
+    ``eta = V / kT integral_0^inf <P_ab(0) P_ab(t)> dt``, averaged over the five independent shear components: P. J.
+    Daivis and D. J. Evans, J. Chem. Phys. 100, 541 (1994).
+
+    Raises
+    ------
+    DataError
+        No pressures, or too short.
+    """
+    if moving.pressure is None:
+        raise DataError(
+            "the trajectory has no pressures (stress and momenta of every frame), which viscosity needs"
+        )
+    step = moving.interval / 1000.0
+    factor = float(moving.volumes.mean()) / (units.kB * temperature) * TO_MPA_S
+    flux = shear_components(moving.pressure) * np.sqrt(factor)
+    return green_kubo(flux[None], step, n_lags=round(correlation_time / step) + 1, blocks=blocks)
+
+
+class ViscositySettings(SimulationSettings):
+    """Viscosity."""
+
+    correlation_time: float = Field(2.0, gt=0, description="longest lag [ps]")
+    error: float | None = Field(
+        None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
+    )
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: ViscositySettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> PropertyResult:
+    moving, done = trajectory_of(
+        atoms, calculator, settings, purpose="a viscosity", folder=folder, progress=progress
+    )
+    temperature = settings.temperature if moving.temperature is None else moving.mean_temperature()
+    found = viscosity(moving, temperature, correlation_time=settings.correlation_time, blocks=settings.blocks)
+    warnings = []
+    relative = found.error / abs(found.value) if found.value else np.inf
+    if settings.error is not None and relative > settings.error:
+        need = moving.length * (relative / settings.error) ** 2
+        warnings.append(
+            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.3g} ps"
+        )
+    if not found.converged:
+        warnings.append(
+            f"the integral still grows at {settings.correlation_time} ps; take a longer `correlation_time`"
+        )
+    time = "time [ps]"
+    return PropertyResult(
+        name="viscosity",
+        quantities={
+            "viscosity": Quantity(found.value, "mPa s", found.error),
+            "read_at": Quantity(float(found.time[found.plateau]), "ps", note="upper limit of the integral"),
+            "temperature": Quantity(temperature, "K"),
+        },
+        conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
+        curves={
+            "integral": Curve(found.time, found.integral, time, "viscosity [mPa s]", found.integral_error),
+            "autocorrelation": Curve(
+                found.time,
+                found.correlation,
+                time,
+                "stress autocorrelation [mPa s/ps]",
+                found.correlation_error,
+            ),
+        },
+        warnings=tuple(warnings),
+    )
+
+
+VISCOSITY = Property("viscosity", "shear viscosity of a liquid (Green-Kubo)", ViscositySettings, _compute)

@@ -1,0 +1,222 @@
+"""Diffusion, vibrations and viscosity against processes whose answers are known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+from pair_force_field import LennardJonesForces
+
+from forgefield.errors import ConfigError, DataError
+from forgefield.properties.correlation import correlation, green_kubo, mean_squared_displacement, spectrum
+from forgefield.properties.diffusion import MSD, diffusion, yeh_hummer
+from forgefield.properties.dynamics import Dynamics, DynamicsSettings
+from forgefield.properties.dynamics_forces import Forces
+from forgefield.properties.trajectory import Trajectory, from_frames, read_trajectory
+from forgefield.properties.vibrations import VDOS, vibrations
+from forgefield.properties.viscosity import VISCOSITY, shear_components, viscosity
+
+
+def made(positions, velocities=None, pressure=None, interval=10.0, numbers=None):
+    n_frames, n_atoms, _ = positions.shape
+    numbers = np.full(n_atoms, 18) if numbers is None else numbers
+    return Trajectory(
+        positions, np.broadcast_to(20.0 * np.eye(3), (n_frames, 3, 3)), numbers, np.full(n_atoms, 40.0),
+        np.array([True] * 3), interval, velocities, pressure,
+    )  # fmt: skip
+
+
+def decaying(n, time, seed=0, columns=1):
+    """Series with autocorrelation exp(-t / time)."""
+    rng = np.random.default_rng(seed)
+    keep = np.exp(-1.0 / time)
+    x = np.empty((n, columns))
+    x[0] = rng.standard_normal(columns)
+    for t in range(1, n):
+        x[t] = keep * x[t - 1] + np.sqrt(1 - keep**2) * rng.standard_normal(columns)
+    return x
+
+
+def test_correlation_and_displacement_are_the_direct_sums():
+    x = np.random.default_rng(1).standard_normal((23, 2)).cumsum(axis=0)
+    for lag in range(23):
+        pairs = (x[: 23 - lag], x[lag:])
+        assert correlation(x)[lag] == pytest.approx((pairs[0] * pairs[1]).mean(axis=0), abs=1e-12)
+        squared = mean_squared_displacement(1000.0 + x)[lag]
+        assert squared == pytest.approx(((pairs[1] - pairs[0]) ** 2).mean(axis=0), abs=1e-9)
+
+
+def test_random_walk_diffuses():
+    rng = np.random.default_rng(2)
+    steps = rng.standard_normal((2000, 40, 3)) * np.where(np.arange(40) < 20, 0.1, 0.2)[:, None]
+    numbers = np.where(np.arange(40) < 20, 18, 10)
+    found = diffusion(made(steps.cumsum(axis=0), numbers=numbers))
+    for element, size in (("Ar", 0.1), ("Ne", 0.2)):
+        exact = size**2 / 2 / 0.01  # per 10 fs
+        one = found[element]
+        assert abs(one.coefficient - exact) < 4 * one.error
+        assert one.error < 0.2 * exact
+        assert one.exponent == pytest.approx(1.0, abs=0.15)
+
+
+def test_errors_of_diffusion_cover_the_truth():
+    pulls = []
+    for seed in range(30):
+        walk = np.random.default_rng(seed).standard_normal((400, 10, 3)).cumsum(axis=0) * 0.1
+        one = diffusion(made(walk), blocks=8)["Ar"]
+        exact = 0.005 / 0.01 * 0.9  # relative to the centre of mass of ten atoms
+        pulls.append((one.coefficient - exact) / one.error)
+    assert np.std(pulls) == pytest.approx(1.2, abs=0.4)
+    assert abs(np.mean(pulls)) < 0.7
+
+
+class Free:
+    def evaluate(self, positions, cell, *, virial=False, atomic=False):  # noqa: ARG002
+        return Forces(0.0, np.zeros_like(positions), np.zeros((3, 3)))
+
+    def reset(self):
+        pass
+
+
+def test_langevin_particles_diffuse_as_einstein_says():
+    friction = 0.02  # 1/fs
+    atoms = Atoms(f"Ar{60}", positions=np.zeros((60, 3)), cell=[20] * 3, pbc=True)
+    settings = DynamicsSettings(temperature=300.0, timestep=2.0, friction=friction, seed=4)
+    dynamics = Dynamics(atoms, Free(), settings)
+    records = dynamics.run(
+        8000, every=5, observe={"x": lambda s, _: s.positions, "v": lambda s, _: s.velocities}
+    )
+    exact = units.kB * 300 / 39.948 / (friction / units.fs) * 1000 * units.fs  # Å^2/ps
+    moving = made(records["x"], records["v"])
+    slope = diffusion(moving, blocks=8, window=(0.5, 0.9))["Ar"]
+    area = vibrations(moving, correlation_time=0.4, blocks=8)["Ar"]
+    exact *= 59 / 60
+    assert abs(slope.coefficient - exact) < 4 * slope.error
+    assert abs(area.diffusion - exact) < 4 * area.diffusion_error + 0.01 * exact
+    assert slope.error < 0.15 * exact
+    expected = np.exp(-friction * 1000 * area.time)
+    assert np.abs(area.vacf - expected).max() < 0.08
+
+
+def test_free_flight_and_rest_are_said_to_be_no_diffusion():
+    rng = np.random.default_rng(5)
+    time = np.arange(400)[:, None, None]
+    flight = time * rng.standard_normal((6, 3))
+    assert diffusion(made(flight))["Ar"].exponent == pytest.approx(2.0)
+    rest = 0.1 * rng.standard_normal((400, 6, 3))
+    assert diffusion(made(rest))["Ar"].exponent == pytest.approx(0.0, abs=0.1)
+
+
+def test_density_of_states_of_an_oscillator():
+    time = np.arange(4000) * 0.004  # ps
+    phase = np.random.default_rng(6).uniform(0, 2 * np.pi, (8, 3))
+    velocities = np.cos(2 * np.pi * 7.5 * time[:, None, None] + phase)
+    numbers = np.array([18] * 4 + [10] * 4)
+    velocities[:, 4:] = np.cos(2 * np.pi * 12.5 * time[:, None, None] + phase[4:])
+    found = vibrations(made(np.zeros_like(velocities), velocities, interval=4.0, numbers=numbers), blocks=4)
+    for element, f in (("Ar", 7.5), ("Ne", 12.5)):
+        one = found[element]
+        assert one.frequency[one.density.argmax()] == pytest.approx(f, abs=0.15)
+        assert one.density.sum() * one.frequency[1] == pytest.approx(1.0)
+    assert found["all"].mean_frequency == pytest.approx(10.0, abs=0.6)
+
+
+def test_spectrum_of_an_exponential_is_a_lorentzian():
+    time = np.arange(4000) * 0.01
+    frequency, density = spectrum(np.exp(-time), 0.01)
+    expected = 2 / (1 + (2 * np.pi * frequency) ** 2)
+    low = frequency < 1.0
+    assert density[low] == pytest.approx(expected[low], abs=0.06)
+
+
+def test_green_kubo_integral_of_a_known_process():
+    series = np.stack([decaying(6000, 8.0, seed, 3) for seed in range(4)])
+    found = green_kubo(2.0 * series, 0.5, n_lags=150, blocks=2)
+    exact = 4.0 * 0.5 * (0.5 + 1 / (np.exp(1 / 8) - 1))
+    assert found.converged
+    assert 5 < found.plateau < 149
+    assert abs(found.value - exact) < 4 * found.error
+    assert found.error < 0.15 * exact
+    assert found.correlation[0] == pytest.approx(4.0, rel=0.1)
+    with pytest.raises(DataError, match="times as long"):
+        green_kubo(series, 0.5, n_lags=4000)
+
+
+def test_viscosity_of_a_known_process():
+    n = 20000
+    p = decaying(n, 5.0, 7, 9).reshape(n, 3, 3)
+    symmetric = (p + np.swapaxes(p, 1, 2)) / np.sqrt(2)
+    moving = made(np.zeros((n, 1, 3)), pressure=symmetric * 1e-3)
+    found = viscosity(moving, 300.0, correlation_time=0.6)
+    lag = 0.01 * (0.5 + 1 / (np.exp(0.2) - 1))
+    exact = 8000 / (units.kB * 300) * 1e-6 * lag * 160.2176634e9 * 1e-12 * 1e3
+    assert abs(found.value - exact) < 4 * found.error
+    assert found.error < 0.15 * exact
+
+
+def test_shear_components_turn_into_each_other():
+    # A rotation only mixes them: the sum of squares is half the square of the traceless part.
+    p = np.random.default_rng(8).standard_normal((4, 3, 3))
+    s = 0.5 * (p + np.swapaxes(p, 1, 2))
+    s -= np.trace(s, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
+    assert (shear_components(p) ** 2).sum(axis=1) == pytest.approx(0.5 * (s * s).sum(axis=(1, 2)))
+
+
+def test_finite_size_correction_in_si_units():
+    boltzmann, eta, length = 1.380649e-23, 0.85e-3, 24.8e-10
+    expected = 2.837297 * boltzmann * 298 / (6 * np.pi * eta * length) * 1e8
+    assert yeh_hummer(298.0, 0.85, 24.8) == pytest.approx(expected, rel=1e-6)
+
+
+def test_wrapped_files_are_unwrapped(tmp_path):
+    rng = np.random.default_rng(9)
+    cell = np.array([[4.0, 0, 0], [1.5, 5.0, 0], [0, 1, 6.0]])
+    path = rng.random((3, 3)) @ cell + (0.25 * rng.standard_normal((200, 3, 3))).cumsum(axis=0)
+    frames = [Atoms("Ar2Ne", positions=p, cell=cell, pbc=True) for p in path]
+    for n, frame in enumerate(frames):
+        frame.wrap()
+        frame.info["time_fs"] = 10.0 * n
+    write(tmp_path / "run.xyz", frames)
+    found = read_trajectory(tmp_path / "run.xyz")
+    moved = found.positions - found.positions[0]
+    assert moved == pytest.approx(path - path[0], abs=1e-6)
+    assert found.interval == pytest.approx(10.0)
+    assert len(read_trajectory(tmp_path / "run.xyz", skip=1.0)) == 100
+    frames[5].positions += 0.499 * cell[0]
+    with pytest.raises(DataError, match="more often"):
+        from_frames(frames, interval=1.0)
+
+
+def test_properties_run_and_say_what_is_missing():
+    length = (4 / 0.7) ** (1 / 3) * 3
+    atoms = bulk("Ar", "fcc", a=length / 3, cubic=True) * 3
+    atoms.set_masses([1.0] * len(atoms))
+    options = {
+        "temperature": 1.2 / units.kB, "timestep": 0.1, "friction": 0.05, "equilibration": 0.02, "length": 0.06,
+        "interval": 0.3, "blocks": 4,
+    }  # fmt: skip
+    result = MSD(atoms, LennardJonesForces(), viscosity=1.0, error=1e-3, **options)
+    assert result["Ar diffusion_infinite"] > result["Ar diffusion"] > 0
+    assert any("asked for 0.001; that takes about" in text for text in result.warnings)
+    found = VISCOSITY(atoms, LennardJonesForces(), correlation_time=0.005, **options)
+    assert found["viscosity"] > 0
+    assert VDOS(atoms, LennardJonesForces(), correlation_time=0.01, **options)["mean_frequency"] > 0
+
+
+def test_bad_input():
+    moving = made(np.zeros((50, 2, 3)))
+    with pytest.raises(DataError, match="too few"):
+        diffusion(moving)
+    with pytest.raises(ConfigError, match="`fit`"):
+        diffusion(moving, blocks=2, window=(0.1, 5.0))
+    with pytest.raises(DataError, match="no velocities"):
+        vibrations(moving)
+    with pytest.raises(DataError, match="no pressures"):
+        viscosity(moving, 300.0)
+    with pytest.raises(DataError, match="2 blocks"):
+        vibrations(made(np.zeros((50, 2, 3)), np.zeros((50, 2, 3))), blocks=2)
+    with pytest.raises(ConfigError, match="too short"):
+        MSD(bulk("Cu"), EMT(), length=0.1)
