@@ -13,6 +13,8 @@ __all__ = ["STUDIES", "find_study"]
 STUDIES = {
     "loss-weighting": "forgefield.studies.loss_weighting:LossWeighting",
     "optimisers": "forgefield.studies.optimisers:Optimisers",
+    "data-efficiency": "forgefield.studies.data_efficiency:DataEfficiency",
+    "complexity": "forgefield.studies.complexity:Complexity",
 }
 """Where each study is defined; imported when asked for."""
 

@@ -11,9 +11,21 @@ from typing import Any
 from forgefield import api, datasets
 from forgefield.api.run import Run
 from forgefield.errors import DataError
+from forgefield.models.committee import Committee
+from forgefield.models.potential import Potential
 from forgefield.training.settings import RunSettings
 
-__all__ = ["ERRORS", "UNITS", "checked", "data_source", "errors_of", "merged", "thinned", "train_cell"]
+__all__ = [
+    "ERRORS",
+    "UNITS",
+    "checked",
+    "data_source",
+    "errors_of",
+    "merged",
+    "single",
+    "thinned",
+    "train_cell",
+]
 
 ERRORS = ("energy", "forces", "stress")
 """Properties whose errors are reported."""
@@ -68,6 +80,11 @@ def train_cell(config: Mapping[str, Any], folder: Path) -> Run:
     """Train, or go on where an interrupted cell stopped."""
     output = folder / "run"
     return api.train(config, output=output, resume=(output / "checkpoint.ff").exists())
+
+
+def single(run: Run) -> Potential:
+    """Return the potential of a run, the first of a committee."""
+    return run.potential.members[0] if isinstance(run.potential, Committee) else run.potential
 
 
 def errors_of(run: Run) -> dict[str, dict[str, float]]:
