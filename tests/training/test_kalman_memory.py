@@ -55,7 +55,7 @@ def test_what_cannot_fit_is_refused_with_a_block_size_that_can(
 def test_bytes_are_those_allocated(frames: list[Atoms]) -> None:
     optimiser = make_trainer(frames, "kalman", blocks="neuron", block_size=20).optimiser
     sizes = [len(b) for b in optimiser.blocks]
-    assert covariance_bytes(sizes) == sum(p.nbytes for p in optimiser.covariance)
+    assert optimiser.n_bytes == covariance_bytes(sizes) == sum(p.nbytes for p in optimiser.covariance)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1000", 1000), ("max", None), (None, None)])

@@ -21,6 +21,9 @@ MOST_NEIGHBOURS = 1000.0
 BYTES_PER_PAIR = 8 + 3 * 8
 """A stored pair: index of the neighbour and three float64 components."""
 
+SHOWN = 5_000_000
+"""State of an optimiser from which it is worth a word [bytes]."""
+
 
 @dataclass(frozen=True)
 class MemoryEstimate:
@@ -31,23 +34,29 @@ class MemoryEstimate:
     graphs, batch : int [bytes]
     neighbours : float
         Mean number of neighbours of an atom within the largest cutoff.
+    optimiser : int [bytes]
+        What the optimiser keeps: the covariance of a Kalman filter grows with the square of its blocks.
     """
 
     graphs: int
     batch: int
     neighbours: float
+    optimiser: int = 0
 
     @property
     def total(self) -> int:
         """All of it, in bytes."""
-        return self.graphs + self.batch
+        return self.graphs + self.batch + self.optimiser
 
     def __str__(self) -> str:
-        return f"{self.total / 1e6:.0f} MB ({self.graphs / 1e6:.0f} neighbour lists, {self.batch / 1e6:.0f} per step)"
+        parts = [f"{self.graphs / 1e6:.0f} neighbour lists", f"{self.batch / 1e6:.0f} per step"]
+        if self.optimiser >= SHOWN:
+            parts.append(f"{self.optimiser / 1e6:.0f} optimiser")
+        return f"{self.total / 1e6:.0f} MB ({', '.join(parts)})"
 
 
 def estimate_memory(
-    descriptor: Descriptor, data: LabelledSet, batch_size: int, n_bytes: int
+    descriptor: Descriptor, data: LabelledSet, batch_size: int, n_bytes: int, optimiser: int = 0
 ) -> MemoryEstimate:
     """Estimate the memory of training.
 
@@ -59,6 +68,8 @@ def estimate_memory(
         Structures per step.
     n_bytes : int
         Size of a number in the kernels: 4 or 8.
+    optimiser : int [bytes]
+        What the optimiser keeps.
     """
     pairs_per_structure = sorted((sum(p.neighbours.size for p in g.pairs) for g in data.graphs), reverse=True)
     atoms = sum(sorted((g.n_atoms for g in data.graphs), reverse=True)[:batch_size])
@@ -68,7 +79,10 @@ def estimate_memory(
     work = 2 * per_pair * pairs + 24 * (per_atom + descriptor.n_features) * atoms
     found = sum(max(int(p.counts.sum()) for p in g.pairs) for g in data.graphs)
     return MemoryEstimate(
-        graphs=data.n_pairs * BYTES_PER_PAIR, batch=n_bytes * work, neighbours=found / max(data.n_atoms, 1)
+        graphs=data.n_pairs * BYTES_PER_PAIR,
+        batch=n_bytes * work,
+        neighbours=found / max(data.n_atoms, 1),
+        optimiser=optimiser,
     )
 
 

@@ -255,7 +255,9 @@ def _descend(
     listener.on_start(
         settings,
         potential,
-        estimate_memory(potential.descriptor, prepared.train, how.structures_at_a_time, n_bytes),
+        estimate_memory(
+            potential.descriptor, prepared.train, how.structures_at_a_time, n_bytes, trainer.optimiser.n_bytes
+        ),
     )
 
     def on_epoch(row: Row) -> None:

@@ -95,6 +95,11 @@ class Optimiser(ABC):
         self.flat = parameters.flat
         self._check_type(settings)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the state, about: two numbers for each parameter unless a method keeps more."""
+        return 2 * self.flat.numel() * self.flat.element_size()
+
     def _check_type(self, settings: GradientSettings) -> None:
         if not isinstance(settings, self.Settings):
             raise TypeError(f"{type(self).__name__} needs {self.Settings.__name__}, got {settings!r}")

@@ -82,6 +82,11 @@ class Kalman(Optimiser):
         self.generator = torch.Generator().manual_seed(seed)
         self.reset()
 
+    @property
+    def n_bytes(self) -> int:
+        """See `Optimiser.n_bytes`."""
+        return covariance_bytes([len(b) for b in self.blocks])
+
     def step(self, step: Step, rate: float) -> ArrayTerms:
         """See `Optimiser.step`."""
         m, n = self.settings.probes, len(self.flat)
