@@ -63,7 +63,7 @@ class Quantity:
         if self.error is None or not math.isfinite(self.error) or not math.isfinite(self.value):
             text = f"{self.value:.6g}"
         else:  # two digits of the error, and the value to the same place
-            place = 1 - math.floor(math.log10(self.error)) if self.error > 0 else 6
+            place = min(1 - math.floor(math.log10(self.error)), 6) if self.error > 0 else 6
             text = f"{self.value:.{max(place, 0)}f} ± {self.error:.{max(place, 0)}f}"
         return " ".join(filter(None, (text, self.unit)))
 

@@ -409,8 +409,8 @@ def _draw(figure: Figure, bands: Bands, frequencies: FloatArray, states: FloatAr
         ticks.append((float(x[-1]), last))
     names = [name.replace("GAMMA", "Γ").replace("_", "") for _, name in ticks]
     left.set_xticks([x for x, _ in ticks], names)
-    for x, _ in ticks:
-        left.axvline(x, color="0.8", lw=0.6, zorder=0)
+    for place, _ in ticks:
+        left.axvline(place, color="0.8", lw=0.6, zorder=0)
     left.axhline(0.0, color="0.5", lw=0.6, zorder=0)
     left.set_xlim(ticks[0][0], ticks[-1][0])
     low, high = min(float(f.min()) for f in bands.frequencies), max(float(f.max()) for f in bands.frequencies)

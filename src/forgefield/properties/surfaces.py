@@ -1,0 +1,206 @@
+"""Surface energies from slabs: every cut of a plane, relaxed or not, with their convergence in thickness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import surface
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from forgefield.errors import ConfigError, StructureError
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, Table, silent
+from forgefield.properties.relaxation import AtRest, at_rest, relax_cell
+
+__all__ = ["SURFACES", "Slab", "SurfaceSettings", "conventional_cell", "slabs"]
+
+FloatArray = NDArray[np.float64]
+Miller = tuple[int, int, int]
+
+J_PER_M2 = 16.02176634
+"""One eV/Å^2 in J/m^2."""
+
+
+class SurfaceSettings(AtRest):
+    """Settings of surface energies."""
+
+    force_tolerance: float = Field(0.01, gt=0, description="largest force left by relaxations [eV/Å]")
+    miller: tuple[Miller, ...] = Field(
+        ((1, 0, 0), (1, 1, 0), (1, 1, 1)), description="planes, of the conventional cell"
+    )
+    thickness: float = Field(15.0, gt=0, description="least thickness of the thicker of two slabs [Å]")
+    vacuum: float = Field(10.0, ge=3.0, description="between slabs [Å]; above the cutoff of the potential")
+    relaxed: bool = Field(default=True, description="also relax the ions of the slabs; no reconstructions")
+
+    @field_validator("miller")
+    @classmethod
+    def _planes(cls, value: tuple[Miller, ...]) -> tuple[Miller, ...]:
+        if not value or any(m == (0, 0, 0) for m in value):
+            raise ValueError("at least one plane, none of them (0, 0, 0)")
+        return value
+
+
+@dataclass(frozen=True)
+class Slab:
+    """A slab whose composition is that of the crystal.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+    area : float [Å^2]
+        Of one of its two surfaces.
+    gap : float [Å]
+        Between the two planes of atoms that were cut apart.
+    """
+
+    atoms: Atoms
+    area: float
+    gap: float
+
+
+def conventional_cell(atoms: Atoms, tolerance: float = 1e-2) -> Atoms:
+    """Return the conventional cell of a crystal, to which Miller indices refer.
+
+    Raises
+    ------
+    ConfigError
+        spglib is not installed.
+    StructureError
+        It finds no symmetry.
+    """
+    try:
+        import spglib
+    except ImportError:
+        raise ConfigError("conventional cells need spglib: pip install 'forgefield[md]'") from None
+    found = spglib.standardize_cell(
+        (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=tolerance
+    )
+    if found is None:
+        raise StructureError(f"no symmetry found within {tolerance} Å; are two atoms in one place?")
+    cell, positions, numbers = found
+    return Atoms(numbers, cell=cell, scaled_positions=positions, pbc=True)
+
+
+def slabs(crystal: Atoms, miller: Miller, layers: int, vacuum: float) -> list[Slab]:
+    """Return a slab for each place where a plane can cut the crystal.
+
+    Parameters
+    ----------
+    crystal : ase.Atoms
+        Conventional cell.
+    miller : three ints
+    layers : int
+        Repetitions of the shortest lattice translation across the plane.
+    vacuum : float [Å]
+    """
+    block = surface(crystal, miller, layers, periodic=True)
+    across = block.get_scaled_positions()[:, 2] % 1.0
+    normal = np.cross(block.cell.array[0], block.cell.array[1])
+    area = float(np.linalg.norm(normal))
+    normal /= area
+    height = float(block.cell.array[2] @ normal)
+    planes = _planes(across, 1e-3 / abs(height))
+    found: list[Slab] = []
+    for k, plane in enumerate(planes):
+        step = (plane - planes[k - 1]) % 1.0 or 1.0
+        if plane >= 1.0 / layers - 1e-9 and k > 0:
+            break  # repeats from here on
+        scaled = block.get_scaled_positions()
+        scaled[:, 2] = (across - plane + 0.5 * step) % 1.0
+        atoms = Atoms(block.numbers, cell=block.cell, scaled_positions=scaled, pbc=True)
+        z = atoms.positions @ normal
+        atoms.positions -= np.outer(z.min() - 0.5 * vacuum, normal)
+        atoms.set_cell([*block.cell.array[:2], (np.ptp(z) + vacuum) * normal])
+        found.append(Slab(atoms, area, step * abs(height)))
+    return found
+
+
+def _planes(across: FloatArray, tolerance: float) -> list[float]:
+    """Return where along the normal there are planes of atoms, in parts of the block."""
+    planes: list[float] = []
+    for x in np.sort(across):
+        if (not planes or x - planes[-1] > tolerance) and not (planes and planes[0] + 1.0 - x < tolerance):
+            planes.append(float(x))
+    return planes
+
+
+def _energies(slab: Slab, bulk: float, calculator: Any, tolerance: float | None) -> float:
+    """Return the surface energy [J/m^2]; of relaxed ions if there is a tolerance."""
+    atoms = slab.atoms.copy()
+    atoms.calc = calculator
+    if tolerance is not None:
+        atoms = relax_cell(atoms, calculator, cell="fixed", force_tolerance=tolerance)
+    excess = float(atoms.get_potential_energy()) - len(atoms) * bulk
+    return excess / (2.0 * slab.area) * J_PER_M2
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: SurfaceSettings,
+    *,
+    folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
+    progress: Progress = silent,
+) -> PropertyResult:
+    atoms, conditions = at_rest(atoms, calculator, settings)
+    crystal = conventional_cell(atoms)
+    crystal.calc = calculator
+    bulk = float(crystal.get_potential_energy()) / len(crystal)
+    tolerance = settings.force_tolerance if settings.relaxed else None
+    quantities: dict[str, Quantity] = {}
+    tables: dict[str, Table] = {}
+    layers: dict[str, int] = {}
+    for n, miller in enumerate(settings.miller):
+        name = "".join(map(str, miller))
+        progress(n / len(settings.miller), f"({name})")
+        one = surface(crystal, miller, 1, periodic=True)
+        thin = abs(float(one.get_volume())) / float(np.linalg.norm(np.cross(*one.cell.array[:2])))
+        count = max(2, int(np.ceil(settings.thickness / thin)))
+        cuts = slabs(crystal, miller, count, settings.vacuum)
+        energies = [_energies(s, bulk, calculator, None) for s in cuts]
+        best = int(np.argmin(energies))
+        thinner = slabs(crystal, miller, count - 1, settings.vacuum)[best]
+        change = abs(_energies(thinner, bulk, calculator, None) - energies[best])
+        quantities[f"({name}) unrelaxed"] = Quantity(
+            energies[best], "J/m^2", change, f"{len(cuts)} cuts tried"
+        )
+        if tolerance is not None:
+            relaxed = _energies(cuts[best], bulk, calculator, tolerance)
+            change = abs(_energies(thinner, bulk, calculator, tolerance) - relaxed)
+            quantities[f"({name}) relaxed"] = Quantity(relaxed, "J/m^2", change, "not reconstructed")
+        layers[name] = count
+        tables[f"({name}) cuts"] = Table(
+            np.array([[s.gap, e] for s, e in zip(cuts, energies, strict=True)]),
+            "",
+            ("cut", "gap [Å], unrelaxed energy [J/m^2]"),
+        )
+    names = list(range(len(settings.miller)))
+    labels = ("plane " + ", ".join(f"{k}: ({m})" for k, m in enumerate(layers)), "surface energy [J/m^2]")
+    return PropertyResult(
+        name="surfaces",
+        quantities=quantities,
+        conditions={
+            **conditions,
+            "bulk_energy_eV_per_atom": bulk,
+            "layers": layers,
+            "error": "change when the slab is one layer thinner",
+            **settings.model_dump(mode="json"),
+        },
+        curves={
+            kind: Curve(
+                np.array(names, dtype=float),
+                np.array([quantities[f"({m}) {kind}"].value for m in layers]),
+                *labels,
+                points=True,
+            )
+            for kind in (("unrelaxed", "relaxed") if settings.relaxed else ("unrelaxed",))
+        },
+        tables=tables,
+    )
+
+
+SURFACES = Property("surfaces", "surface energies of planes, relaxed and not", SurfaceSettings, _compute)
