@@ -26,6 +26,10 @@ def md(
     log_interval: int = typer.Option(10, "--log-interval", help="Steps between rows and frames."),
     trajectory: Path | None = typer.Option(None, "-o", "--trajectory", help="*.traj or extended XYZ."),
     log: Path | None = typer.Option(None, "--log", help="CSV with one row every log interval."),
+    picture: Path | None = typer.Option(
+        None, "--picture", help="Temperature, energy, pressure and g(r): *.png, *.svg, *.pdf."
+    ),
+    movie: Path | None = typer.Option(None, "--movie", help="Film of the atoms: *.gif."),
     seed: int = typer.Option(0, help="Of velocities and thermostat."),
     dtype: str = typer.Option("float32", help="float32 or float64."),
     threads: int | None = typer.Option(None, help="ase: CPU threads; default: all cores."),
@@ -36,9 +40,13 @@ def md(
     """Run molecular dynamics, to see whether a potential holds; stops when it breaks down."""
     from dataclasses import asdict
 
+    from rich.console import Console
+
+    from forgefield.cli.md_progress import MDProgress
     from forgefield.cli.structures import read_structure
     from forgefield.deployment.lammps_md import simulate
     from forgefield.deployment.md import MDSettings
+    from forgefield.deployment.md_picture import recorded
 
     settings = MDSettings.parse(
         {
@@ -52,23 +60,28 @@ def md(
         }
     )
     atoms = read_structure(structure, repeat)
-    summary = simulate(
-        engine,
-        potential,
-        atoms,
-        settings,
-        dtype=dtype,
-        threads=threads,
-        processes=processes,
-        trajectory=trajectory,
-        log=log,
-    )
+    progress = MDProgress(Console(stderr=True, quiet=json), len(atoms), steps)
+    with recorded(trajectory, log, picture, movie) as files, progress.shown():
+        used = files()
+        summary = simulate(
+            engine,
+            potential,
+            atoms,
+            settings,
+            dtype=dtype,
+            threads=threads,
+            processes=processes,
+            trajectory=used[0],
+            log=used[1],
+            on_row=progress.on_row,
+        )
+    content = asdict(summary) | {"trajectory": trajectory, "log": log, "picture": picture, "movie": movie}
     if json:
-        print_json(asdict(summary))
+        print_json(content)
         return
     from forgefield.cli.show import facts_table
 
-    stdout().print(facts_table("", _summary_facts(asdict(summary))))
+    stdout().print(facts_table("", _summary_facts(content)))
 
 
 def _summary_facts(summary: dict[str, Any]) -> dict[str, str]:
@@ -85,5 +98,9 @@ def _summary_facts(summary: dict[str, Any]) -> dict[str, str]:
         "energy drift": number("energy_drift", "eV/atom/ps"),
         "speed": number("atom_steps_per_second", "atom steps/s"),
     }
-    facts |= {key: str(summary[key]) for key in ("trajectory", "log") if summary[key] is not None}
+    facts |= {
+        key: str(summary[key])
+        for key in ("trajectory", "log", "picture", "movie")
+        if summary[key] is not None
+    }
     return facts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -182,8 +182,12 @@ def simulate(
     processes: int = 1,
     trajectory: Path | None = None,
     log: Path | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> MDSummary:
-    """Simulate with a potential file and one of `ENGINES`; see `md.run_md` and `run_lammps_md`."""
+    """Simulate with a potential file and one of `ENGINES`; see `md.run_md` and `run_lammps_md`.
+
+    Of LAMMPS `on_row` hears nothing: its log is read when it is done.
+    """
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine {engine!r}: {did_you_mean(engine, ENGINES)}")
     if engine == "ase":
@@ -192,7 +196,7 @@ def simulate(
                 f"engine 'ase' is one process, got --processes {processes}; use --engine lammps"
             )
         calculator = ForgefieldCalculator(potential, dtype=dtype, threads=threads)  # type: ignore[arg-type]
-        return run_md(atoms, calculator, settings, trajectory=trajectory, log=log)
+        return run_md(atoms, calculator, settings, trajectory=trajectory, log=log, on_row=on_row)
     if threads not in (None, 1):
         raise ConfigError(
             f"engine 'lammps' shares the work by processes, got --threads {threads}; use --processes"

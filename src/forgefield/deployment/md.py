@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +112,7 @@ def run_md(
     *,
     trajectory: str | Path | None = None,
     log: str | Path | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] | None = None,
     **parameters: Any,
 ) -> MDSummary:
     """Simulate; the structure is changed in place and ends as the last state.
@@ -128,6 +129,8 @@ def run_md(
         ``*.traj`` or extended XYZ (anything else); with energies, forces, stress and momenta.
     log : path, optional
         CSV, one row every `log_interval` steps; columns in `md_record.COLUMNS`.
+    on_row : callable, optional
+        Is told every row, when it is written.
 
     Returns
     -------
@@ -158,7 +161,7 @@ def run_md(
     rng = np.random.default_rng(settings.seed)
     with _centre_at_rest(atoms, settings):
         _velocities(atoms, settings, rng)
-        recorder = Recorder(atoms, trajectory, log)
+        recorder = Recorder(atoms, trajectory, log, on_row)
         with recorder:
             start = time.perf_counter()
             _integrate(atoms, settings, rng, recorder)

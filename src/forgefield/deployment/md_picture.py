@@ -91,13 +91,7 @@ def draw_md(rows: Sequence[Mapping[str, Any]], frames: Sequence[Atoms], path: st
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    target = Path(path)
-    kinds = FigureCanvasAgg.get_supported_filetypes()
-    kind = target.suffix.removeprefix(".").lower() or "png"
-    if kind not in kinds:
-        raise ConfigError(
-            f"cannot draw {target.name}: a picture may end in {', '.join('.' + k for k in kinds)}"
-        )
+    target, kind = Path(path), _kind(Path(path))
     if not rows:
         raise ConfigError("the log has no rows; nothing to draw")
     figure = Figure(figsize=(10.0, 7.2), layout="constrained")
@@ -119,6 +113,24 @@ def draw_md(rows: Sequence[Mapping[str, Any]], frames: Sequence[Atoms], path: st
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=120)
     return write_bytes(target, buffer.getvalue())
+
+
+def _kind(path: Path) -> str:
+    """Return the format of a picture, by the ending of its file."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    kind = path.suffix.removeprefix(".").lower() or "png"
+    if kind not in kinds:
+        raise ConfigError(
+            f"cannot draw {path.name}: a picture may end in {', '.join('.' + k for k in kinds)}"
+        )
+    return kind
+
+
+def _check_film(path: Path) -> None:
+    if path.suffix.lower() != ".gif":
+        raise ConfigError(f"a film ends in .gif, got {path.name}")
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> FloatArray:
@@ -171,8 +183,7 @@ def film_md(frames: Sequence[Atoms], path: str | Path) -> Path:
     from matplotlib.figure import Figure
 
     target = Path(path)
-    if target.suffix.lower() != ".gif":
-        raise ConfigError(f"a film ends in .gif, got {target.name}")
+    _check_film(target)
     if not frames:
         raise ConfigError("the trajectory has no frames; nothing to film")
     chosen = frames[:: -(-len(frames) // MOST_FRAMES)]
@@ -261,9 +272,11 @@ def recorded(
     callable
         Returns the paths to simulate with.
     """
-    for path, check in ((picture, draw_md), (movie, film_md)):
-        if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"the folder of {path} does not exist; {check.__name__} cannot write it")
+    for path, check in ((picture, _kind), (movie, _check_film)):
+        if path is not None:
+            check(path)
+            if not path.absolute().parent.is_dir():
+                raise ConfigError(f"the folder of {path} does not exist; make it first")
     with tempfile.TemporaryDirectory(prefix="forgefield-md-") as scratch:
         used = trajectory, log
         if picture is not None or movie is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -107,6 +107,8 @@ class Recorder:
     ----------
     atoms : ase.Atoms
     trajectory, log : path, optional
+    on_row : callable, optional
+        Is told every row.
 
     Attributes
     ----------
@@ -116,7 +118,14 @@ class Recorder:
         Frames written to the trajectory.
     """
 
-    def __init__(self, atoms: Atoms, trajectory: str | Path | None, log: str | Path | None) -> None:
+    def __init__(
+        self,
+        atoms: Atoms,
+        trajectory: str | Path | None,
+        log: str | Path | None,
+        on_row: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self.on_row = on_row
         self.atoms = atoms
         self.trajectory = None if trajectory is None else Path(trajectory)
         self.log = None if log is None else Path(log)
@@ -182,6 +191,8 @@ class Recorder:
                 results["stress"] = stress
             frame.calc = SinglePointCalculator(frame, **results)
             self._write(frame)
+        if self.on_row is not None:
+            self.on_row(row)
 
     def last_frame(self) -> None:
         """Append the state as it is, without results, where it is finite."""
