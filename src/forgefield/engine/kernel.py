@@ -151,12 +151,15 @@ class ListedEdges:
                 self.picked.set_lanes(lo + e, neighbours.pick(start, end, e))
 
     def rows(self, species: Int | int, count: int) -> tuple[Int, Int]:
+        """See `expansions.kernels.Edges`."""
         return self.offsets[species], self.offsets[species + count]
 
     def at(self, row: Int) -> Lanes:
+        """Return the points of a row."""
         return self.picked.lanes(row)
 
     def vector(self, row: Int) -> list[Vec]:
+        """Return ``r_ij``, one neighbour per lane."""
         return self.points.difference(self.at(row), self.centres)
 
 

@@ -126,11 +126,11 @@ def _tiles(pattern: BoolArray, reached: BoolArray) -> list[tuple[list[int], list
     # A tile costs two more coefficients for loading and storing its sums.
     if sum(len(f) * (len(c) + 2) for f, c in groups) >= len(every) * (len(used) + 2):
         groups = [(every, used)]
-    result = []
-    for features, coefficients in groups:
-        for some in np.array_split(features, -(-len(features) // LARGEST)):
-            result.append((some.tolist(), coefficients.tolist()))
-    return result
+    return [
+        (some.tolist(), coefficients.tolist())
+        for features, coefficients in groups
+        for some in np.array_split(features, -(-len(features) // LARGEST))
+    ]
 
 
 @dataclass(frozen=True)

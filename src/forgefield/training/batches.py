@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation, Potential
 from forgefield.models.tensors import TensorGraph, to_tensors
 
-__all__ = ["LabelledBatch", "LabelledSet", "Labels"]
+__all__ = ["LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -67,8 +69,35 @@ class LabelledBatch:
     weights: dict[str, Tensor]
 
 
+class _Graphs(Sequence[Graph]):
+    """Graphs of structures, built when first asked for and kept."""
+
+    def __init__(self, potential: Potential, frames: Sequence[Atoms]) -> None:
+        self._build, self._frames = potential.graph, frames
+        self._kept: list[Graph | None] = [None] * len(frames)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, i: int) -> Graph: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Graph]: ...
+    def __getitem__(self, i: int | slice) -> Graph | list[Graph]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        found = self._kept[i]
+        if found is None:
+            found = self._kept[i] = self._build(self._frames[i])
+        return found
+
+    def passing(self, i: int) -> Graph:
+        """Return a graph without keeping it."""
+        return self._kept[i] or self._build(self._frames[i])
+
+
 class LabelledSet:
-    """Structures with labels, their graphs built once.
+    """Structures with labels, their graphs built once, when they are first needed.
 
     Parameters
     ----------
@@ -86,20 +115,26 @@ class LabelledSet:
         factors = group_weights or {}
         references = dict(zip(potential.species, potential.references.tolist(), strict=True))
         self.frames = list(frames)
-        self.graphs: list[Graph] = [potential.graph(atoms) for atoms in frames]
-        self.labels = [
-            _labels(atoms, graph, references, factors.get(group_of(atoms), 1.0))
-            for atoms, graph in zip(frames, self.graphs, strict=True)
-        ]
+        self.graphs = _Graphs(potential, self.frames)
+        self.labels = [labels_of(atoms, references, factors.get(group_of(atoms), 1.0)) for atoms in self.frames]
         self.names = [str(a.info.get("name", f"structure {n}")) for n, a in enumerate(frames)]
 
     def __len__(self) -> int:
-        return len(self.graphs)
+        return len(self.frames)
+
+    def subset(self, potential: Potential, index: Sequence[int]) -> LabelledSet:
+        """Return some of the structures; `potential` builds their graphs."""
+        some = copy.copy(self)
+        some.frames = [self.frames[i] for i in index]
+        some.labels = [self.labels[i] for i in index]
+        some.names = [self.names[i] for i in index]
+        some.graphs = _Graphs(potential, some.frames)
+        return some
 
     @property
     def n_atoms(self) -> int:
         """Atoms in all structures."""
-        return sum(g.n_atoms for g in self.graphs)
+        return sum(map(len, self.frames))
 
     @property
     def n_pairs(self) -> int:
@@ -125,23 +160,26 @@ class LabelledSet:
         The energy is taken about its mean, which the model's bias absorbs.
         """
         energies = np.array(
-            [x.energy / g.n_atoms for x, g in self._pairs() if x.energy is not None], dtype=np.float64
+            [x.energy / len(a) for x, a in self._pairs() if x.energy is not None], dtype=np.float64
         )
-        forces = [x.forces.ravel() for x, _ in self._pairs() if x.forces is not None]
+        count, squares = 0, 0.0  # one by one: the labels may be on disk
+        for x in self.labels:
+            if x.forces is not None:
+                count, squares = count + x.forces.size, squares + float(np.square(x.forces).sum())
         stresses = [
-            x.strain_gradient / g.volumes[0] for x, g in self._pairs() if x.strain_gradient is not None
+            x.strain_gradient / volume_of(a) for x, a in self._pairs() if x.strain_gradient is not None
         ]
         result = {}
         if len(energies):
             result["energy"] = max(float(energies.std()), 1e-3)
-        if forces:
-            result["forces"] = max(float(np.sqrt(np.mean(np.concatenate(forces) ** 2))), 1e-2)
+        if count:
+            result["forces"] = max(float(np.sqrt(squares / count)), 1e-2)
         if stresses:
             result["stress"] = max(float(np.sqrt(np.mean(np.square(stresses)))), 1e-4)
         return result
 
-    def _pairs(self) -> Iterator[tuple[Labels, Graph]]:
-        return zip(self.labels, self.graphs, strict=True)
+    def _pairs(self) -> Iterator[tuple[Labels, Atoms]]:
+        return zip(self.labels, self.frames, strict=True)
 
     def batch(
         self, index: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu"
@@ -173,14 +211,19 @@ class LabelledSet:
         )
 
 
-def _labels(atoms: Atoms, graph: Graph, references: dict[int, float], factor: float) -> Labels:
+def volume_of(atoms: Atoms) -> float:
+    """Return the volume [Å^3] of a structure, NaN where it is not periodic in three directions."""
+    return abs(float(np.linalg.det(atoms.cell.array))) if atoms.pbc.all() else np.nan
+
+
+def labels_of(atoms: Atoms, references: dict[int, float], factor: float) -> Labels:
     results = atoms.calc.results if atoms.calc is not None else {}
     energy = results.get("energy")
     if energy is not None:
         energy = float(energy) - sum(references[int(z)] for z in atoms.numbers)
     forces = results.get("forces")
     stress = results.get("stress")
-    volume = float(graph.volumes[0])
+    volume = volume_of(atoms)
     weight = factor * float(atoms.info.get("weight", 1.0))
     strain = None if stress is None or np.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
     return Labels(

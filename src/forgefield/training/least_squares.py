@@ -1,13 +1,13 @@
 """Linear and quadratic models by least squares on energies, forces and stresses together.
 
-Rows are made structure by structure and folded into a triangle (TSQR), so memory does not grow with the data; solvers
+Rows are made some structures at a time and folded into a triangle (TSQR), so memory does not grow with the data; solvers
 see the triangle alone. See docs/training_linear.md.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,9 @@ from forgefield.data import group_of
 from forgefield.errors import ConfigError, TrainingError, did_you_mean
 from forgefield.models.potential import Potential
 from forgefield.training.batches import LabelledSet
-from forgefield.training.linear.compress import Compressor
-from forgefield.training.linear.design import Columns, DesignRows, design_batch, design_rows, energy_row
+from forgefield.training.linear.assembly import RowBackend
+from forgefield.training.linear.design import Columns, DesignRows, design_rows, energy_row
+from forgefield.training.linear.parallel import RowWork, Share
 from forgefield.training.linear.settings import LeastSquaresSettings, RowWeights
 from forgefield.training.linear.solvers import Solution, solve
 from forgefield.training.linear.weighting import Weighting, from_groups, from_loss
@@ -38,9 +39,6 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
-
-BATCH = 2_000_000
-"""Numbers in the derivatives of structures treated together: 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,9 @@ def fit_linear(
     loss: LossSettings,
     settings: LeastSquaresSettings,
     on_structure: Callable[[int, int], None] | None = None,
+    *,
+    backend: RowBackend = "auto",
+    share: Share | None = None,
 ) -> LinearFit:
     """Solve for the parameters of a linear or quadratic model.
 
@@ -113,6 +114,10 @@ def fit_linear(
     settings : LeastSquaresSettings
     on_structure : callable (done, total), optional
         Progress.
+    backend : {'auto', 'compiled', 'torch'}
+        What makes the rows; auto: kernels where the descriptor has them.
+    share : Share, optional
+        Part of the work of this process among several; see `training.linear.parallel`.
 
     Raises
     ------
@@ -128,24 +133,15 @@ def fit_linear(
         )
     # Equal parts, drawn in a fixed order: neighbours in a file are often neighbours on a trajectory.
     fold = np.random.default_rng(0).permutation(len(data)) % n_folds
-    parts = [Compressor(len(columns)) for _ in range(n_folds)]
-    labels = data.learned(potential)
-    done = 0
-    for index in _batches(data, columns):
-        batch = data.batch(index, potential.dtype, potential.device)
-        for i, design in zip(index, design_batch(potential, batch.graph), strict=True):
-            rows, targets = weighting.rows(i, design, labels[i], float(data.graphs[i].volumes[0]))
-            if len(targets):
-                parts[fold[i]].add(rows, targets)
-        done += len(index)
-        if on_structure is not None:
-            on_structure(done, len(data))
+    work = RowWork(potential, data, weighting, fold, n_folds, len(columns), backend)
+    everything = range(len(data))
+    parts = work.run(everything, on_structure) if share is None else share.compress(work, on_structure)
     free = np.zeros(len(columns), dtype=bool)
     free[len(columns) - columns.n_species :] = True
     n_rows = sum(p.n_rows for p in parts)
     if not n_rows:
         raise TrainingError("there is nothing to fit: no label has a weight above zero")
-    solution = solve([p.result() for p in parts], free, settings)
+    solution = solve(parts, free, settings)
     if not np.isfinite(solution.values).all():
         raise TrainingError(
             "the least-squares problem has no finite solution; raise training.ridge, e.g. to 1e-8"
@@ -161,22 +157,6 @@ def fit_linear(
         solution.n_zero,
     )
     return LinearFit(solution, n_rows)
-
-
-def _batches(data: LabelledSet, columns: Columns) -> Iterator[list[int]]:
-    """Yield structures that are treated together: many small ones, or a large one."""
-    index: list[int] = []
-    total = 0
-    for i, graph in enumerate(data.graphs):
-        size = 3 * columns.n_features * sum(p.neighbours.size for p in graph.pairs)
-        size += 3 * len(columns) * graph.n_atoms
-        if index and total + size > BATCH:
-            yield index
-            index, total = [], 0
-        index.append(i)
-        total += size
-    if index:
-        yield index
 
 
 def _weighting(data: LabelledSet, loss: LossSettings, settings: LeastSquaresSettings) -> Weighting:

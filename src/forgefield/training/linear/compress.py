@@ -2,7 +2,8 @@
 
 A triangle R with ``R^T R = A^T A`` has every sum of squares of the rows A in it, also those of the labels (its last
 column), so solvers and cross-validation never see the rows themselves. Unlike normal equations it squares no condition
-number: solutions have the error of a factorisation of all rows at once.
+number: solutions have the error of a factorisation of all rows at once. Triangles of parts of the data merge into that
+of the whole, wherever they were made.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr
+from scipy.linalg import lapack
 
 __all__ = ["Compressed", "Compressor"]
 
 FloatArray = NDArray[np.float64]
+
+BLOCK = 4
+"""Rows that are folded in at a time, in units of the width: a quarter more work than all rows at once."""
+
+LEAST = 2048
+"""Rows that are folded in at a time, at least."""
 
 
 @dataclass(frozen=True)
@@ -39,41 +46,71 @@ class Compressed:
     @staticmethod
     def join(parts: Sequence[Compressed]) -> Compressed:
         """Return the rows of all parts, compressed."""
-        stacked = np.concatenate([np.column_stack([p.rows, p.labels]) for p in parts])
-        factor = stacked if len(parts) == 1 else _triangle(stacked)
-        return Compressed(factor[:, :-1], factor[:, -1], sum(p.n_rows for p in parts))
+        if len(parts) == 1:
+            return parts[0]
+        whole = Compressor(parts[0].rows.shape[1])
+        for part in parts:
+            whole.add(part.rows, part.labels, n_rows=part.n_rows)
+        return whole.result()
 
 
 class Compressor:
-    """Takes rows, keeps a triangle (TSQR)."""
+    """Takes rows, keeps a triangle (TSQR).
+
+    Parameters
+    ----------
+    n_parameters : int
+
+    Notes
+    -----
+    The triangle and the rows not yet in it share one array, which is factorised in place whenever it is full.
+    Source: Demmel, Grigori, Hoemmen, Langou, SIAM J. Sci. Comput. 34 (2012) A206 (sequential TSQR).
+    """
 
     def __init__(self, n_parameters: int) -> None:
         self._width = n_parameters + 1
-        self._factor = np.zeros((0, self._width))
-        self._pending: list[FloatArray] = []
-        self._n_pending = 0
+        self._memory: FloatArray | None = None
+        self._filled = 0
         self.n_rows = 0
 
-    def add(self, rows: FloatArray, labels: FloatArray) -> None:
-        """Add weighted rows (n, n_parameters) and labels (n,)."""
-        self._pending.append(np.concatenate([rows, labels[:, None]], axis=1))
-        self._n_pending += len(rows)
-        self.n_rows += len(rows)
-        if self._n_pending > 4 * self._width:
-            self._fold()
+    def add(self, rows: FloatArray, labels: FloatArray, n_rows: int | None = None) -> None:
+        """Add weighted rows (n, n_parameters) and labels (n,).
+
+        `n_rows` is how many rows they stand for, if they are compressed ones.
+        """
+        self.n_rows += len(rows) if n_rows is None else n_rows
+        memory = self._room()
+        done = 0
+        while done < len(rows):
+            if self._filled == len(memory):
+                self._fold()
+            n = min(len(rows) - done, len(memory) - self._filled)
+            place = slice(self._filled, self._filled + n)
+            memory[place, :-1] = rows[done : done + n]
+            memory[place, -1] = labels[done : done + n]
+            self._filled += n
+            done += n
 
     def result(self) -> Compressed:
         """Return what has been added."""
         self._fold()
-        return Compressed(self._factor[:, :-1], self._factor[:, -1], self.n_rows)
+        triangle = self._room()[: self._filled].copy(order="C")
+        return Compressed(triangle[:, :-1], triangle[:, -1], self.n_rows)
+
+    def _room(self) -> FloatArray:
+        if self._memory is None:
+            size = self._width + max(BLOCK * self._width, LEAST)
+            self._memory = np.empty((size, self._width), order="F")
+        return self._memory
 
     def _fold(self) -> None:
-        if self._pending:
-            self._factor = _triangle(np.concatenate([self._factor, *self._pending]))
-            self._pending, self._n_pending = [], 0
-
-
-def _triangle(a: FloatArray) -> FloatArray:
-    """Return R of the QR factorisation, (min(rows, columns), columns)."""
-    (factor,) = qr(a, mode="r", overwrite_a=True, check_finite=False)
-    return np.ascontiguousarray(factor[: a.shape[1]])
+        width, memory = self._width, self._room()
+        if self._filled <= 1:
+            return
+        whole = self._filled == len(memory)
+        rows = memory if whole else np.asfortranarray(memory[: self._filled])
+        factors, _, _, info = lapack.dgeqrf(rows, lwork=64 * width, overwrite_a=1)
+        if info:
+            raise ValueError(f"LAPACK's dgeqrf rejected argument {-info}")
+        self._filled = min(self._filled, width)
+        memory[: self._filled] = np.triu(factors[: self._filled])

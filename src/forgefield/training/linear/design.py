@@ -23,7 +23,7 @@ from forgefield.models.base import Model
 from forgefield.models.potential import Potential
 from forgefield.models.tensors import TensorGraph
 
-__all__ = ["Columns", "DesignRows", "design_batch", "design_rows", "energy_row"]
+__all__ = ["Columns", "DesignRows", "design_batch", "design_rows", "energy_row", "free_atom"]
 
 FloatArray = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def _add_energies(
 ) -> None:
     scale, exact = float(potential.energy_scale), bool(potential.exact_free_atom)
     scaled = potential.scaler(features).detach().double()
-    free = _free_atom(potential, species) if exact else torch.zeros_like(scaled[:1])
+    free = free_atom(potential, species) if exact else torch.zeros_like(scaled[:1])
     a, b = np.triu_indices(columns.n_features)
     for k in torch.unique(structure).tolist():
         q = scaled[structure == k]
@@ -217,7 +217,7 @@ def _add_quadratic(
         strain[k, :, :, products] += _products(q[own], of_strain)
 
 
-def _free_atom(potential: Potential, species: int) -> Tensor:
+def free_atom(potential: Potential, species: int) -> Tensor:
     """Return the scaled features of an atom without neighbours, (1, n_features)."""
     zeros = [
         torch.zeros((1, *e.shape), dtype=potential.dtype, device=potential.device)

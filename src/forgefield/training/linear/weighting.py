@@ -42,12 +42,22 @@ class Weighting:
     by_structure: bool = False
     virial: bool = False
 
+    def factors(self, i: int, labels: Labels, n_atoms: int, volume: float) -> tuple[float, float, float]:
+        """Return the factors on energy, force components and strain gradient of structure i."""
+        root = {k: float(np.sqrt(w)) for k, w in labels.weights.items()}
+        share = n_atoms if self.virial else volume
+        return (
+            float(self.energy[i]) * root["energy"] / n_atoms,
+            float(self.forces[i]) * root["forces"] / (np.sqrt(n_atoms) if self.by_structure else 1.0),
+            float(self.stress[i]) * root["stress"] / share,
+        )
+
     def rows(
         self, i: int, design: DesignRows, labels: Labels, volume: float
     ) -> tuple[FloatArray, FloatArray]:
         """Return the weighted rows (n, n_parameters) and labels (n,) of structure i, without those of weight zero."""
         n, width = len(design.forces), len(design.energy)
-        root = {k: np.sqrt(w) for k, w in labels.weights.items()}
+        factors = self.factors(i, labels, n, volume)
         rows, targets = [np.empty((0, width))], [np.empty(0)]
 
         def add(factor: float, block: FloatArray, values: FloatArray) -> None:
@@ -56,13 +66,11 @@ class Weighting:
                 targets.append(factor * values.ravel())
 
         if labels.energy is not None:
-            add(self.energy[i] * root["energy"] / n, design.energy, np.array([labels.energy]))
+            add(factors[0], design.energy, np.array([labels.energy]))
         if labels.forces is not None:
-            share = np.sqrt(n) if self.by_structure else 1.0
-            add(self.forces[i] * root["forces"] / share, design.forces, labels.forces)
+            add(factors[1], design.forces, labels.forces)
         if labels.strain_gradient is not None:
-            share = n if self.virial else volume
-            add(self.stress[i] * root["stress"] / share, design.strain_gradient, labels.strain_gradient)
+            add(factors[2], design.strain_gradient, labels.strain_gradient)
         return np.concatenate(rows), np.concatenate(targets)
 
 
@@ -70,9 +78,9 @@ def from_loss(data: LabelledSet, loss: LossSettings) -> Weighting:
     """Return the factors for which the sum of squares of the rows is the loss."""
     preset, scales = PRESETS[loss.normalisation], data.scales()
     totals = dict.fromkeys(("energy", "forces", "stress"), 0.0)
-    for x, g in zip(data.labels, data.graphs, strict=True):
+    for x, frame in zip(data.labels, data.frames, strict=True):
         totals["energy"] += x.weights["energy"] * (x.energy is not None)
-        atoms = 1 if preset.forces_by_structure else g.n_atoms
+        atoms = 1 if preset.forces_by_structure else len(frame)
         totals["forces"] += 3.0 * x.weights["forces"] * atoms * (x.forces is not None)
         totals["stress"] += 6.0 * x.weights["stress"] * (x.strain_gradient is not None)
     factors = {
