@@ -204,7 +204,9 @@ def trajectory_of(
     observe: dict[str, Observable] = {"cell": lambda s, _: s.cell, "positions": lambda s, _: s.positions}
     if "velocities" in keep:
         observe["velocities"] = lambda s, _: s.velocities
-    equations = dynamics_settings(settings, ensemble=settings.ensemble, thermostat=settings.thermostat)
+    equations = dynamics_settings(
+        settings, ensemble=settings.ensemble, thermostat=settings.thermostat, seed=settings.seed + 2
+    )
     dynamics, records = produce(
         start,
         field,

@@ -1,0 +1,294 @@
+"""Thermal conductivity from equilibrium: the Green-Kubo integral of the heat flux autocorrelation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from forgefield.models.results import VirialKind
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
+from forgefield.properties.conductivity_flux import TO_W_PER_M_K, HeatFlux, energy_origins, flux_error
+from forgefield.properties.correlation import GreenKubo, green_kubo
+from forgefield.properties.dynamics import Records
+from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.simulation import RunSettings, dynamics_settings, equilibrate, produce
+from forgefield.properties.statistics import series_mean
+from forgefield.properties.structures import require_crystal
+
+__all__ = [
+    "CONDUCTIVITY_GK",
+    "FluxSettings",
+    "Fluxes",
+    "GreenKuboSettings",
+    "certificate",
+    "conductivity_green_kubo",
+    "mean_energies",
+    "simulate_fluxes",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+class FluxSettings(RunSettings):
+    """What simulations of the heat flux share."""
+
+    virials: VirialKind = Field("I", description="atomic virial of the heat flux (paper 5); only I is right")
+    convective: bool = Field(default=True, description="with the energy that moving atoms carry along")
+    pairwise: bool = Field(
+        default=False,
+        description="the ASE calculator is a sum over pairs: take its stresses as atomic virials",
+    )
+    certify: bool = Field(
+        default=True, description="compare the heat flux with the time derivative it should be, first"
+    )
+    error: float | None = Field(
+        None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
+    )
+
+
+class GreenKuboSettings(FluxSettings):
+    """Green-Kubo."""
+
+    interval: float = Field(5.0, gt=0, description="between samples of the flux [fs]")
+    replicas: int = Field(3, ge=1, description="independent simulations")
+    blocks: int = Field(1, ge=1, description="parts that every simulation is divided into")
+    correlation_time: float = Field(10.0, gt=0, description="longest lag [ps]")
+    read_at: float | None = Field(
+        None,
+        gt=0,
+        description="upper limit of the integral [ps]; null: where it changes no more than its error",
+    )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        need = 2.0 * self.correlation_time * self.blocks
+        if self.length < need:
+            raise ValueError(
+                f"`length` ({self.length} ps) must be at least twice `correlation_time` for every block: {need:.4g} ps"
+            )
+        if self.read_at is not None and self.read_at > self.correlation_time:
+            raise ValueError(f"`read_at` ({self.read_at} ps) lies beyond `correlation_time`")
+        return self
+
+
+@dataclass(frozen=True)
+class Fluxes:
+    """Heat fluxes of independent simulations in equilibrium.
+
+    Attributes
+    ----------
+    parts : (n_replicas, n_samples, 2, 3) [eV Å per ASE time]
+        ``V J``: potential and convective part.
+    interval : float [ps]
+    volume : float [Å^3]
+    temperature : float [K]
+    drift : float [eV/atom/ps]
+        Largest change of the total energy: that of the integrator.
+    """
+
+    parts: FloatArray
+    interval: float
+    volume: float
+    temperature: float
+    drift: float
+
+    def total(self, *, convective: bool = True) -> FloatArray:
+        """Return ``V J`` (n_replicas, n_samples, 3)."""
+        flux: FloatArray = self.parts.sum(axis=2) if convective else self.parts[:, :, 0]
+        return flux
+
+
+def conductivity_green_kubo(
+    fluxes: Fluxes,
+    *,
+    correlation_time: float,
+    convective: bool = True,
+    blocks: int = 1,
+    read_at: float | None = None,
+    components: tuple[int, ...] = (0, 1, 2),
+) -> GreenKubo:
+    """Return the conductivity [W/(m K)] as a function of the upper limit of time [ps], averaged over components.
+
+    Notes
+    -----
+    ``kappa = V / (kB T^2) integral_0^inf <J(0) J(t)> dt`` (paper 5, eq. 10).
+    """
+    scale = TO_W_PER_M_K / (fluxes.volume * units.kB * fluxes.temperature**2) * 1000.0 * units.fs
+    flux = fluxes.total(convective=convective)[:, :, list(components)] * np.sqrt(scale)
+    n_lags = round(correlation_time / fluxes.interval) + 1
+    n_lags = min(n_lags, flux.shape[1] // blocks // 2)
+    return green_kubo(flux, fluxes.interval, n_lags=n_lags, blocks=blocks, until=read_at)
+
+
+def simulate_fluxes(
+    atoms: Atoms,
+    field: ForceField,
+    settings: GreenKuboSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> Fluxes:
+    """Run the simulations in equilibrium: thermostat first, then at constant energy."""
+    runs: list[Records] = []
+    origins = mean_energies(atoms, field)
+    for n in range(settings.replicas):
+        own = settings.model_copy(update={"seed": settings.seed + 1000 * n})
+
+        def told(done: float, text: str = "", n: int = n) -> None:
+            progress((n + done) / settings.replicas, f"simulation {n + 1}: {text}")
+
+        def start(own: GreenKuboSettings = own, told: Progress = told) -> Atoms:
+            return equilibrate(atoms, field, own, progress=told)[0]
+
+        _, records = produce(
+            start,
+            field,
+            own,
+            dynamics_settings(own, ensemble="nve"),
+            like=atoms,
+            observe={"flux": HeatFlux(origins)},
+            atomic=True,
+            checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
+            progress=told,
+        )
+        runs.append(records)
+    drifts = []
+    for records in runs:
+        total = records["potential"] + records["kinetic"]
+        slope = np.polynomial.polynomial.polyfit(np.arange(len(total)) * settings.spacing / 1000.0, total, 1)[
+            1
+        ]
+        drifts.append(abs(float(slope)) / len(atoms))
+    return Fluxes(
+        np.stack([r["flux"] for r in runs]),
+        settings.spacing / 1000.0,
+        float(np.mean([r["volume"].mean() for r in runs])),
+        float(np.mean([r["temperature"].mean() for r in runs])),
+        max(drifts),
+    )
+
+
+def mean_energies(atoms: Atoms, field: ForceField) -> FloatArray:
+    """Return `energy_origins` of a structure."""
+    energies = field.evaluate(atoms.positions, atoms.cell.array, atomic=True).energies
+    return energy_origins(atoms.numbers, np.zeros(len(atoms)) if energies is None else energies)
+
+
+def certificate(
+    atoms: Atoms, calculator: Any, settings: FluxSettings
+) -> tuple[dict[str, Quantity], list[str]]:
+    """Return the error of the heat flux against its definition, and a warning where it is large."""
+    if not settings.certify or (hasattr(calculator, "evaluate") and hasattr(calculator, "reset")):
+        return {}, []
+    small = atoms if len(atoms) <= 200 else atoms[:200]
+    error = flux_error(
+        small,
+        calculator,
+        virials=settings.virials,
+        pairwise=settings.pairwise,
+        temperature=settings.temperature,
+    )
+    found = {"flux_error": Quantity(error, "", note="relative, against d/dt sum r (t + e) of a cluster")}
+    if error < 1e-2:
+        return found, []
+    text = (
+        f"the heat flux with atomic virials of kind {settings.virials} differs by {error:.2g} of its size from the time "
+        "derivative it should be; take `virials` = I (and a float64 potential)"
+    )
+    return found, [text]
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: GreenKuboSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> PropertyResult:
+    require_crystal(atoms, "thermal conductivity")
+    quantities, warnings = certificate(atoms, calculator, settings)
+    large = atoms * settings.supercell
+    field = force_field(calculator, large, virials=settings.virials, pairwise=settings.pairwise)
+    fluxes = simulate_fluxes(large, field, settings, folder=folder, progress=progress)
+    options: dict[str, Any] = {
+        "correlation_time": settings.correlation_time,
+        "convective": settings.convective,
+        "blocks": settings.blocks,
+        "read_at": settings.read_at,
+    }
+    whole = conductivity_green_kubo(fluxes, **options)
+    options["read_at"] = float(whole.time[whole.plateau])
+    unit = "W/(m K)"
+    quantities["conductivity"] = Quantity(whole.value, unit, whole.error, "mean of three directions")
+    curves = {"mean": _curve(whole)}
+    if settings.replicas * settings.blocks > 1:
+        for axis, name in enumerate("xyz"):
+            one = conductivity_green_kubo(fluxes, components=(axis,), **options)
+            quantities[f"conductivity_{name}{name}"] = Quantity(one.value, unit, one.error)
+            curves[name * 2] = _curve(one)
+        other = conductivity_green_kubo(fluxes, **(options | {"convective": not settings.convective}))
+        name = "without_convection" if settings.convective else "with_convection"
+        quantities[f"conductivity_{name}"] = Quantity(other.value, unit, other.error)
+    quantities |= {
+        "read_at": Quantity(options["read_at"], "ps", note="upper limit of the integral"),
+        "temperature": Quantity(fluxes.temperature, "K"),
+        "energy_drift": Quantity(fluxes.drift, "eV/atom/ps"),
+        "mean_flux": _mean_flux(fluxes, convective=settings.convective),
+    }
+    warnings += _doubts(whole, settings)
+    curves["autocorrelation"] = Curve(
+        whole.time,
+        whole.correlation,
+        "time [ps]",
+        "flux autocorrelation [W/(m K ps)]",
+        whole.correlation_error,
+    )
+    return PropertyResult(
+        name="conductivity-gk",
+        quantities=quantities,
+        conditions={"n_atoms": len(large), "volume_A3": fluxes.volume} | settings.model_dump(mode="json"),
+        curves=curves,
+        warnings=tuple(warnings),
+    )
+
+
+def _curve(one: GreenKubo) -> Curve:
+    return Curve(one.time, one.integral, "time [ps]", "conductivity [W/(m K)]", one.integral_error)
+
+
+def _mean_flux(fluxes: Fluxes, *, convective: bool) -> Quantity:
+    """Return the largest mean component of the flux in its standard errors."""
+    flux = fluxes.total(convective=convective)
+    pulls = []
+    for series in np.moveaxis(flux, 2, 1).reshape(-1, flux.shape[1]):
+        found = series_mean(series)
+        pulls.append(abs(found.value) / found.error if found.error > 0 else 0.0)
+    return Quantity(max(pulls), "", note="largest mean component, in its standard errors; 0 in equilibrium")
+
+
+def _doubts(whole: GreenKubo, settings: GreenKuboSettings) -> list[str]:
+    found = []
+    relative = whole.error / abs(whole.value) if whole.value else np.inf
+    if settings.error is not None and relative > settings.error:
+        need = settings.replicas * (relative / settings.error) ** 2
+        found.append(
+            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.0f} replicas of "
+            f"{settings.length} ps"
+        )
+    if not whole.converged:
+        found.append(
+            f"the integral still grows at {whole.time[-1]:.4g} ps; take a longer `correlation_time` and `length`"
+        )
+    return found
+
+
+CONDUCTIVITY_GK = Property(
+    "conductivity-gk", "thermal conductivity from equilibrium (Green-Kubo)", GreenKuboSettings, _compute
+)

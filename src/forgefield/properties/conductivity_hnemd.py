@@ -1,0 +1,247 @@
+"""Thermal conductivity from homogeneous nonequilibrium molecular dynamics: a weak force drives a steady heat flux."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from pydantic import Field
+
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
+from forgefield.properties.conductivity_flux import TO_W_PER_M_K, Driving, HeatFlux
+from forgefield.properties.conductivity_gk import FluxSettings, certificate, mean_energies
+from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.simulation import dynamics_settings, equilibrate, produce
+from forgefield.properties.statistics import Estimate, block_means, of_replicas, series_mean, straight_line
+from forgefield.properties.structures import require_crystal
+
+__all__ = ["CONDUCTIVITY_HNEMD", "HnemdSettings", "Response", "conductivity_hnemd", "response"]
+
+FloatArray = NDArray[np.float64]
+AXES = {"x": 0, "y": 1, "z": 2}
+
+
+class HnemdSettings(FluxSettings):
+    """HNEMD."""
+
+    fields: tuple[float, ...] = Field(
+        (1e-4, 2e-4),
+        min_length=1,
+        description="driving forces [1/Å]; two or more show whether the answer is linear",
+    )
+    direction: Literal["x", "y", "z"] = Field("x", description="of the driving force")
+    thermostat_time: float = Field(100.0, gt=0, description="relaxation time of the temperature [fs]")
+    settle: float = Field(5.0, ge=0, description="with the driving force on, left out at the start [ps]")
+
+
+@dataclass(frozen=True)
+class Response:
+    """The steady answer to one driving force.
+
+    Attributes
+    ----------
+    field : float [1/Å]
+    time : (n,) [ps]
+    instantaneous : (n,) [W/(m K)]
+        ``J_a / (T F)`` of every sample.
+    running, running_error : (n,) [W/(m K)]
+        Its cumulative average.
+    value, error : float [W/(m K)]
+    across : Estimate [W/(m K)]
+        The same of a perpendicular component of the flux: 0 by symmetry in cubic and isotropic materials.
+    temperature : float [K]
+    """
+
+    field: float
+    time: FloatArray
+    instantaneous: FloatArray
+    running: FloatArray
+    running_error: FloatArray
+    value: float
+    error: float
+    across: Estimate
+    temperature: float
+
+
+def response(
+    flux: FloatArray,
+    volume: float,
+    temperature: float,
+    field: float,
+    axis: int,
+    interval: float,
+    blocks: int = 10,
+) -> Response:
+    """Return the conductivity from the fluxes of a driven simulation.
+
+    Parameters
+    ----------
+    flux : (n_samples, 3) [eV Å per ASE time]
+        ``V J``.
+    volume, temperature : float [Å^3], [K]
+    field : float [1/Å]
+    axis : int
+    interval : float [ps]
+    blocks : int
+
+    Notes
+    -----
+    ``kappa = <J> / (T F)`` (paper 5, eq. 15; D. J. Evans, Phys. Lett. A 91, 457 (1982)). The error is the larger of
+    those from blocks and from the autocorrelation time.
+    """
+    scaled = flux / (volume * temperature * field) * TO_W_PER_M_K
+    along = scaled[:, axis]
+    found = series_mean(along)
+    _, blocked = of_replicas(block_means(along, min(blocks, len(along))))
+    error = max(found.error, float(blocked))
+    count = np.arange(1, len(along) + 1)
+    running = np.cumsum(along) / count
+    return Response(
+        field,
+        np.asarray(count * interval, dtype=np.float64),
+        along,
+        np.asarray(running, dtype=np.float64),
+        np.asarray(error * np.sqrt(len(along) / count), dtype=np.float64),
+        found.value,
+        error,
+        series_mean(scaled[:, (axis + 1) % 3]),
+        temperature,
+    )
+
+
+def conductivity_hnemd(
+    atoms: Atoms,
+    field: ForceField,
+    settings: HnemdSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> list[Response]:
+    """Run one driven simulation for each driving force."""
+    axis = AXES[settings.direction]
+    origins = mean_energies(atoms, field)
+    found = []
+    for n, strength in enumerate(settings.fields):
+        own = settings.model_copy(update={"seed": settings.seed + 1000 * n})
+        vector = np.zeros(3)
+        vector[axis] = strength
+
+        def told(done: float, text: str = "", n: int = n) -> None:
+            progress((n + done) / len(settings.fields), f"driving force {n + 1}: {text}")
+
+        def start(own: HnemdSettings = own, told: Progress = told) -> Atoms:
+            return equilibrate(atoms, field, own, progress=told)[0]
+
+        longer = own.model_copy(update={"length": own.length + own.settle})
+        _, records = produce(
+            start,
+            field,
+            longer,
+            dynamics_settings(
+                own,
+                ensemble="nvt",
+                thermostat="bussi",
+                thermostat_time=own.thermostat_time,
+                seed=own.seed + 2,
+            ),
+            like=atoms,
+            observe={"flux": HeatFlux(origins)},
+            drive=Driving(vector, origins, own.convective),
+            checkpoint=None if folder is None else folder / f"driven_{n + 1}.npz",
+            progress=told,
+        )
+        skip = round(settings.settle * 1000.0 / settings.spacing)
+        flux = records["flux"][skip:]
+        flux = flux.sum(axis=1) if settings.convective else flux[:, 0]
+        found.append(
+            response(
+                flux,
+                float(records["volume"].mean()),
+                float(records["temperature"][skip:].mean()),
+                strength,
+                axis,
+                settings.spacing / 1000.0,
+                settings.blocks,
+            )
+        )
+    return found
+
+
+def _compute(
+    atoms: Atoms,
+    calculator: Any,
+    settings: HnemdSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> PropertyResult:
+    require_crystal(atoms, "thermal conductivity")
+    quantities, warnings = certificate(atoms, calculator, settings)
+    large = atoms * settings.supercell
+    field = force_field(calculator, large, virials=settings.virials, pairwise=settings.pairwise)
+    found = conductivity_hnemd(large, field, settings, folder=folder, progress=progress)
+    values, errors = np.array([r.value for r in found]), np.array([r.error for r in found])
+    weights = 1.0 / errors**2
+    mean, error = float(weights @ values / weights.sum()), float(1.0 / np.sqrt(weights.sum()))
+    unit = "W/(m K)"
+    quantities["conductivity"] = Quantity(mean, unit, error, "weighted mean over driving forces")
+    for one in found:
+        name = f"F={one.field:g}"
+        quantities[f"conductivity {name}"] = Quantity(one.value, unit, one.error)
+        quantities[f"across {name}"] = Quantity(
+            one.across.value, unit, one.across.error, "perpendicular to the driving force; 0 by symmetry"
+        )
+        quantities[f"temperature {name}"] = Quantity(one.temperature, "K")
+    if len(found) > 1:
+        strengths = np.abs([r.field for r in found])
+        extra, more = _linearity(strengths, values, errors)
+        quantities |= extra
+        warnings += more
+    relative = error / abs(mean) if mean else np.inf
+    if settings.error is not None and relative > settings.error:
+        need = settings.length * (relative / settings.error) ** 2
+        warnings.append(
+            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.3g} ps"
+        )
+    return PropertyResult(
+        name="conductivity-hnemd",
+        quantities=quantities,
+        conditions={"n_atoms": len(large)} | settings.model_dump(mode="json"),
+        curves={
+            f"F={r.field:g}": Curve(r.time, r.running, "time [ps]", "conductivity [W/(m K)]", r.running_error)
+            for r in found
+        },
+        warnings=tuple(warnings),
+    )
+
+
+def _linearity(
+    strengths: FloatArray, values: FloatArray, errors: FloatArray
+) -> tuple[dict[str, Quantity], list[str]]:
+    """Fit ``kappa = k0 + k2 F^2``: even in F, so that k2 = 0 is the linear regime."""
+    if len(np.unique(strengths)) < 2:
+        return {}, []
+    scaled = (strengths / strengths.max()) ** 2
+    (k0, k2), (k0_error, k2_error), _ = straight_line(scaled, values, errors)
+    found = {
+        "extrapolated": Quantity(k0, "W/(m K)", k0_error, "to no driving force"),
+        "nonlinearity": Quantity(
+            k2, "W/(m K)", k2_error, "change of the conductivity at the largest driving force"
+        ),
+    }
+    if abs(k2) > 2.0 * k2_error:
+        text = (
+            f"the answer is not linear: the conductivity changes by {k2:.3g} ± {k2_error:.2g} W/(m K) up to the largest "
+            "driving force; take smaller `fields`"
+        )
+        return found, [text]
+    return found, []
+
+
+CONDUCTIVITY_HNEMD = Property(
+    "conductivity-hnemd", "thermal conductivity from a driven heat flux (HNEMD)", HnemdSettings, _compute
+)
