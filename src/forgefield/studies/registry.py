@@ -15,20 +15,27 @@ STUDIES = {
     "optimisers": "forgefield.studies.optimisers:Optimisers",
     "data-efficiency": "forgefield.studies.data_efficiency:DataEfficiency",
     "complexity": "forgefield.studies.complexity:Complexity",
+    "descriptors": "forgefield.studies.descriptors:Descriptors",
 }
 """Where each study is defined; imported when asked for."""
 
 
 def find_study(name: str) -> Study[Any]:
-    """Return a study.
+    """Return a study by its name, or by ``module:Class`` for one outside this package.
 
     Raises
     ------
     ConfigError
         There is none of that name.
     """
-    if name not in STUDIES:
-        raise ConfigError(f"unknown study {name!r}: {did_you_mean(name, STUDIES)}")
-    module, _, attribute = STUDIES[name].partition(":")
-    made: Study[Any] = getattr(import_module(module), attribute)()
+    place = STUDIES.get(name, name)
+    if ":" not in place:
+        raise ConfigError(f"unknown study {name!r}: {did_you_mean(name, STUDIES)}; or give module:Class")
+    module, _, attribute = place.partition(":")
+    try:
+        made = getattr(import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"study {name!r} cannot be loaded: {error}") from None
+    if not isinstance(made, Study):
+        raise ConfigError(f"{name!r} is a {type(made).__name__}, not a Study")
     return made

@@ -1,0 +1,103 @@
+"""The runner keeps what is done, repeats what is not, and gives the same with several processes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from forgefield.errors import ConfigError
+from forgefield.studies import STUDIES, StudyError, find_study, run_study
+
+HERE = str(Path(__file__).parent)
+TOY = "toy_study:Toy"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setenv("PYTHONPATH", HERE)
+
+
+def visits(folder):
+    return sorted(len(path.read_text()) for path in (folder / "runs").glob("*/visits.txt"))
+
+
+def squares(run):
+    return {r.cell.parameters["n"]: r.values["square"] for r in run.results}
+
+
+def test_cells_are_done_once_and_used_again(tmp_path):
+    told = []
+    run = run_study(TOY, {"numbers": [1, 2]}, tmp_path, progress=lambda *event: told.append(event))
+    assert squares(run) == {1.0: 1.0, 2.0: 4.0}
+    assert told[0] == (0, 2, "")
+    assert told[-1][:2] == (2, 2)
+    run = run_study(TOY, {"numbers": [1, 2, 5]}, tmp_path)
+    assert squares(run) == {1.0: 1.0, 2.0: 4.0, 5.0: 25.0}
+    assert visits(tmp_path) == [1, 1, 1]
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [r["values"]["square"] for r in record["results"]] == [1.0, 4.0, 25.0]
+    assert record["settings"]["numbers"] == [1.0, 2.0, 5.0]
+
+
+def test_a_new_version_of_the_study_forgets_old_cells(tmp_path, monkeypatch):
+    run_study(TOY, {"numbers": [1]}, tmp_path)
+    toy = sys.modules["toy_study"]
+    monkeypatch.setattr(toy.Toy, "version", 2)
+    run_study(TOY, {"numbers": [1]}, tmp_path)
+    assert visits(tmp_path) == [1, 1]
+
+
+def test_failed_cells_are_named_and_only_they_are_repeated(tmp_path):
+    with pytest.raises(StudyError, match=r"1 of 3 cells failed \(square of 2: this cell cannot be done\)"):
+        run_study(TOY, {"numbers": [1, 2, 3], "bad": [2]}, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "this cell cannot be done" in page
+    with pytest.raises(StudyError):
+        run_study(TOY, {"numbers": [1, 2, 3], "bad": [2]}, tmp_path)
+    assert visits(tmp_path) == [1, 1, 2]
+
+
+def test_several_processes_give_the_same(tmp_path):
+    pytest.importorskip("distributed")
+    alone = run_study(TOY, {"numbers": [1, 2, 3, 4]}, tmp_path / "alone")
+    spread = run_study(TOY, {"numbers": [1, 2, 3, 4]}, tmp_path / "spread", workers=2)
+    assert squares(alone) == squares(spread)
+    assert [r.cell.name for r in alone.results] == [r.cell.name for r in spread.results]
+
+
+def test_small_form_and_settings_on_top(tmp_path):
+    assert squares(run_study(TOY, None, tmp_path, small=True)) == {2.0: 4.0}
+    assert squares(run_study(TOY, {"numbers": [3]}, tmp_path, small=True)) == {3.0: 9.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("optimiser", {}, "did you mean"),
+        (TOY, {"number": [1]}, "unknown setting `toy_study:Toy.number`"),
+        (TOY, {"numbers": [1, 2], "same_name": True}, "same cell twice"),
+        ("toy_study:Missing", {}, "cannot be loaded"),
+        ("pathlib:Path", {}, "not a Study"),
+    ],
+)
+def test_bad_input_is_explained(tmp_path, name, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        run_study(name, settings, tmp_path)
+
+
+def test_workers_must_be_positive(tmp_path):
+    with pytest.raises(ConfigError, match="`workers` must be at least 1, got 0"):
+        run_study(TOY, {}, tmp_path, workers=0)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_cells_that_training_accepts(name):
+    study = find_study(name)
+    assert study.name == name
+    full = study.cells(study.Settings())
+    small = study.cells(study.Settings.parse(study.small))
+    assert 0 < len(small) < len(full)
+    assert len({cell.key(name, study.version) for cell in full}) == len(full)
+    json.dumps([dict(cell.parameters) for cell in full])
