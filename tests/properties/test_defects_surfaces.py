@@ -59,9 +59,7 @@ def test_vacancy_of_stillinger_weber(stillinger_weber, silicon):
     result = find_property("vacancy")(silicon, stillinger_weber)
     assert result["vacancy Si0 unrelaxed"] == pytest.approx(2 * BOND, abs=1e-3)
     assert 2.6 < result["lowest"] < 2.9
-    assert (
     assert result.conditions["supercell_atoms"] == 2 * 4**3
-    )
 
 
 def test_vacancy_of_a_pair_potential_costs_its_cohesion():
@@ -123,6 +121,16 @@ def test_holes_are_found(hole):
     assert scan.x[scan.minimum] == pytest.approx(2.0 * 2**0.25, abs=0.03)
     if hole:
         assert scan.barrier == pytest.approx(4 * ((2 / 1.3) ** 8 - (2 / 1.3) ** 4) + 1, abs=5.0)
+
+
+def test_a_deep_hole_with_a_wall_inside_is_no_well():
+    r = np.linspace(0.5, 6.0, 200)
+    energies = 4 * ((2.0 / r) ** 8 - (2.0 / r) ** 4)
+    inner = r < 1.5
+    energies[inner] = 10.0 - 200.0 * (1.0 - ((r[inner] - 1.0) / 0.5) ** 2)
+    scan = Scan(r, energies, above=1.2)
+    assert scan.x[scan.minimum] == pytest.approx(2.0 * 2**0.25, abs=0.03)
+    assert scan.x[scan.hardest] == pytest.approx(1.5, abs=0.05)
 
 
 def test_dimer_and_cold_curve_properties_of_silicon(stillinger_weber, silicon):

@@ -120,7 +120,9 @@ def test_supercell_reaches_the_length_in_skewed_cells():
 def test_unstable_crystal_is_flagged_with_its_wave_vector(tmp_path):
     calculator = LennardJones(sigma=2.5, epsilon=0.2, rc=4.4, smooth=True)
     atoms = relax_cell(bulk("Ar", "bcc", a=3.2), calculator, cell="volume")
-    result = find_property("phonons")(atoms, calculator, folder=tmp_path, length=8.0, points=9, mesh=20.0)
+    result = find_property("phonons")(
+        atoms, calculator, folder=tmp_path, length=5.0, points=5, mesh=15.0, error_estimate=False
+    )
     assert result["lowest_frequency"] < -0.5
     assert result.conditions["imaginary"]
     assert "imaginary mode of" in result.warnings[0]
@@ -129,7 +131,7 @@ def test_unstable_crystal_is_flagged_with_its_wave_vector(tmp_path):
 
 
 def test_stillinger_weber_silicon(stillinger_weber, silicon):
-    result = find_property("phonons")(silicon, stillinger_weber, points=5, mesh=30.0, error_estimate=True)
+    result = find_property("phonons")(silicon, stillinger_weber, length=7.0, points=5, mesh=20.0)
     assert result["highest_frequency"] == pytest.approx(17.83, abs=0.03)  # 595 cm^-1 at the zone centre
     assert result.quantities["highest_frequency"].error < 0.01
     assert abs(result["lowest_frequency"]) < 0.01

@@ -116,7 +116,11 @@ def _show(result: PropertyResult, folder: Path | None) -> None:
     for name, table in result.tables.items():
         console.print(f"{name} [{table.unit}]" if table.unit else name, markup=False)
         console.print(str(table.values.round(4)), markup=False)
-    console.print(facts_table("conditions", result.conditions))
+    checks = result.conditions.get("checks", ())
+    if checks:
+        console.print(facts_table("", {c["name"]: f"{c['status']}: {c['reason']}" for c in checks}))
+    rest = {k: v for k, v in result.conditions.items() if k != "checks"}
+    console.print(facts_table("conditions", rest))
     for text in result.warnings:
         console.print(f"[yellow]warning[/]: {escape(text)}")
     if folder is not None:

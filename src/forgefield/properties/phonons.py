@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,7 +284,9 @@ def phonons(
         masses=atoms.get_masses(),
     )
     try:
-        engine = Phonopy(unit, np.diag(counts), primitive_matrix="auto", symprec=1e-4)
+        with warnings.catch_warnings():  # that 'auto', asked for, is now the default
+            warnings.filterwarnings("ignore", message="primitive_matrix defaulted")
+            engine = Phonopy(unit, np.diag(counts), primitive_matrix="auto", symprec=1e-4)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise StructureError(f"phonopy finds no symmetry in this structure: {error}") from None
     engine.generate_displacements(distance=displacement)
@@ -345,7 +348,7 @@ def _compute(
     free, entropy, heat = found.thermal(np.append(temperatures, 300.0))
     lost = lowest.frequency < -settings.imaginary_tolerance
     where = f"at q = {lowest.q} ({lowest.where})"
-    warnings = (
+    doubts = (
         [f"imaginary mode of {-lowest.frequency:.3g}i THz {where}: the crystal is unstable"] if lost else []
     )
     hot = "temperature [K]"
@@ -391,7 +394,7 @@ def _compute(
             "heat capacity": Curve(temperatures, heat[:-1], hot, "[k_B/atom]"),
         },
         tables={"special_points": Table(at_points, "THz", (", ".join(special), "band"))},
-        warnings=tuple(warnings),
+        warnings=tuple(doubts),
         draw=lambda figure: _draw(figure, bands, frequencies, states),
     )
 

@@ -12,9 +12,22 @@ __all__ = ["PROPERTIES", "find_property"]
 
 PROPERTIES = {
     "relax": "forgefield.properties.relaxation:RELAX",
+    "rdf": "forgefield.properties.distribution:RDF",
+    "msd": "forgefield.properties.diffusion:MSD",
+    "vdos": "forgefield.properties.vibrations:VDOS",
+    "viscosity": "forgefield.properties.viscosity:VISCOSITY",
+    "conductivity-gk": "forgefield.properties.conductivity_gk:CONDUCTIVITY_GK",
+    "conductivity-hnemd": "forgefield.properties.conductivity_hnemd:CONDUCTIVITY_HNEMD",
+    "conductivity-bte": "forgefield.properties.conductivity_bte:CONDUCTIVITY_BTE",
     "eos": "forgefield.properties.eos:EOS",
     "elastic": "forgefield.properties.elastic:ELASTIC",
     "phonons": "forgefield.properties.phonons:PHONONS",
+    "surfaces": "forgefield.properties.surfaces:SURFACES",
+    "vacancy": "forgefield.properties.defects:VACANCY",
+    "interstitial": "forgefield.properties.defects:INTERSTITIAL",
+    "dimer": "forgefield.properties.short_range:DIMER",
+    "cold-curve": "forgefield.properties.short_range:COLD_CURVE",
+    "md-certificate": "forgefield.properties.md_certificate:MD_CERTIFICATE",
     "free-energy": "forgefield.properties.free_energy:FREE_ENERGY",
 }
 """Where each property is defined; imported when asked for."""

@@ -25,6 +25,10 @@ FloatArray = NDArray[np.float64]
 
 BOX = 20.0
 """Vacuum around a pair of atoms [Å]."""
+CLOSEST_BOND = 0.6
+"""Of the sum of covalent radii: no two atoms are bonded nearer than this."""
+SHORTEST_CELL = 0.8
+"""Of its length: no crystal near its equilibrium has its minimum below this."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +41,31 @@ class Scan:
         Rising.
     energies : (n,) [eV]
         NaN where the potential gives none.
+    above : float
+        The well lies beyond this value; a minimum before it is a hole.
     """
 
     x: FloatArray
     energies: FloatArray
+    above: float = 0.0
 
     @property
     def minimum(self) -> int:
-        """Index of the lowest energy outside the region where the energy has turned over."""
-        return self.hardest + int(np.nanargmin(self.energies[self.hardest :]))
+        """Index of the lowest energy of the well, which has a repulsive side."""
+        e = self.energies
+        known = np.isfinite(e)
+        wells = [
+            k
+            for k in range(1, len(e) - 1)
+            if known[k - 1 : k + 2].all() and self.x[k] > self.above and e[k] <= e[k - 1] and e[k] < e[k + 1]
+        ]
+        return min(wells, key=lambda k: float(e[k])) if wells else len(e) - 1
 
     @property
     def hardest(self) -> int:
-        """Index down to which compression costs energy, counted from the outermost well inwards.
-
-        0 if the energy rises all the way to the smallest value of the coordinate.
-        """
+        """Index down to which compression costs energy, counted from the well; 0 if it does all the way."""
         e = self.energies
-        # From each point inwards the energy must not fall below what it was: look for the last fall.
-        well = _outer_minimum(e)
-        for k in range(well, 0, -1):
+        for k in range(self.minimum, 0, -1):
             if not e[k - 1] >= e[k] - 1e-6:
                 return k
         return 0
@@ -64,20 +73,7 @@ class Scan:
     @property
     def barrier(self) -> float:
         """Energy [eV] from the well to where the energy turns over, or to the smallest coordinate if it does not."""
-        return float(self.energies[self.hardest] - np.nanmin(self.energies[self.hardest :]))
-
-
-def _outer_minimum(e: FloatArray) -> int:
-    """Return the index of the well next to the largest coordinate."""
-    finite = np.isfinite(e)
-    # The deepest among local minima and the end, where a hole at small coordinates is none: it is at an edge.
-    inner = [
-        k
-        for k in range(1, len(e) - 1)
-        if finite[k - 1 : k + 2].all() and e[k] <= e[k - 1] and e[k] < e[k + 1]
-    ]
-    repulsive = [k for k in inner if (e[:k][finite[:k]] > e[k]).any()]
-    return min(repulsive, key=lambda k: float(e[k])) if repulsive else len(e) - 1
+        return float(self.energies[self.hardest] - self.energies[self.minimum])
 
 
 def _energy(atoms: Atoms, calculator: Any) -> float:
@@ -105,7 +101,8 @@ def dimer(first: str, second: str, calculator: Any, distances: FloatArray) -> Sc
         pair = far.copy()
         pair.positions[1, 0] = distance
         energies.append(_energy(pair, calculator) - zero)
-    return Scan(np.asarray(distances, dtype=np.float64), np.array(energies))
+    bond = CLOSEST_BOND * float(covalent_radii[far.numbers].sum())
+    return Scan(np.asarray(distances, dtype=np.float64), np.array(energies), bond)
 
 
 def cold_curve(atoms: Atoms, calculator: Any, scales: FloatArray) -> tuple[Scan, FloatArray]:
@@ -120,7 +117,8 @@ def cold_curve(atoms: Atoms, calculator: Any, scales: FloatArray) -> tuple[Scan,
         if np.isfinite(energy):
             pressure = -float(np.mean(copy.get_stress()[:3])) * EV_PER_A3_TO_GPA
         pressures.append(pressure)
-    return Scan(np.asarray(scales, dtype=np.float64), np.array(energies)), np.array(pressures)
+    scan = Scan(np.asarray(scales, dtype=np.float64), np.array(energies), SHORTEST_CELL)
+    return scan, np.array(pressures)
 
 
 # ---- the properties ------------------------------------------------------------------------------------------
