@@ -12,11 +12,15 @@ from ase import Atoms
 from forgefield.descriptors import Descriptor
 from forgefield.errors import ConfigError
 from forgefield.training.batches import LabelledSet
+from forgefield.training.streaming import StreamedSet
 
 __all__ = ["MOST_NEIGHBOURS", "MemoryEstimate", "check_cutoff", "estimate_memory"]
 
 MOST_NEIGHBOURS = 1000.0
 """Mean number of neighbours above which a cutoff is taken for a mistake."""
+
+SAMPLED = 200
+"""Structures that stand for a set on disk."""
 
 BYTES_PER_PAIR = 8 + 3 * 8
 """A stored pair: index of the neighbour and three float64 components."""
@@ -71,6 +75,8 @@ def estimate_memory(
     optimiser : int [bytes]
         What the optimiser keeps.
     """
+    if isinstance(data, StreamedSet):
+        data = data.sample(SAMPLED)
     pairs_per_structure = sorted((sum(p.neighbours.size for p in g.pairs) for g in data.graphs), reverse=True)
     atoms = sum(sorted((g.n_atoms for g in data.graphs), reverse=True)[:batch_size])
     pairs = sum(pairs_per_structure[:batch_size])

@@ -9,12 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 
 import forgefield
 from forgefield.api.findings import report_form
 from forgefield.config import dump_yaml
 from forgefield.data import Dataset, LabelAudit
+from forgefield.data.shards import Shards
 from forgefield.evaluation import Evaluation, write_predictions
 from forgefield.evaluation.report import ReportData, write_report
 from forgefield.files import make_folder, write_csv, write_json, write_text
@@ -34,6 +36,10 @@ LOG_COLUMNS = (
     + ["seconds"]
 )
 """Columns of log.csv; errors in meV/atom, meV/Å and GPa."""
+
+
+EVALUATED = 2000
+"""Structures of each set that stands for a set on disk, in metrics, predictions and report."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ class RunFolder:
                 notes=[
                     f"Split: {dataset.split.note}",
                     f"Reference energies: {dataset.reference_fit.note}",
+                    *_sampled(dataset),
                     *notes,
                 ],
                 reference_energies=dict(zip(potential.elements, potential.references.tolist(), strict=True)),
@@ -143,6 +150,15 @@ class RunFolder:
                 properties=properties,
             ),
         )
+
+
+def _sampled(dataset: Dataset) -> list[str]:
+    sizes = [len(getattr(dataset.split, role)) for role in ("train", "valid", "test")]
+    if not isinstance(dataset.frames, Shards) or max(sizes) <= EVALUATED:
+        return []
+    return [
+        f"The structures are in shards: errors are those of an even sample of at most {EVALUATED} of each set."
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -196,10 +212,14 @@ def subtitle(settings: RunSettings, potential: Potential | Committee) -> str:
 
 
 def splits_of(dataset: Dataset) -> list[Atoms]:
-    """Return all structures, each marked with its set in ``info['split']``."""
+    """Return all structures, each marked with its set in ``info['split']``; of those on disk an even sample."""
     marked = []
+    streamed = isinstance(dataset.frames, Shards)
     for name in ("train", "valid", "test"):
-        for i in getattr(dataset.split, name):
+        index = getattr(dataset.split, name)
+        if streamed and len(index) > EVALUATED:
+            index = index[np.unique(np.linspace(0, len(index) - 1, EVALUATED).astype(int))]
+        for i in index:
             atoms = dataset.frames[int(i)]
             atoms.info["split"] = name
             marked.append(atoms)

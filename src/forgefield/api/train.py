@@ -19,6 +19,7 @@ from forgefield.api.findings import refuse_errors
 from forgefield.api.naming import naming
 from forgefield.api.run import Run, RunFolder, splits_of, versions
 from forgefield.config import load_yaml, parse
+from forgefield.data.shards import Shards
 from forgefield.descriptors import make_descriptor
 from forgefield.engine.predictor import fastest
 from forgefield.errors import CheckpointError, ConfigError, TrainingError, did_you_mean
@@ -36,6 +37,7 @@ from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
 from forgefield.training.loss import Loss
 from forgefield.training.maxvol import fit_extrapolation
 from forgefield.training.settings import RunSettings
+from forgefield.training.streaming import StreamedSet
 from forgefield.training.weighting import make_weighting
 
 __all__ = ["Listener", "Prepared", "Silent", "train"]
@@ -182,7 +184,6 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
     listener.on_data(dataset)
     refuse_errors(dataset.findings, settings.data.accept)
     dtype = torch.float32 if settings.dtype == "float32" else torch.float64
-    frames = {s: [dataset.frames[int(i)] for i in getattr(dataset.split, s)] for s in ("train", "valid")}
     check_groups(settings.group_weights, dataset.frames)
     species = elements_of(dataset.frames)
     descriptor = make_descriptor(settings.descriptor, species)
@@ -196,9 +197,9 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
         dtype
     )
     with naming(potential, dataset.frames):
+        kind = StreamedSet if isinstance(dataset.frames, Shards) else LabelledSet
         train_set, valid_set = (
-            LabelledSet(potential, frames["train"], settings.group_weights),
-            LabelledSet(potential, frames["valid"], settings.group_weights),
+            kind(potential, dataset.view(role), settings.group_weights) for role in ("train", "valid")
         )
     initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
     return Prepared(dataset, potential, train_set, valid_set)
@@ -285,4 +286,6 @@ def fingerprint(settings: RunSettings, data_hash: str) -> str:
     values = settings.model_dump(mode="json", exclude={"title", "threads", "committee", "extrapolation"})
     paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
     values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
+    if values["data"].get("fraction") == 1.0:
+        del values["data"]["fraction"], values["data"]["fraction_seed"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

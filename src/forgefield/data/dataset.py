@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from forgefield.config import Schema
@@ -16,6 +16,7 @@ from forgefield.data.audit import LabelAudit, audit
 from forgefield.data.checks import CHECKS, Finding, check_frames
 from forgefield.data.conventions import ConventionReport, apply_convention, check_claims, detect_conventions
 from forgefield.data.frames import get_energy, get_forces, get_stress, group_of
+from forgefield.data.hashing import content_hash
 from forgefield.data.options import ReadOptions
 from forgefield.data.reading import read
 from forgefield.data.references import (
@@ -25,12 +26,12 @@ from forgefield.data.references import (
     reference_fit,
     relative_energies,
 )
-from forgefield.data.split import Split, SplitSettings, split
+from forgefield.data.shards import Shards, is_shards
+from forgefield.data.split import Split, SplitSettings, part_of_training, split
 from forgefield.data.stress import parse_convention
-from forgefield.errors import DataError, did_you_mean
-from forgefield.keys import PROPERTIES
+from forgefield.errors import ConfigError, DataError, did_you_mean
 
-__all__ = ["DataSettings", "Dataset", "ReferenceSettings", "content_hash", "load"]
+__all__ = ["DataSettings", "Dataset", "ReferenceSettings", "content_hash", "filtered", "judged", "load"]
 
 
 class ReferenceSettings(Schema):
@@ -77,6 +78,8 @@ class DataSettings(Schema):
         Structures farther above the lowest energy per atom (after reference energies) are left out.
     max_stress : float or None [eV/Å^3], > 0
         Structures with a larger stress component are left out.
+    fraction, fraction_seed : float, int
+        Train on a random part of the training structures that has all their elements.
     """
 
     train: list[str] = Field(default_factory=list, description="files to train on")
@@ -95,6 +98,17 @@ class DataSettings(Schema):
     max_force: float | None = Field(default=None, gt=0.0, description="largest force component [eV/Å]")
     max_energy: float | None = Field(default=None, gt=0.0, description="energy above the lowest [eV/atom]")
     max_stress: float | None = Field(default=None, gt=0.0, description="largest stress component [eV/Å^3]")
+    fraction: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="share of the training structures that is used; see fraction_seed",
+    )
+    fraction_seed: int = Field(
+        default=0,
+        ge=0,
+        description="order in which `fraction` takes them: larger shares hold the smaller ones",
+    )
 
     @field_validator("stress_convention")
     @classmethod
@@ -118,8 +132,8 @@ class Dataset:
 
     Parameters
     ----------
-    frames : list of ase.Atoms
-        All structures, labels in the package's conventions.
+    frames : sequence of ase.Atoms
+        All structures, labels in the package's conventions: a list, or `Shards` on disk.
     split : Split
         Indices into `frames`.
     audit : LabelAudit
@@ -138,7 +152,7 @@ class Dataset:
         sha256 of the content, for provenance.
     """
 
-    frames: list[Atoms]
+    frames: Sequence[Atoms]
     split: Split
     audit: LabelAudit
     findings: list[Finding]
@@ -155,7 +169,16 @@ class Dataset:
 
     def part(self, role: str) -> list[Atoms]:
         """Return the frames of "train", "valid" or "test"."""
-        return [self.frames[k] for k in getattr(self.split, role)]
+        return list(self.view(role))
+
+    def view(self, role: str) -> Sequence[Atoms]:
+        """Return the frames of "train", "valid" or "test" without reading those on disk."""
+        index = getattr(self.split, role)
+        return (
+            self.frames.select(index)
+            if isinstance(self.frames, Shards)
+            else [self.frames[int(k)] for k in index]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a summary for JSON."""
@@ -170,23 +193,6 @@ class Dataset:
             "dropped": {reason: list(names) for reason, names in self.dropped.items()},
             "hash": self.hash,
         }
-
-
-def content_hash(frames: Sequence[Atoms]) -> str:
-    """Return the sha256 over species, cells, positions and labels, in order; names and paths do not count."""
-    digest = hashlib.sha256()
-    for atoms in frames:
-        digest.update(np.asarray(atoms.numbers, dtype="<i8").tobytes())
-        digest.update(np.asarray(atoms.pbc, dtype="<i1").tobytes())
-        digest.update((np.asarray(atoms.cell.array, dtype="<f8") + 0.0).tobytes())
-        digest.update((np.asarray(atoms.positions, dtype="<f8") + 0.0).tobytes())
-        for name, value in zip(
-            PROPERTIES, (get_energy(atoms), get_forces(atoms), get_stress(atoms)), strict=True
-        ):
-            digest.update(name.encode() if value is not None else b"-")
-            if value is not None:
-                digest.update((np.asarray(value, dtype="<f8") + 0.0).tobytes())
-    return digest.hexdigest()
 
 
 def load(settings: DataSettings, weights: Mapping[str, float] | None = None) -> Dataset:
@@ -207,13 +213,12 @@ def load(settings: DataSettings, weights: Mapping[str, float] | None = None) -> 
     DataError, LabelError
         Files that cannot be read, labels that contradict themselves or are missing, an empty set.
     """
-    frames, roles = _read_all(settings)
-    frames, conventions = _judged(frames, settings)
-    findings = check_frames(frames)
-    frames, roles, dropped = _filtered(frames, roles, findings, settings)
-    findings = _remaining(findings, frames)
-    divided = split(frames, settings.split, roles)
-    training = [frames[k] for k in divided.train]
+    source = _found(settings)
+    frames = source.frames
+    divided = part_of_training(
+        frames, split(frames, settings.split, source.roles), settings.fraction, settings.fraction_seed
+    )
+    training = source.of(divided.train)
     reference = _references(training, frames, settings.references)
     if weights is None:
         getters = {"energy": get_energy, "forces": get_forces, "stress": get_stress}
@@ -222,16 +227,72 @@ def load(settings: DataSettings, weights: Mapping[str, float] | None = None) -> 
         frames=frames,
         split=divided,
         audit=audit(frames, weights),
-        findings=findings,
-        conventions=conventions,
+        findings=source.findings,
+        conventions=source.conventions,
         references=reference.energies,
         reference_fit=reference,
-        dropped=dropped,
-        hash=content_hash(frames),
+        dropped=source.dropped,
+        hash=source.hash,
     )
 
 
-def _references(training: list[Atoms], frames: list[Atoms], settings: ReferenceSettings) -> ReferenceFit:
+@dataclass(frozen=True)
+class _Found:
+    """Structures that may be trained on, and what was found out about them."""
+
+    frames: Sequence[Atoms]
+    roles: list[str]
+    findings: list[Finding]
+    conventions: ConventionReport | None
+    dropped: dict[str, list[str]]
+    hash: str
+
+    def of(self, index: NDArray[np.intp]) -> Sequence[Atoms]:
+        return (
+            self.frames.select(index) if isinstance(self.frames, Shards) else [self.frames[k] for k in index]
+        )
+
+
+def _found(settings: DataSettings) -> _Found:
+    if any(is_shards(path) for path in settings.train):
+        return _stored(settings)
+    frames, roles = _read_all(settings)
+    frames, conventions = judged(frames, settings)
+    findings = check_frames(frames)
+    everything, count = frames, len(frames)
+    frames, roles, dropped = filtered(everything, roles, findings, settings)
+    if not frames:
+        raise DataError(
+            f"the filters leave none of {count} structures: {sorted(dropped)}; loosen data.drop, "
+            "data.exclude_groups, data.max_force, data.max_energy or data.max_stress"
+        )
+    return _Found(frames, roles, _remaining(findings, frames), conventions, dropped, content_hash(frames))
+
+
+def _stored(settings: DataSettings) -> _Found:
+    """Return structures on disk; they were judged and filtered when the shards were written."""
+    if len(settings.train) > 1 or settings.valid or settings.test:
+        raise ConfigError(
+            f"`data.train` is {settings.train}: shards stand alone; write all files into one folder with `forgefield shard`, "
+            "which keeps the roles of `data.valid` and `data.test`"
+        )
+    for name in ("drop", "exclude_groups", "max_force", "max_energy", "max_stress"):
+        if getattr(settings, name):
+            raise ConfigError(
+                f"`data.{name}` filters structures while shards are written; give it to `forgefield shard`, not to the "
+                "training"
+            )
+    frames = Shards(settings.train[0])
+    facts = frames.facts
+    findings = [
+        Finding(x["severity"], x["code"], x["message"], tuple(x["structures"])) for x in facts["findings"]
+    ]
+    return _Found(frames, [""] * len(frames), findings, None, facts["dropped"], facts["hash"])
+
+
+def _references(
+    training: Sequence[Atoms], frames: Sequence[Atoms], settings: ReferenceSettings
+) -> ReferenceFit:
     """Fit on the training set; an element that only occurs elsewhere is an error."""
     seen = {int(z) for a in training for z in np.unique(a.numbers)}
     strange = sorted({str(a.info.get("name")) for a in frames if not set(a.numbers.tolist()) <= seen})
@@ -277,7 +338,8 @@ def _unique_names(frames: Sequence[Atoms]) -> None:
         seen.add(name)
 
 
-def _judged(frames: list[Atoms], settings: DataSettings) -> tuple[list[Atoms], ConventionReport | None]:
+def judged(frames: list[Atoms], settings: DataSettings) -> tuple[list[Atoms], ConventionReport | None]:
+    """Return frames whose stress labels are what they claim, or as detected."""
     if settings.stress_convention == "detect":
         report = detect_conventions(frames)
         return apply_convention(frames, report), report
@@ -288,9 +350,10 @@ def _judged(frames: list[Atoms], settings: DataSettings) -> tuple[list[Atoms], C
     return frames, None
 
 
-def _filtered(
+def filtered(
     frames: list[Atoms], roles: list[str], findings: Sequence[Finding], settings: DataSettings
 ) -> tuple[list[Atoms], list[str], dict[str, list[str]]]:
+    """Return the frames that are left, their roles, and the names of the others by reason."""
     reasons: dict[int, str] = {}
     for finding in findings:
         if finding.code in settings.drop or finding.code in ("not-finite", "no-volume"):
@@ -306,11 +369,6 @@ def _filtered(
     if settings.max_energy:
         reasons.update(_too_high(frames, reasons, settings.max_energy))
     kept = [k for k in range(len(frames)) if k not in reasons]
-    if not kept:
-        raise DataError(
-            f"the filters leave none of {len(frames)} structures: {sorted(set(reasons.values()))}; loosen data.drop, "
-            "data.exclude_groups, data.max_force, data.max_energy or data.max_stress"
-        )
     dropped: dict[str, list[str]] = {}
     for k, reason in sorted(reasons.items()):
         dropped.setdefault(reason, []).append(str(frames[k].info["name"]))

@@ -14,7 +14,7 @@ from forgefield.data.readers import FORMATS, Format, find_format, recognise
 from forgefield.data.sources import candidate, expand
 from forgefield.errors import DataError
 
-__all__ = ["read"]
+__all__ = ["iterate", "read"]
 
 
 def read(
@@ -47,13 +47,45 @@ def read(
         Nothing found, an unknown format, or a damaged file; the place is named.
     """
     options = options or ReadOptions()
-    wanted = format or options.format
-    files = _files(expand(paths), None if wanted is None else find_format(wanted))
-    labels = _labels([(path, label) for path, label, _ in files])
     frames: list[Atoms] = []
-    for (path, _, form), label in zip(files, labels, strict=True):
+    for path, form, label in _named_files(paths, format, options):
         frames.extend(_read_file(path, label, form, options))
     return frames
+
+
+def iterate(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    format: str | None = None,  # noqa: A002  (as in `read`)
+    options: ReadOptions | None = None,
+) -> Iterator[Atoms]:
+    """Yield structures one by one, for files that do not fit into memory; see `read`.
+
+    Raises
+    ------
+    DataError
+        See `read`; also for `read.index`, which counts from all structures of a file.
+    """
+    options = options or ReadOptions()
+    if options.index is not None:
+        raise DataError("`data.read.index` needs all structures of a file at once; cut the files instead")
+    for path, form, label in _named_files(paths, format, options):
+        count, notes = 0, list[str]()
+        reader = form.read(path, options)
+        while (raw := _next(reader, notes, allow=options.allow_incomplete and count > 0)) is not None:
+            yield _named(raw, path, label, count, options)
+            count += 1
+        if not count:
+            raise DataError(f"{path}: no structures found in this {form.title} file")
+
+
+def _named_files(
+    paths: str | Path | Sequence[str | Path], form: str | None, options: ReadOptions
+) -> list[tuple[Path, Format, str]]:
+    wanted = form or options.format
+    files = _files(expand(paths), None if wanted is None else find_format(wanted))
+    labels = _labels([(path, label) for path, label, _ in files])
+    return [(path, known, label) for (path, _, known), label in zip(files, labels, strict=True)]
 
 
 def _files(paths: list[Path], form: Format | None) -> list[tuple[Path, str, Format]]:

@@ -6,8 +6,9 @@ clusters of near-duplicates are, since a random split of a relaxation path measu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from forgefield.data.frames import group_of
 from forgefield.data.references import is_isolated_atom
 from forgefield.errors import DataError
 
-__all__ = ["Split", "SplitSettings", "split"]
+__all__ = ["Split", "SplitSettings", "part_of_training", "split"]
 
 IntArray = NDArray[np.intp]
 _ROLES = ("train", "valid", "test")
@@ -70,7 +71,7 @@ class Split:
     Parameters
     ----------
     train, valid, test : (n,) int
-        Disjoint; together every structure once.
+        Disjoint; together every structure once, unless only a part is used.
     note : str
         How they came about, for a report.
     """
@@ -148,6 +149,37 @@ def split(
         )
     note = f"{'kept the split of the data; ' if official else ''}drawn by {settings.by}, seed {settings.seed}"
     return Split(**sets, note=f"{_sizes(sets)}; {note}")
+
+
+def part_of_training(frames: Sequence[Atoms], found: Split, fraction: float, seed: int) -> Split:
+    """Return the split with a part of the training structures; the rest belongs to no set.
+
+    They are taken in one random order, so that larger parts hold the smaller ones. Isolated atoms, and as many
+    structures as it takes to have every element, come first.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+    found : Split
+    fraction : float, 0 to 1
+    seed : int
+        Of the order.
+    """
+    if fraction >= 1.0:
+        return found
+    order = np.random.default_rng(seed).permutation(found.train)
+    first, seen = [], set[int]()
+    for k in order:
+        atoms = frames[int(k)]
+        new = set(atoms.numbers.tolist()) - seen
+        if new or is_isolated_atom(atoms):
+            first.append(int(k))
+            seen |= new
+    n = max(len(first), math.ceil(fraction * len(order)))
+    taken = set(first)
+    rest = [int(k) for k in order if int(k) not in taken]
+    train = np.sort(np.array([*first, *rest][:n], dtype=np.intp))
+    return replace(found, train=train, note=f"{found.note}; {n} of {len(order)} training structures used")
 
 
 def _empty(role: str, fraction: float, available: str) -> str:

@@ -114,7 +114,7 @@ class LabelledSet:
     ) -> None:
         factors = group_weights or {}
         references = dict(zip(potential.species, potential.references.tolist(), strict=True))
-        self.frames = list(frames)
+        self.frames: Sequence[Atoms] = list(frames)
         self.graphs = _Graphs(potential, self.frames)
         self.labels = [labels_of(atoms, references, factors.get(group_of(atoms), 1.0)) for atoms in self.frames]
         self.names = [str(a.info.get("name", f"structure {n}")) for n, a in enumerate(frames)]
@@ -217,6 +217,7 @@ def volume_of(atoms: Atoms) -> float:
 
 
 def labels_of(atoms: Atoms, references: dict[int, float], factor: float) -> Labels:
+    """Return the labels of a structure, its weights times a factor."""
     results = atoms.calc.results if atoms.calc is not None else {}
     energy = results.get("energy")
     if energy is not None:

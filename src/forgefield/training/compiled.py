@@ -28,7 +28,7 @@ from forgefield.training.batches import LabelledSet
 from forgefield.training.loss import Loss
 from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms, compare
 
-__all__ = ["Batch", "CompiledObjective"]
+__all__ = ["Batch", "CompiledObjective", "SetPoints"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Batch:
     block: Block
 
 
-class _Points:
+class SetPoints:
     """All structures of a set as points with one common numbering."""
 
     def __init__(self, potential: Potential, data: LabelledSet) -> None:
@@ -74,7 +74,7 @@ class _Points:
         self.point = np.empty(int(n_atoms.sum()), dtype=np.int64)
         self.image = np.empty(int(n_images.sum()), dtype=np.int64)
         self.owner = np.empty_like(self.image)
-        self.species = np.concatenate([p.species for p, _ in parts])
+        self.species = np.concatenate([*(p.species for p, _ in parts), np.zeros(0, dtype=np.int64)])
         for k, (p, _) in enumerate(parts):
             self.positions[bases[k] : bases[k] + sizes[k]] = p.positions[:-2]
             self.point[self.atom_start[k] : self.atom_start[k + 1]] = bases[k] + np.arange(n_atoms[k])
@@ -121,7 +121,7 @@ class CompiledObjective:
         self.potential, self.loss, self.threads = potential, loss, threads
         self.engine = Engine(potential, dtype, repulsion=False)
         self.parameters = self.engine.parameters
-        self.points = _Points(potential, data)
+        self.points = SetPoints(potential, data)
         # The kernels compute what is learned; the nuclear repulsion is taken off the labels instead.
         self.labels = ArrayLabels.of(data, data.learned(potential))
         self.n_species = len(potential.species)
@@ -305,7 +305,7 @@ class CompiledObjective:
         engine, n = self.engine, len(batch.points)
         threads = max(1, min(self.n_threads, batch.block.n_blocks))
         while len(self._forces) < threads:
-            self._forces.append(aligned((len(self.points.positions), 4), engine.dtype))
+            self._forces.append(aligned((len(self._force_bars), 4), engine.dtype))
         forces = self._forces[:threads]
         touched = np.concatenate([batch.points, batch.images])
         for f in forces:

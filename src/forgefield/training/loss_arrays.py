@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgefield.keys import PROPERTIES
-from forgefield.training.batches import LabelledSet, Labels
+from forgefield.training.batches import LabelledSet, Labels, volume_of
 from forgefield.training.loss import Loss
 
 __all__ = ["ArrayLabels", "ArrayTerms", "compare"]
@@ -49,8 +49,8 @@ class ArrayLabels:
     @classmethod
     def of(cls, data: LabelledSet, labels: Sequence[Labels] | None = None) -> ArrayLabels:
         """Gather the labels of a set, or others for its structures."""
-        x, graphs = data.labels if labels is None else labels, data.graphs
-        n = np.array([g.n_atoms for g in graphs], dtype=np.int64)
+        x = data.labels if labels is None else labels
+        n = np.array([len(a) for a in data.frames], dtype=np.int64)
         forces = [
             np.zeros((m, 3)) if y.forces is None else y.forces for y, m in zip(x, n.tolist(), strict=True)
         ]
@@ -62,7 +62,7 @@ class ArrayLabels:
             has_forces=np.array([y.forces is not None for y in x], dtype=bool),
             strain=np.array(strain).reshape(-1, 6),
             has_stress=np.array([y.strain_gradient is not None for y in x], dtype=bool),
-            volumes=np.array([float(g.volumes[0]) for g in graphs]),
+            volumes=np.array([volume_of(a) for a in data.frames]),
             n_atoms=n.astype(np.float64),
             weights={k: np.array([y.weights[k] for y in x]) for k in PROPERTIES},
             structure=np.repeat(np.arange(len(n)), n),

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.engine.kernel import NotCompiledError
-from forgefield.errors import ForgefieldError
+from forgefield.errors import ConfigError, ForgefieldError
 from forgefield.models.potential import Evaluation, Potential
 from forgefield.training.batches import LabelledSet
 from forgefield.training.compiled import CompiledObjective
 from forgefield.training.loss import Loss, Terms
 from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms
+from forgefield.training.streaming import StreamedObjective, StreamedSet
 
 __all__ = ["Backend", "Objective", "TorchObjective", "make_objective"]
 
@@ -112,10 +113,12 @@ class TorchObjective:
 
     def labels_of(self, index: Sequence[int]) -> ArrayLabels:
         """See `Objective.labels_of`."""
+        if isinstance(self.data, StreamedSet):
+            return ArrayLabels.of(self.data.pick(index))
         if self._labels is None:
             self._labels = ArrayLabels.of(self.data)
-        sizes = [self.data.graphs[k].n_atoms for k in index]
-        starts = np.cumsum([0] + [g.n_atoms for g in self.data.graphs])
+        sizes = [len(self.data.frames[k]) for k in index]
+        starts = np.cumsum([0] + [len(a) for a in self.data.frames])
         atoms = np.concatenate([np.arange(starts[k], starts[k + 1]) for k in index])
         return self._labels.batch(index, atoms, np.repeat(np.arange(len(sizes)), sizes))
 
@@ -162,12 +165,19 @@ def make_objective(
         ``cuda`` was asked for and there is no GPU.
     """
     if backend == "cuda":
+        if isinstance(data, StreamedSet):
+            raise ConfigError(
+                "`training.backend: cuda` keeps all structures on the device and cannot read them from shards; name the "
+                "data files themselves in `data.train`, or use backend: auto"
+            )
         from forgefield.training.gpu import GPUObjective
 
         return GPUObjective(potential, data, loss)
     if backend == "torch" or (backend == "auto" and potential.device.type != "cpu"):
         return TorchObjective(potential, data, loss)
     try:
+        if isinstance(data, StreamedSet):
+            return StreamedObjective(potential, data, loss, threads)
         return CompiledObjective(potential, data, loss, threads)
     except NotCompiledError as error:
         if backend == "compiled":

@@ -64,8 +64,8 @@ class LabelWeights:
 
     def __init__(self, data: LabelledSet, loss: Loss) -> None:
         of: dict[str, list[float]] = {k: [] for k in PROPERTIES}
-        for x, graph in zip(data.labels, data.graphs, strict=True):
-            rows = 1.0 if loss.preset.forces_by_structure else float(graph.n_atoms)
+        for x, atoms in zip(data.labels, data.frames, strict=True):
+            rows = 1.0 if loss.preset.forces_by_structure else float(len(atoms))
             of["energy"].append(0.0 if x.energy is None else x.weights["energy"])
             of["forces"].append(0.0 if x.forces is None else rows * x.weights["forces"])
             of["stress"].append(0.0 if x.strain_gradient is None else x.weights["stress"])
