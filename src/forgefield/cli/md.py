@@ -48,17 +48,9 @@ def md(
     from forgefield.deployment.md import MDSettings
     from forgefield.deployment.md_picture import recorded
 
-    settings = MDSettings.parse(
-        {
-            "ensemble": ensemble,
-            "temperature": temperature,
-            "pressure": pressure,
-            "steps": steps,
-            "timestep": timestep,
-            "log_interval": log_interval,
-            "seed": seed,
-        }
-    )
+    length = {"steps": steps, "timestep": timestep, "log_interval": log_interval, "seed": seed}
+    state = {"ensemble": ensemble, "temperature": temperature, "pressure": pressure}
+    settings = MDSettings.parse({**length, **state})
     atoms = read_structure(structure, repeat)
     progress = MDProgress(Console(stderr=True, quiet=json), len(atoms), steps)
     with recorded(trajectory, log, picture, movie) as files, progress.shown():
