@@ -99,7 +99,7 @@ def test_beads_of_a_ring_polymer(start, potential):
             "</timestep>",
             "</timestep><thermostat mode='pile_g'><tau units='femtosecond'> 50 </tau></thermostat>",
         ),
-        temperature=300.0 * units.kB,
+        temperature=300.0,
     )
     sim.run(3, write_outputs=False)
     found = sim.get_structures()
