@@ -23,7 +23,7 @@ from forgefield.graph import checked_geometry, neighbour_pairs, species_index, s
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import aligned
 
-__all__ = ["SkinnedList", "list_neighbours", "spatial_order"]
+__all__ = ["SkinnedList", "list_neighbours", "search_points", "spatial_order"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -90,12 +90,16 @@ def list_neighbours(
     positions, cell, pbc = checked_geometry(atoms)
     distinct = sorted(set(map(float, cutoffs)), reverse=True)
     points = make_points(positions, cell, pbc, index, distinct[0])
-    bins = _sorted(points, distinct[0])
-    lists, close = _search(points, bins, distinct, len(species))
+    lists, close = search_points(points, distinct, len(species))
     if close != points.n_atoms:
         neighbour_pairs(atoms, min(0.1, distinct[0]))  # names the two
     found = dict(zip(distinct, lists, strict=True))
     return points, tuple(found[float(c)] for c in cutoffs)
+
+
+def search_points(points: Points, cutoffs: Sequence[float], n_species: int) -> tuple[list[Listing], int]:
+    """Return a list for every cutoff (descending), and how many points lie on atoms: as many as atoms, if all is well."""
+    return _search(points, _sorted(points, cutoffs[0]), cutoffs, n_species)
 
 
 def _sorted(points: Points, cutoff: float) -> _Bins:

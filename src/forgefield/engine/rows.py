@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.engine.blocks import Block, make_blocks
+from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine
 from forgefield.engine.kernel import NotCompiledError
-from forgefield.engine.points import FAR, Listing
+from forgefield.engine.many import list_together
 from forgefield.engine.row_kernel import row_kernel, row_signature
 from forgefield.engine.row_tables import JacobianTerms, RowTables
 from forgefield.expansions.triplets import TripletExpansion
-from forgefield.graph import Graph, Pairs, batch
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.stages.parameters import Shape, ShapeStage
@@ -26,7 +26,6 @@ from forgefield.tracer.trace import trace
 __all__ = ["FeatureRows", "Repulsion", "RowEngine"]
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class FeatureRows:
 
     Attributes
     ----------
+    species : (n_atoms,) int
+        Index of each atom's element.
     features : (n_atoms, n_features)
         Without products.
     forces : (n_species, n_columns, n_atoms, 3) [1/Å]
@@ -62,28 +63,11 @@ class FeatureRows:
     repulsion : Repulsion, or None
     """
 
+    species: NDArray[np.int64]
     features: FloatArray
     forces: FloatArray
     strain: FloatArray
     repulsion: Repulsion | None
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What the kernel reads and writes for some structures.
-
-    Attributes
-    ----------
-    positions : (n_pairs + 3, 4)
-        Vectors of all pairs, the origin, and the two points for padding.
-    owners : (n_pairs + 3,) int32
-        The atom that each is the vector to.
-    """
-
-    positions: FloatArray
-    owners: NDArray[np.int32]
-    lists: tuple[Listing, ...]
-    block: Block
 
 
 class RowEngine:
@@ -149,44 +133,49 @@ class RowEngine:
         """Return how many numbers the rows of so many atoms take."""
         return n_atoms * self.n_columns * (4 * self.n_species + 6)
 
-    def compute(self, graphs: Sequence[Graph]) -> FeatureRows:
+    def compute(self, frames: Sequence[Atoms]) -> FeatureRows:
         """Return the rows of some structures, their atoms one after the other.
 
         Parameters
         ----------
-        graphs : sequence of Graph
-            With the cutoffs of the potential.
+        frames : sequence of ase.Atoms
+            Together at most `many.LONGEST` long, see `many.length_of`.
+
+        Raises
+        ------
+        UnknownSpeciesError, StructureError
+            Elements that the potential does not know; overlapping atoms, no atoms, flat cell.
         """
-        graph = batch(list(graphs))
-        run = self._prepare(graph)
-        engine, kernel, n = self.engine, self._native(), graph.n_atoms
-        lanes, n_blocks = engine.lanes, run.block.n_blocks
+        together = list_together(frames, self.potential.species, self.potential.cutoffs)
+        points, lists = together.points, together.lists
+        engine, kernel, n = self.engine, self._native(), points.n_atoms
+        block = engine.blocks(points, lists)
+        lanes, n_blocks = engine.lanes, block.n_blocks
+        owners = np.concatenate([np.arange(n), points.owner, [n, n]]).astype(np.int32)
         n_forces = self.n_species * self.n_columns * (n + 1)
         threads = max(1, min(self.threads or get_num_threads(), n_blocks))
         forces = [aligned((n_forces, 4), np.float64) for _ in range(threads)]
         features = engine.memory("rows", n_blocks * self.n_features * lanes)
         strain = engine.memory("row_strain", n_blocks * 6 * self.n_columns * lanes)
-        repulsion = [
-            [aligned((n + 1, 4), np.float64) for _ in range(threads)],
-            engine.memory("repulsion", n_blocks * lanes),
-            engine.memory("repulsion_strain", n_blocks * 6 * lanes),
-        ]
-        directions, centre_owners = np.eye(3).ravel(), run.block.atoms.astype(np.int32)
+        pushed = [aligned((n + 1, 4), np.float64) for _ in range(threads)]
+        energies = engine.memory("repulsion", n_blocks * lanes)
+        pulled = engine.memory("repulsion_strain", n_blocks * 6 * lanes)
+        directions, centre_owners = np.eye(3).ravel(), block.atoms.astype(np.int32)
 
         def part(thread: int, first: int, last: int) -> None:
-            *arguments, scratch = engine.list_arguments(run.block, run.lists, 2)
+            *arguments, scratch = engine.list_arguments(block, lists, 2)
             kernel(
                 first,
                 last,
-                run.positions,
-                run.block.centres,
-                run.block.species,
+                points.positions,
+                block.centres,
+                block.species,
                 *arguments,
                 engine.memory(("work", thread), kernel.workspace * lanes),
                 engine.memory(("scratch", thread), scratch),
                 features,
                 n + 1,
-                run.owners,
+                owners,
                 centre_owners,
                 self.tables.integers,
                 directions,
@@ -196,24 +185,26 @@ class RowEngine:
                 forces[thread],
                 features,
                 strain,
-                *((repulsion[0][thread], *repulsion[1:]) if engine.plan.repulsion else ()),
+                *((pushed[thread], energies, pulled) if engine.plan.repulsion else ()),
             )
 
         run_parts(n_blocks, threads, part)
         total = forces[0] if threads == 1 else np.sum(forces, axis=0)
-        of_atoms = self._by_atom(run.block, strain, 6 * self.n_columns).reshape(n, self.n_columns, 6)
+        of_atoms = self._by_atom(block, strain, 6 * self.n_columns).reshape(n, self.n_columns, 6)
         rows = total.reshape(self.n_species, self.n_columns, n + 1, 4)[:, :, :n, :3]
-        values = self._by_atom(run.block, features, self.n_features)
+        values = self._by_atom(block, features, self.n_features)
         if self._mix is not None:
             values = values @ self._mix
             rows = np.einsum("ab,sanc->sbnc", self._mix, rows, optimize=True)
             of_atoms = np.einsum("ab,nac->nbc", self._mix, of_atoms, optimize=True)
         extra = None
         if engine.plan.repulsion:
-            collected = np.sum(repulsion[0], axis=0)[:n, :3]
-            energies = self._by_atom(run.block, repulsion[1], 1)[:, 0]
-            extra = Repulsion(energies, collected, self._by_atom(run.block, repulsion[2], 6))
-        return FeatureRows(values, rows, of_atoms, extra)
+            extra = Repulsion(
+                self._by_atom(block, energies, 1)[:, 0],
+                np.sum(pushed, axis=0)[:n, :3],
+                self._by_atom(block, pulled, 6),
+            )
+        return FeatureRows(points.species, values, rows, of_atoms, extra)
 
     def _by_atom(self, block: Block, rows: NDArray[Any], width: int) -> FloatArray:
         """Return (n_atoms, width) numbers from `width` rows for each block."""
@@ -222,47 +213,6 @@ class RowEngine:
         result = np.empty((block.n_atoms, width))
         result[block.atoms[block.real]] = per_lane.transpose(0, 2, 1).reshape(-1, width)[block.real]
         return result
-
-    def _prepare(self, graph: Graph) -> _Run:
-        """Return the pairs of structures as points around one origin."""
-        unique = {id(p): p for p in graph.pairs}
-        sizes = [int(p.counts.sum()) for p in unique.values()]
-        starts = dict(zip(unique, np.cumsum(sizes) - sizes, strict=True))
-        origin = sum(sizes)
-        positions = aligned((origin + 3, 4), np.float64)
-        owners = np.full(origin + 3, graph.n_atoms, dtype=np.int32)
-        lists = {}
-        for key, pairs in unique.items():
-            real = np.arange(pairs.width) < pairs.counts[:, None]
-            vectors, neighbours = pairs.vectors[real], pairs.neighbours[real]
-            some = slice(starts[key], starts[key] + len(vectors))
-            positions[some, :3], owners[some] = vectors, neighbours
-            lists[key] = self._listing(graph, pairs, neighbours, (int(starts[key]), origin + 1))
-        positions[-2], positions[-1] = FAR, -FAR
-        atoms = np.arange(graph.n_atoms)
-        found = tuple(lists[id(p)] for p in graph.pairs)
-        block = make_blocks(
-            np.full(graph.n_atoms, origin),
-            atoms,
-            graph.species,
-            found,
-            n_species=self.n_species,
-            lanes=self.engine.lanes,
-            padding=origin + 1,
-        )
-        return _Run(positions, owners, found, block)
-
-    def _listing(self, graph: Graph, pairs: Pairs, neighbours: IntArray, place: tuple[int, int]) -> Listing:
-        """Return the pairs of every atom by element of the neighbour; see `Listing`."""
-        (start, padding), n = place, self.n_species
-        segments = np.repeat(np.arange(graph.n_atoms), pairs.counts) * n + graph.species[neighbours]
-        order = np.argsort(segments, kind="stable") if n > 1 else np.arange(len(segments))
-        counts = np.bincount(segments, minlength=graph.n_atoms * n)
-        first = np.concatenate([[0], np.cumsum(counts + 1)])
-        listed = np.full(int(first[-1]), padding, dtype=np.int32)
-        place_of = np.arange(len(order)) + segments[order]
-        listed[place_of] = start + order
-        return Listing(listed, first)
 
     def _native(self) -> Native:
         if self._kernel is None:

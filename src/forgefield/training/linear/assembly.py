@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgefield.engine.kernel import NotCompiledError
+from forgefield.engine.many import LONGEST, length_of
 from forgefield.engine.rows import FeatureRows, RowEngine
-from forgefield.graph import Graph
 from forgefield.models.potential import Potential
 from forgefield.training.batches import LabelledSet, Labels, volume_of
 from forgefield.training.linear.compress import Compressed, Compressor
@@ -189,29 +189,29 @@ class CompiledRows:
     def __call__(self, index: Sequence[int]) -> Iterator[WeightedRows]:
         """See `RowMaker`."""
         for some in self._chunks(index):
-            graphs = [self.data.graphs.passing(i) for i in some]
-            yield self._weighted(some, graphs, self.engine.compute(graphs))
+            yield self._weighted(some, self.engine.compute([self.data.frames[i] for i in some]))
 
     def _chunks(self, index: Sequence[int]) -> Iterator[list[int]]:
         some: list[int] = []
-        total = 0
+        total, length, cutoff = 0, 0.0, max(self.potential.cutoffs)
         for i in index:
-            n = len(self.data.frames[i])
-            size = self.engine.numbers(n) + (3 * n + 7) * len(self.columns)
-            if some and total + size > CHUNK:
+            atoms = self.data.frames[i]
+            size = self.engine.numbers(len(atoms)) + (3 * len(atoms) + 7) * len(self.columns)
+            room = length_of(atoms, cutoff)
+            if some and (total + size > CHUNK or length + room > LONGEST):
                 yield some
-                some, total = [], 0
+                some, total, length = [], 0, 0.0
             some.append(i)
-            total += size
+            total, length = total + size, length + room
         if some:
             yield some
 
-    def _weighted(self, some: Sequence[int], graphs: Sequence[Graph], found: FeatureRows) -> WeightedRows:
+    def _weighted(self, some: Sequence[int], found: FeatureRows) -> WeightedRows:
         """Return rows in the order energies, forces, strain gradients."""
         columns, n_structures = self.columns, len(some)
-        sizes = np.array([g.n_atoms for g in graphs])
-        species = np.concatenate([g.species for g in graphs])
-        starts, n = np.cumsum(sizes) - sizes, len(species)
+        sizes = np.array([len(self.data.frames[i]) for i in some])
+        species, starts = found.species, np.cumsum(sizes) - sizes
+        n = len(species)
         factors, targets = self._labels(some, sizes, found)
         width, f_end = len(columns), n_structures + 3 * n
         rows = np.zeros((f_end + 6 * n_structures, width))
