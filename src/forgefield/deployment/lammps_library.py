@@ -17,6 +17,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from forgefield.deployment.cpp import link_shared
@@ -52,7 +53,7 @@ def own_level() -> str:
 
 
 def check_compiles(potential: Potential) -> None:
-    """Raise what is wrong with a potential that has no kernels.
+    """Raise what is wrong with a potential that has no kernels, or parameters that are no numbers.
 
     Raises
     ------
@@ -62,6 +63,9 @@ def check_compiles(potential: Potential) -> None:
         Plan.of(potential)
     except NotCompiledError as error:
         raise ConfigError(f"LAMMPS runs the compiled kernels of a potential: {error}") from None
+    values = [*potential.parameters(), *potential.buffers()]
+    if not all(bool(torch.isfinite(v).all()) for v in values if v.is_floating_point()):
+        raise ConfigError("this potential has parameters that are not finite; nothing was written")
 
 
 def write_library(
