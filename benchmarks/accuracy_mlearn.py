@@ -1,10 +1,11 @@
 """Accuracy on the mlearn silicon and molybdenum sets, with the settings that `forgefield init` suggests.
 
-    python benchmarks/accuracy_mlearn.py DATA [--elements Si Mo] [--output FOLDER]
+    python benchmarks/accuracy_mlearn.py DATA [--elements Si Mo] [--qualities standard best] [--output FOLDER]
 
 DATA is a folder with ``mlearn_Si/train.xyz``, ``mlearn_Si/test.xyz`` and the same for Mo (Zuo et al., J. Phys. Chem. A
 124 (2020) 731). The settings are read off the training file alone; the test file is read once, after training. The
-table sets the errors beside published potentials evaluated on the same test files.
+table sets the errors beside published potentials evaluated on the same test files. How the settings were chosen:
+``recipe_selection.py``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
+
+from common import RESULTS
 
 from forgefield.api import train
 from forgefield.api.init import suggest
+from forgefield.api.recipe import QUALITIES
 from forgefield.data import read
 from forgefield.evaluation import evaluate
 
@@ -40,53 +45,64 @@ PUBLISHED = {
 KEYS = ("energy", "forces", "stress")
 
 
-def run(element: str, data: Path, output: Path) -> dict[str, object]:
+def run(element: str, quality: str, data: Path, output: Path) -> dict[str, Any]:
     """Train with the suggested settings and return the test errors."""
     folder = data / f"mlearn_{element}"
-    settings = suggest([folder / "train.xyz"])
-    start = time.perf_counter()
-    result = train(settings, output=output / element)
-    minutes = (time.perf_counter() - start) / 60
+    settings = suggest([folder / "train.xyz"], quality=quality)
+    start, cpu = time.perf_counter(), time.process_time()
+    result = train(settings, output=output / f"{element}_{quality}")
+    minutes, used = (time.perf_counter() - start) / 60, (time.process_time() - cpu) / 60
     test = evaluate(result.potential, read([folder / "test.xyz"])).metrics
     _, entry = test.headline()
     return {
         "element": element,
+        "quality": quality,
+        "members": 1 if settings.committee is None else settings.committee.members,
         "minutes": round(minutes, 2),
+        "cpu_minutes": round(used, 2),
         "epochs": len(result.history),
         "mae": {k: entry.of(k).mae for k in KEYS},
         "rmse": {k: entry.of(k).rmse for k in KEYS},
     }
 
 
-def table(results: list[dict[str, object]]) -> str:
+def table(results: list[dict[str, Any]]) -> str:
     """Return the comparison as a Markdown table."""
     lines = [
-        "| set | potential | E MAE (meV/atom) | F MAE (meV/Å) | S MAE (GPa) |",
-        "|---|---|---|---|---|",
+        "| set | potential | E MAE (meV/atom) | F MAE (meV/Å) | S MAE (GPa) | CPU (min) |",
+        "|---|---|---|---|---|---|",
     ]
-    for result in results:
-        element = str(result["element"])
-        mae = result["mae"]
-        lines.append(
-            f"| {element} | **Forgefield, defaults, {result['minutes']} min** | **{mae['energy']:.2f}** "
-            f"| **{mae['forces']:.1f}** | **{mae['stress']:.3f}** |"
-        )
+    for element in dict.fromkeys(r["element"] for r in results):
+        for r in [r for r in results if r["element"] == element]:
+            mae, what = r["mae"], r["quality"] + (f", {r['members']} members" if r["members"] > 1 else "")
+            lines.append(
+                f"| {element} | **Forgefield, {what}** | **{mae['energy']:.2f}** | **{mae['forces']:.1f}** | "
+                f"**{mae['stress']:.3f}** | {r['cpu_minutes']:.1f} |"
+            )
         for name, (energy, forces, stress) in PUBLISHED[element].items():
             shown = "-" if stress is None else f"{stress:.3f}"
-            lines.append(f"| {element} | {name} | {energy:.2f} | {forces:.1f} | {shown} |")
+            lines.append(f"| {element} | {name} | {energy:.2f} | {forces:.1f} | {shown} | |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Parse, run, print and save."""
+    """Parse, run, print and save after every run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--elements", nargs="+", default=["Si", "Mo"], choices=sorted(PUBLISHED))
+    parser.add_argument("--qualities", nargs="+", default=["standard", "best"], choices=QUALITIES)
     parser.add_argument("--output", type=Path, default=Path("run") / "accuracy")
     arguments = parser.parse_args()
-    results = [run(e, arguments.data, arguments.output) for e in arguments.elements]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "accuracy.json").write_text(json.dumps(results, indent=1))
+    file = RESULTS / "accuracy_mlearn.json"
+    results: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    for quality in arguments.qualities:
+        for element in arguments.elements:
+            row = run(element, quality, arguments.data, arguments.output)
+            key = ("element", "quality")
+            results = [r for r in results if any(r[k] != row[k] for k in key)] + [row]
+            file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            text = f"# Accuracy on mlearn\n\n{table(results)}\n"
+            file.with_suffix(".md").write_text(text, encoding="utf-8")
     print(table(results))
 
 

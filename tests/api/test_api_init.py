@@ -9,10 +9,13 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from forgefield.api import init
+from forgefield.api import init, recipe
 from forgefield.api.init import commented_yaml, suggest, suggest_cutoff
 from forgefield.api.survey import survey
-from forgefield.errors import DataError, LabelError, StructureError
+from forgefield.descriptors import make_descriptor
+from forgefield.errors import ConfigError, DataError, LabelError, StructureError
+from forgefield.models import make_model
+from forgefield.models.potential import Potential
 from forgefield.training.loss import LossSettings
 from forgefield.training.settings import RunSettings
 
@@ -53,17 +56,17 @@ def test_comments_name_range_and_choices():
 
 
 def test_everything_labelled(alloy_frames):
-    settings = suggest(alloy_frames, paths=["alloy.xyz"])
+    settings = suggest(alloy_frames, paths=["alloy.xyz"], quality="fast")
     assert settings.loss.weights() == LossSettings().weights()
     assert settings.title == "Cu-Au potential"
     assert list(settings.data.train) == ["alloy.xyz"]
-    assert settings.training.epochs == init.MOST_EPOCHS
+    assert settings.training.epochs == recipe.MOST_EPOCHS
     assert settings.descriptor.cutoff_radial == settings.descriptor.cutoff_angular
 
 
 def test_weights_are_zero_where_labels_are_missing(alloy_frames):
     energies = [with_labels(a, energy=a.get_potential_energy()) for a in alloy_frames]
-    given = LossSettings()
+    given = suggest(alloy_frames).loss
     assert suggest(energies).loss.weights() == {"energy": given.energy, "forces": 0.0, "stress": 0.0}
     forces = [with_labels(a, forces=a.get_forces()) for a in alloy_frames]
     assert suggest(forces).loss.weights() == {"energy": 0.0, "forces": given.forces, "stress": 0.0}
@@ -75,13 +78,58 @@ def test_epochs_fall_with_the_amount_of_data(alloy_frames, monkeypatch):
     found = survey(alloy_frames)
     once = init.seconds_per_epoch(found, 20, 4, suggest_cutoff(found))
     assert init.seconds_per_epoch(found, 40, 4, suggest_cutoff(found)) == pytest.approx(2 * once)
-    settings = suggest(alloy_frames)
+    settings = suggest(alloy_frames, quality="fast")
     n_train = int(24 * (1 - settings.data.split.valid))
     seconds = init.seconds_per_epoch(found, n_train, settings.training.batch_size, suggest_cutoff(found))
-    monkeypatch.setattr(init, "SECONDS", 100 * seconds)
-    assert suggest(alloy_frames).training.epochs == 100
-    monkeypatch.setattr(init, "SECONDS", seconds)
-    assert suggest(alloy_frames).training.epochs == init.FEWEST_EPOCHS
+    monkeypatch.setitem(recipe.SECONDS, "fast", 100 * seconds)
+    assert suggest(alloy_frames, quality="fast").training.epochs == 100
+    monkeypatch.setitem(recipe.SECONDS, "fast", seconds)
+    assert suggest(alloy_frames, quality="fast").training.epochs == recipe.FEWEST_EPOCHS
+
+
+def test_quality_sets_optimiser_and_members(alloy_frames):
+    fast, standard, best = (suggest(alloy_frames, quality=q) for q in ("fast", "standard", "best"))
+    assert suggest(alloy_frames) == standard
+    assert (fast.training.kind, standard.training.kind, best.training.kind) == ("adamw", "kalman", "kalman")
+    assert fast.committee is None
+    assert standard.committee is None
+    assert best.committee.members == recipe.MEMBERS
+    assert standard.training.epochs >= recipe.KALMAN_EPOCHS
+    for settings in (fast, standard, best):
+        assert RunSettings.parse(yaml.safe_load(commented_yaml(settings))) == settings
+    with pytest.raises(ConfigError, match="did you mean 'standard'"):
+        suggest(alloy_frames, quality="standart")
+
+
+def test_suggested_blocks_hold_the_parameters_there_are(alloy_frames):
+    settings = suggest(alloy_frames)
+    descriptor = make_descriptor(settings.descriptor, ["Cu", "Au"])
+    model = make_model(settings.model, descriptor.n_features, 2)
+    potential = Potential(descriptor, model, {29: 0.0, 79: 0.0})
+    there = sum(p.numel() for p in potential.parameters())
+    assert init.count_parameters(settings.descriptor.model_dump(mode="json"), ["Cu", "Au"]) == there
+    assert settings.training.blocks == ("all" if there <= recipe.ONE_BLOCK else "layer")
+    assert settings.training.block_size >= there or settings.training.blocks == "layer"
+
+
+def work(**changes):
+    return recipe.Workload(
+        **{"n_parameters": 2500, "n_train": 200, "batch_size": 4, "seconds": 0.1, **changes}
+    )
+
+
+def test_kalman_filter_makes_way_where_it_would_take_too_long_or_too_much(monkeypatch):
+    assert work().kalman_epochs("standard") == recipe.KALMAN_EPOCHS
+    assert work(n_train=20).kalman_epochs("standard") == recipe.KALMAN_STEPS // 5
+    assert work(n_parameters=20_000).block_sizes == [1024] * 19 + [544]
+    slow = work(seconds=recipe.SECONDS["standard"])
+    assert slow.kalman_epochs("standard") == 0
+    assert recipe.recipe("standard", slow)["training"]["kind"] == "adamw"
+    assert recipe.recipe("best", slow)["committee"] == {"members": recipe.MEMBERS}
+    monkeypatch.setattr(recipe, "physical_memory", lambda: 8 * 2500**2)
+    assert work().kalman_epochs("standard") == 0
+    monkeypatch.setattr(recipe, "physical_memory", lambda: None)
+    assert work().kalman_epochs("standard") > 0
 
 
 def test_official_split_is_kept(alloy_frames):

@@ -32,6 +32,12 @@ def inspect(
 def init(
     data: list[Path] = typer.Argument(..., help="Data files, folders or patterns, in any known format."),
     output: Path = typer.Option(Path("train.yaml"), "-o", "--output", help="Configuration to write."),
+    quality: str = typer.Option(
+        "standard",
+        "--quality",
+        help="fast: a first look; standard: one potential; best: a committee, several times the cost in training and "
+        "use.",
+    ),
     force: bool = typer.Option(False, "--force", help="Replace an existing file."),
 ) -> None:
     """Write a commented configuration with defaults read off the data."""
@@ -44,7 +50,7 @@ def init(
         raise ConfigError(f"{output} exists; choose another name with -o, or replace it with --force")
     frames = read([str(path) for path in data])
     base = output.resolve().parent
-    settings = suggest(frames, paths=[relative_to(path, base) for path in data])
+    settings = suggest(frames, paths=[relative_to(path, base) for path in data], quality=quality)
     write_text(output, commented_yaml(settings))
     if settings.data.stress_convention == "detect":
         stdout().print(

@@ -1,0 +1,152 @@
+"""The recommended training: optimiser, length, blocks and members that suit so many parameters and structures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from forgefield.training.optimisers.kalman import COPIES, KalmanSettings, covariance_bytes
+from forgefield.training.optimisers.memory import physical_memory
+
+__all__ = ["QUALITIES", "Quality", "Workload", "recipe"]
+
+Quality = Literal["fast", "standard", "best"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+
+# ---- the values suggested, all in one place --------------------------------------------------------------------
+WEIGHT_DECAY = 0.02
+"""Of AdamW: against learning single structures by heart; more costs energies, less costs forces."""
+STEPS: dict[Quality, int] = {"fast": 4_000, "standard": 16_000, "best": 16_000}
+"""Steps of a training by AdamW, unless..."""
+SECONDS: dict[Quality, float] = {"fast": 60.0, "standard": 300.0, "best": 400.0}
+"""... that took longer than this for each potential on one core of a 2024 processor, or needed..."""
+FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
+"""... fewer or more epochs than these."""
+HIDDEN: dict[str, tuple[int, ...]] = {"adamw": (40,), "kalman": (24,)}
+"""Neurons: the Kalman filter finds the bottom of what few can do, and more overfit."""
+KALMAN_STEPS, KALMAN_EPOCHS = 800, 16
+"""Steps and epochs of the Kalman filter: the more of the two, unless that took too long."""
+FEWEST_KALMAN_EPOCHS = 6
+"""Where the time allows no more than this, AdamW does better."""
+ONE_BLOCK = 6_000
+"""Parameters up to which all of the covariance is kept; above, in blocks by layer and element."""
+BLOCK_SIZE = 1024
+KALMAN_ENERGY = 1.0
+"""Weight of the energy term with the Kalman filter: it balances the rows itself and needs no head start of forces."""
+SECONDS_PER_ENTRY = 1.9e-9
+"""Cost of an entry of the covariance, per step."""
+PULL_BACK = 0.8
+"""Cost of a vector pulled back, in gradients."""
+MEMBERS = 4
+"""Potentials of a committee."""
+MEMORY_SHARE = 0.25
+"""Of the machine's memory, for the covariance."""
+# ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What has to be trained.
+
+    Attributes
+    ----------
+    n_parameters : int
+        With the neurons of the Kalman filter.
+    n_train : int
+        Training structures.
+    batch_size : int
+        Structures per step.
+    seconds : float
+        A pass of gradients over the training structures, estimated.
+    """
+
+    n_parameters: int
+    n_train: int
+    batch_size: int
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch."""
+        return math.ceil(max(self.n_train, 1) / self.batch_size)
+
+    def epochs(self, quality: Quality) -> int:
+        """Return the epochs of a training by AdamW."""
+        wanted = min(STEPS[quality] / self.steps, SECONDS[quality] / self.seconds)
+        return min(max(round(wanted), FEWEST_EPOCHS), MOST_EPOCHS)
+
+    @property
+    def block_sizes(self) -> list[int]:
+        """Blocks of the covariance of a Kalman filter, about."""
+        if self.n_parameters <= ONE_BLOCK:
+            return [self.n_parameters]
+        whole, rest = divmod(self.n_parameters, BLOCK_SIZE)
+        return [BLOCK_SIZE] * whole + [rest]
+
+    @property
+    def kalman_seconds(self) -> float:
+        """Estimated time of an epoch of a Kalman filter."""
+        vectors = int(KalmanSettings.model_fields["probes"].default) + 1
+        entries = sum(n * n for n in self.block_sizes)
+        return self.seconds * (1.0 + PULL_BACK * vectors) + self.steps * entries * SECONDS_PER_ENTRY
+
+    def kalman_epochs(self, quality: Quality) -> int:
+        """Return the epochs of a training by the Kalman filter; 0 where it does not suit."""
+        memory = physical_memory()
+        if memory is not None and COPIES * covariance_bytes(self.block_sizes) > MEMORY_SHARE * memory:
+            return 0
+        wanted = max(KALMAN_EPOCHS, math.ceil(KALMAN_STEPS / self.steps))
+        epochs = min(wanted, int(SECONDS[quality] / self.kalman_seconds))
+        return epochs if epochs >= FEWEST_KALMAN_EPOCHS else 0
+
+
+def recipe(quality: Quality, work: Workload) -> dict[str, Any]:
+    """Return the settings of a training: `training`, and what else differs from the defaults.
+
+    Parameters
+    ----------
+    quality : {'fast', 'standard', 'best'}
+    work : Workload
+
+    Returns
+    -------
+    dict
+        With `model` and `training`; where they differ from the defaults `loss`, `weights` and `committee`.
+    """
+    epochs = 0 if quality == "fast" else work.kalman_epochs(quality)
+    values: dict[str, Any] = _kalman(work, epochs) if epochs else _adamw(work, work.epochs(quality))
+    if quality == "best":
+        values["committee"] = {"members": MEMBERS}
+    return values
+
+
+def _adamw(work: Workload, epochs: int) -> dict[str, Any]:
+    training = {
+        "kind": "adamw",
+        "weight_decay": WEIGHT_DECAY,
+        "epochs": epochs,
+        "batch_size": work.batch_size,
+    }
+    return {"model": _network("adamw"), "training": training}
+
+
+def _network(kind: str) -> dict[str, Any]:
+    return {"kind": "network", "hidden": list(HIDDEN[kind])}
+
+
+def _kalman(work: Workload, epochs: int) -> dict[str, Any]:
+    one = len(work.block_sizes) == 1
+    training = {
+        "kind": "kalman",
+        "epochs": epochs,
+        "batch_size": work.batch_size,
+        "blocks": "all" if one else "layer",
+        "block_size": ONE_BLOCK if one else BLOCK_SIZE,
+    }
+    return {
+        "model": _network("kalman"),
+        "training": training,
+        "loss": {"energy": KALMAN_ENERGY},
+        "weights": {"kind": "balanced", "early": {}},
+    }
