@@ -185,7 +185,8 @@ def _correlations(cases: Groups, errors: Mapping[str, Mapping[str, float]]) -> t
         if len(names) < 2:
             continue
         x, y = [_first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
-        caption = f"Rank correlation {_rank_correlation(x, y):.2f}"
+        r = _rank_correlation(x, y)
+        caption = f"Rank correlation {r:.2f}" if math.isfinite(r) else ""
         series = (Series("potentials", x, y, labels=names, line=False),)
         charts.append(
             Chart(title.capitalize(), series, "test RMSE of forces [meV/Å]", "error [%]", caption, x_log=True)

@@ -16,6 +16,7 @@ STUDIES = {
     "data-efficiency": "forgefield.studies.data_efficiency:DataEfficiency",
     "complexity": "forgefield.studies.complexity:Complexity",
     "descriptors": "forgefield.studies.descriptors:Descriptors",
+    "stress-training": "forgefield.studies.stress_training:StressTraining",
 }
 """Where each study is defined; imported when asked for."""
 

@@ -61,16 +61,22 @@ def compare(new: tuple[float, float], old: tuple[float, float]) -> str:
     return "agrees" if new[0] < old[0] else "disagrees"
 
 
-def error_table(cases: Mapping[str, list[CellResult]], caption: str, head: str = "case") -> TableView:
-    """Return the training and test errors of every case, with the scores."""
-    heads = [head, *(f"{split} {key} [{UNITS[key]}]" for split in ("train", "test") for key in ERRORS)]
+def error_table(
+    cases: Mapping[str, list[CellResult]],
+    caption: str,
+    head: str = "case",
+    splits: Sequence[str] = ("train", "test"),
+) -> TableView:
+    """Return the errors of every case on two sets, with the scores of validation and of the last of them."""
+    heads = [head, *(f"{split} {key} [{UNITS[key]}]" for split in splits for key in ERRORS)]
+    last = splits[-1]
+    scored = dict.fromkeys(("valid", last))
     rows = [
         [
             name,
-            *(text(error(results, split, key)) for split in ("train", "test") for key in ERRORS),
-            text(score(results, "valid")),
-            text(score(results, "test")),
+            *(text(error(results, split, key)) for split in splits for key in ERRORS),
+            *(text(score(results, split)) for split in scored),
         ]
         for name, results in cases.items()
     ]
-    return table(caption, [*heads, "valid score", "test score"], rows)
+    return table(caption, [*heads, *(f"{split} score" for split in scored)], rows)
