@@ -126,7 +126,7 @@ def van_der_hoef_solid(density: float, t: float) -> float:
 
 def crystal(density: float, cells: int) -> Atoms:
     """Return an fcc crystal of argon at a reduced density."""
-    return bulk("Ar", "fcc", a=SIGMA * (4.0 / density) ** (1.0 / 3.0), cubic=True) * (cells,) * 3
+    return bulk("Ar", "fcc", a=SIGMA * (4.0 / density) ** (1.0 / 3.0), cubic=True).repeat(cells)
 
 
 def reduced(value: float, atoms: Atoms, temperature: float) -> float:
@@ -157,14 +157,15 @@ def settings(args: argparse.Namespace, phase: str, t: float) -> FreeEnergySettin
 
 
 def solid(args: argparse.Namespace, density: float, t: float) -> dict[str, Any]:
-    """Compare the crystal; what the cutoff leaves out is taken from the static lattice."""
+    """Compare the crystal; what the cutoff leaves out is the static lattice's, and the size harmonic theory's."""
     atoms = crystal(density, args.cells)
     field = Repulsion(atoms, lennard_jones, CUTOFF * SIGMA)
     found, _ = phase_free_energy(atoms, field, settings(args, "solid", t))
     static = -14.45392093 * density**2 + 6.065940096 * density**4
     missing = static - field.evaluate(atoms.positions, atoms.cell.array).energy / len(atoms) / EPSILON
     value = reduced(found.free_energy.value, atoms, found.temperature) + missing
-    # Polson et al.: F_ex / N k T has ln N / N more to come at this size.
+    # Of a finite harmonic crystal of these atoms (108 to 500): F_N = F - N kT (ln N / N + 5.5 / N).
+    missing += t * (math.log(len(atoms)) + 5.5) / len(atoms)
     return row(
         "fcc solid", density, t, value, found.free_energy.error / len(atoms) / EPSILON, van_der_hoef_solid
     )
@@ -199,7 +200,7 @@ def uhlenbeck(args: argparse.Namespace, p: float, x: float, published: float) ->
     """Compare the excess free energy of the Uhlenbeck-Ford model [kT per atom] at a scaled density."""
     t, length = 300.0, 1.5
     density = x / (0.5 * (math.pi * length**2) ** 1.5)
-    atoms = bulk("Ar", "fcc", a=(4.0 / density) ** (1.0 / 3.0), cubic=True) * (args.cells,) * 3
+    atoms = bulk("Ar", "fcc", a=(4.0 / density) ** (1.0 / 3.0), cubic=True).repeat(args.cells)
     chosen = settings(args, "liquid", t * units.kB / EPSILON).model_copy(
         update={"timestep": 4.0, "method": "equilibrium"}
     )

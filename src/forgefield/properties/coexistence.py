@@ -113,9 +113,9 @@ class _Slab:
         walker.scale_to(found["volume"].value)
         held = self._held()
         hot = s.melt_temperature or 2.5 * s.temperature
-        for stage, temperature, steps in (
-            ("melt one half", hot, s.melt_steps),
-            ("cool that half", s.temperature, s.equilibration),
+        for stage, temperature, steps, ensemble in (
+            ("melt one half", hot, s.melt_steps, "nvt"),
+            ("cool that half", s.temperature, s.equilibration, "npt"),
         ):
             walker.average(
                 stage,
@@ -125,7 +125,7 @@ class _Slab:
                 equilibration=0,
                 every=s.every,
                 temperature=temperature,
-                ensemble="npt",
+                ensemble=ensemble,
             )
         made = walker.average(
             "settle",

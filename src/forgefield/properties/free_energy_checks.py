@@ -57,10 +57,10 @@ def flow(distance: float) -> Observable:
     start: list[FloatArray] = []
 
     def moved(state: State, _forces: Forces) -> float:
-        positions: FloatArray = state.positions
+        scaled = state.positions @ np.linalg.inv(state.cell)  # so that a cell that breathes moves no atom
         if not start:
-            start.append(positions.copy())
-        u = positions - start[0]
+            start.append(scaled)
+        u = (scaled - start[0]) @ state.cell
         u = u - u.mean(axis=0)
         return float(np.sqrt((u * u).sum(axis=1).mean())) / distance
 

@@ -29,6 +29,9 @@ PROPERTIES = {
     "cold-curve": "forgefield.properties.short_range:COLD_CURVE",
     "md-certificate": "forgefield.properties.md_certificate:MD_CERTIFICATE",
     "free-energy": "forgefield.properties.free_energy:FREE_ENERGY",
+    "melting": "forgefield.properties.melting:MELTING",
+    "coexistence": "forgefield.properties.coexistence:COEXISTENCE",
+    "melting-point": "forgefield.properties.melting_point:MELTING_POINT",
 }
 """Where each property is defined; imported when asked for."""
 

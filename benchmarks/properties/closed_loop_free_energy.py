@@ -1,0 +1,229 @@
+"""Melting temperature and free energies of a potential against those of the classical potential it was trained on.
+
+The truth is a classical potential that LAMMPS ships, so that what differs is the error of training and of nothing else.
+Two ways, of one crystal and one melt:
+
+- *direct*: thermodynamic integration from the truth to the trained potential, solid and liquid each at one volume. The
+  noise of both cancels, and F(trained) - F(truth) comes out to a fraction of a meV/atom; with the entropy of melting it
+  says by how much the melting temperature differs.
+- *absolute* (with ``--absolute``): the property `melting-point` of both, independently: Einstein crystal and ideal gas.
+
+For silicon, Stillinger and Weber's potential melts at 1691 ± 20 K (J. Q. Broughton and X. P. Li, Phys. Rev. B 35, 9120
+(1987)).
+
+    python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER
+    python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--absolute] [--steps 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import units
+from closed_loop_data import SYSTEMS, truth
+
+import forgefield as ff
+from forgefield.properties.dynamics_forces import force_field
+from forgefield.properties.free_energy_checks import (
+    check_liquid,
+    check_solid,
+    excursion,
+    flow,
+    nearest_distance,
+)
+from forgefield.properties.free_energy_estimators import quadrature
+from forgefield.properties.free_energy_paths import walk
+from forgefield.properties.free_energy_potentials import EinsteinSprings, Mixture
+from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_settings import FreeEnergySettings
+from forgefield.properties.melting_point import MELTING_POINT
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PUBLISHED = {"sw_si": (1691.0, 20.0)}
+"""Melting temperature of the truth and its error [K]."""
+
+
+def direct(args: argparse.Namespace) -> dict[str, Any]:
+    """Integrate from the truth to the trained potential in both phases, at zero pressure of the truth."""
+    system = SYSTEMS[args.system]
+    t, atoms = system.melting, system.crystal.repeat(args.cells)
+    n = len(atoms)
+    reference = force_field(truth(system), atoms)
+    trained = force_field(ff.load(args.potential).calculator(threads=1), atoms)
+    settings = FreeEnergySettings(
+        temperature=t, points=3, steps=args.steps, equilibration=args.steps // 4, timestep=2.0
+    )
+    found: dict[str, Any] = {"temperature_K": t, "n_atoms": n}
+    heats = {}
+    for phase in ("solid", "liquid"):
+        start = time.process_time()
+        walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
+        if phase == "liquid":
+            hot = {"ensemble": "npt", "temperature": 2.0 * t}
+            walker.average("melt", reference, {}, steps=3 * args.steps, equilibration=0, **hot)
+        distance = (walker.atoms.get_volume() / n) ** (1 / 3)
+        watch = flow(distance)
+        if phase == "solid":
+            watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
+        averages = walker.average(
+            "volume",
+            reference,
+            {"order": watch},
+            steps=4 * args.steps,
+            equilibration=2 * args.steps,
+            ensemble="npt",
+        )
+        if phase == "solid":
+            check_solid(averages["order"].value, t, "with the truth")
+        else:
+            check_liquid(averages["order"].value, t, 4 * args.steps * 2e-3)
+        walker.scale_to(averages["volume"].value)
+        leg = walk(
+            walker,
+            "direct",
+            Mixture(reference, trained),
+            quadrature(3),
+            settings,
+            t,
+            first_up=True,
+        )
+        heats[phase] = averages["potential"]
+        found[phase] = {
+            "volume_A3_per_atom": averages["volume"].value / n,
+            "difference_meV_per_atom": 1e3 * leg.difference.value / n,
+            "error_meV_per_atom": 1e3 * leg.difference.error / n,
+            "hysteresis_meV_per_atom": 1e3 * leg.hysteresis.value / n,
+            "along_path_meV_per_atom": (1e3 / n * 0.5 * (leg.up + leg.down)).tolist(),
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(json.dumps({phase: found[phase]}), flush=True)
+    latent = (heats["liquid"] - heats["solid"]) * (1.0 / n)
+    entropy = latent.value / t
+    solid, liquid = found["solid"], found["liquid"]
+    difference = liquid["difference_meV_per_atom"] - solid["difference_meV_per_atom"]
+    error = float(np.hypot(liquid["error_meV_per_atom"], solid["error_meV_per_atom"]))
+    found |= {
+        "latent_heat_eV_per_atom": latent.value,
+        "latent_heat_error_eV_per_atom": latent.error,
+        "entropy_of_melting_kB": entropy / units.kB,
+        # Where the Gibbs energies of the two phases have moved apart, the melting point follows.
+        "melting_shift_K": 1e-3 * difference / entropy,
+        "melting_shift_error_K": 1e-3 * error / entropy,
+    }
+    return found
+
+
+def absolute(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the melting point of both from absolute free energies."""
+    system = SYSTEMS[args.system]
+    atoms = system.crystal.repeat(args.cells)
+    found = {}
+    for name, calculator in (
+        ("truth", truth(system)),
+        ("trained", ff.load(args.potential).calculator(threads=1)),
+    ):
+        start = time.process_time()
+        result = MELTING_POINT(
+            atoms,
+            calculator,
+            folder=None if args.work is None else Path(args.work) / name,
+            temperature=system.melting,
+            points=8,
+            reference_points=8,
+            steps=args.steps,
+            equilibration=args.steps // 4,
+            target_steps=4 * args.steps,
+            enthalpy_steps=4 * args.steps,
+            melt_steps=3 * args.steps,
+            timestep=2.0,
+            relative_range=0.15,
+        )
+        found[name] = {
+            "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()},
+            "warnings": list(result.warnings),
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(name, result.quantities["melting_temperature"], flush=True)
+    return found
+
+
+def table(content: dict[str, Any], system: str) -> str:
+    """Return the results as Markdown."""
+    d = content["direct"]
+    lines = [
+        f"Direct, {d['n_atoms']} atoms at {d['temperature_K']:.0f} K:",
+        "",
+        "| phase | volume [Å^3/atom] | F(trained) - F(truth) [meV/atom] | hysteresis [meV/atom] |",
+        "|---|---|---|---|",
+    ]
+    for phase in ("solid", "liquid"):
+        p = d[phase]
+        lines.append(
+            f"| {phase} | {p['volume_A3_per_atom']:.3f} | {p['difference_meV_per_atom']:.2f} ± "
+            f"{p['error_meV_per_atom']:.2f} | {p['hysteresis_meV_per_atom']:.2f} |"
+        )
+    lines += [
+        "",
+        (
+            f"Latent heat of the truth {d['latent_heat_eV_per_atom']:.3f} ± {d['latent_heat_error_eV_per_atom']:.3f} "
+            f"eV/atom; the trained potential melts {d['melting_shift_K']:+.1f} ± {d['melting_shift_error_K']:.1f} K "
+            "from the truth."
+        ),
+    ]
+    if "absolute" in content:
+        both = content["absolute"]
+        lines += [
+            "",
+            "Absolute free energies:",
+            "",
+            "| quantity | truth | trained | unit |",
+            "|---|---|---|---|",
+        ]
+        for name, (value, error, unit) in both["truth"]["quantities"].items():
+            other, other_error, _ = both["trained"]["quantities"][name]
+            cells = [
+                f"{v:.5g}" + ("" if e is None else f" ± {e:.2g}")
+                for v, e in ((value, error), (other, other_error))
+            ]
+            lines.append(f"| {name} | {cells[0]} | {cells[1]} | {unit} |")
+    if system in PUBLISHED:
+        value, error = PUBLISHED[system]
+        lines += ["", f"Published melting temperature of the truth: {value:.0f} ± {error:.0f} K."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run and save."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("system", choices=SYSTEMS)
+    parser.add_argument("potential")
+    parser.add_argument("--cells", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--absolute", action="store_true")
+    parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
+    args = parser.parse_args()
+    content = {"settings": {k: v for k, v in vars(args).items() if k not in ("potential", "work")}}
+    content["direct"] = direct(args)
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"closed_loop_free_energy_{args.system}"
+
+    def save() -> None:
+        target.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        target.with_suffix(".md").write_text(table(content, args.system), encoding="utf-8")
+
+    save()
+    if args.absolute:
+        content["absolute"] = absolute(args)
+        save()
+    print(table(content, args.system))
+
+
+if __name__ == "__main__":
+    main()

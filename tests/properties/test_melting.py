@@ -1,0 +1,228 @@
+"""Melting: order parameters on known arrangements, and short simulations of a Lennard-Jones crystal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+
+from forgefield.errors import ConfigError, SimulationError, StructureError
+from forgefield.properties.coexistence import COEXISTENCE
+from forgefield.properties.dynamics import State
+from forgefield.properties.dynamics_forces import Forces
+from forgefield.properties.free_energy_estimators import Measured
+from forgefield.properties.free_energy_potentials import EinsteinSprings, Repulsion
+from forgefield.properties.melting import MELTING, Sweep, transition
+from forgefield.properties.melting_order import BraggOrder, Tethered, pair_distribution
+from forgefield.properties.melting_point import MELTING_POINT
+
+
+def argon_law(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    s = 3.4**2 / squared
+    return 0.0416 * (s**6 - s**3), 0.0416 * (-6 * s**6 + 3 * s**3) / squared
+
+
+def argon(repeat: tuple[int, int, int] = (2, 2, 2)) -> tuple[Atoms, Repulsion]:
+    atoms = bulk("Ar", "fcc", a=5.35, cubic=True).repeat(repeat)
+    return atoms, Repulsion(atoms, argon_law, 6.5)
+
+
+def state_of(atoms: Atoms) -> tuple[State, Forces]:
+    zero = np.zeros((len(atoms), 3))
+    return State(atoms.positions, zero, atoms.cell.array, atoms.get_masses(), atoms.numbers), Forces(
+        0.0, zero
+    )
+
+
+# ---- order -------------------------------------------------------------------------------------------------------
+
+
+def test_pair_distribution_of_a_gas_is_one_and_of_a_crystal_counts_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    gas = Atoms("Ar600", positions=rng.uniform(0, 30, (600, 3)), cell=[30, 30, 30], pbc=True)
+    _, observe = pair_distribution(gas, 10.0, 10)
+    assert np.asarray(observe(*state_of(gas)))[4:] == pytest.approx(np.ones(6), abs=0.05)
+    crystal, _ = argon()
+    r, observe = pair_distribution(crystal, 4.5, 45)
+    g = np.asarray(observe(*state_of(crystal)))
+    density = len(crystal) / crystal.get_volume()
+    shells = 4 * np.pi * (r**2 + 0.05**2 / 3) * 0.1
+    assert float((g * shells).sum() * density) == pytest.approx(12.0, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [bulk("Ar", "fcc", a=5.35, cubic=True), bulk("Si", a=5.43, cubic=True), bulk("Na", a=4.23, cubic=True)],
+)
+def test_bragg_order_tells_crystal_from_liquid_slab_by_slab(cell: Atoms) -> None:
+    crystal = cell.repeat((4, 4, 8))
+    order = BraggOrder(crystal, n_slabs=8)
+    half = crystal.copy()
+    upper = half.get_scaled_positions()[:, 2] >= 0.5
+    rng = np.random.default_rng(1)
+    lengths = half.cell.lengths()
+    half.positions[upper] = rng.uniform(0, 1, (upper.sum(), 3)) * lengths * [1, 1, 0.5] + [
+        0,
+        0,
+        0.5 * lengths[2],
+    ]
+    half.positions += [0.7, -0.4, 0.01]  # moving as a whole changes nothing
+    profile = order.profile(half.positions, half.cell.array)
+    assert profile[:4].min() > 0.7
+    assert profile[4:].max() < 0.4
+    assert order.fraction(1.0)(half.positions, half.cell.array) == pytest.approx(0.5, abs=0.07)
+    assert order.fraction(1.0)(crystal.positions, crystal.cell.array) == pytest.approx(1.0)
+
+
+def test_a_liquid_has_no_bragg_peak() -> None:
+    rng = np.random.default_rng(2)
+    gas = Atoms("Ar200", positions=rng.uniform(0, 20, (200, 3)), cell=[20, 20, 20], pbc=True)
+    with pytest.raises(StructureError, match="no Bragg peak"):
+        BraggOrder(gas)
+
+
+def test_tethered_forces_and_virial_are_derivatives() -> None:
+    atoms, field = argon()
+    springs = np.where(np.arange(len(atoms)) % 2, 1.5, 0.0)
+    held = Tethered(field, atoms, springs)
+    positions = atoms.positions + 0.1 * np.random.default_rng(3).standard_normal((len(atoms), 3))
+    cell, h = atoms.cell.array, 1e-6
+    result = held.evaluate(positions, cell, virial=True)
+    moved = [positions.copy(), positions.copy()]
+    moved[0][1, 2] += h
+    moved[1][1, 2] -= h
+    energies = [held.evaluate(p, cell).energy for p in moved]
+    assert -(energies[0] - energies[1]) / (2 * h) == pytest.approx(result.forces[1, 2], rel=1e-6)
+    ends = [held.evaluate(positions * (1 + s), cell * (1 + s)).energy for s in (h, -h)]
+    assert result.virial is not None
+    assert (ends[0] - ends[1]) / (2 * h) == pytest.approx(-np.trace(result.virial), rel=1e-5)
+
+
+# ---- heating and cooling -----------------------------------------------------------------------------------------
+
+
+def test_transition_is_between_the_temperatures_where_the_flow_begins() -> None:
+    some = [Measured(0.0, 0.0)] * 4
+    t = np.array([100.0, 200.0, 300.0, 400.0])
+    assert transition(Sweep(t, some, some, np.array([0.1, 0.2, 1.0, 2.0]), np.zeros((4, 2)))) == 250.0
+    assert transition(Sweep(t[::-1], some, some, np.array([2.0, 1.0, 0.6, 0.1]), np.zeros((4, 2)))) == 150.0
+    assert transition(Sweep(t, some, some, np.full(4, 0.1), np.zeros((4, 2)))) is None
+
+
+def test_argon_melts_on_heating() -> None:
+    atoms, field = argon()
+    result = MELTING(
+        atoms,
+        field,
+        low=60.0,
+        high=260.0,
+        interval=100.0,
+        pressure=0.1,
+        steps=240,
+        equilibration=120,
+        cool=False,
+        timestep=10.0,
+        friction=0.001,
+        compressibility=0.5,
+        rdf_cutoff=7.0,
+        rdf_bins=35,
+    )
+    assert result["superheating_limit"] in (110.0, 210.0)  # the model melts near 110 K at this pressure
+    assert "melting_temperature" not in result.quantities  # that needs both ways
+    volume = result.curves["volume, heating"].y
+    assert volume[-1] > 1.1 * volume[0]
+    cold, hot = result.curves["heating 60 K"].y, result.curves["heating 260 K"].y
+    assert cold.max() > 1.5 * hot.max()
+
+
+def test_a_crystal_that_does_not_melt_is_a_warning() -> None:
+    atoms, field = argon()
+    result = MELTING(
+        atoms, field, low=10.0, high=20.0, interval=10.0, steps=80, equilibration=0, cool=False, timestep=8.0
+    )
+    assert "did not melt" in result.warnings[0]
+
+
+# ---- coexistence and melting point -------------------------------------------------------------------------------
+
+
+def test_coexistence_names_the_phase_that_is_wrong() -> None:
+    atoms, field = argon((2, 2, 4))
+    with pytest.raises(SimulationError, match="the crystal melted at the guess of 400 K"):
+        COEXISTENCE(
+            atoms,
+            field,
+            temperature=400.0,
+            pressure=0.1,
+            equilibration=240,
+            timestep=10.0,
+            compressibility=0.3,
+            friction=0.01,
+        )
+
+
+def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
+    atoms, field = argon((3, 3, 4))
+    result = COEXISTENCE(
+        atoms,
+        field,
+        temperature=85.0,
+        melt_temperature=600.0,
+        melt_steps=200,
+        equilibration=80,
+        steps=400,
+        timestep=8.0,
+        compressibility=0.3,
+    )
+    assert 0.15 < result["crystalline_part"] < 0.85
+    assert 55.0 < result["melting_temperature"] < 110.0
+    assert result.quantities["pressure"].unit == "GPa"
+
+
+def test_bad_settings_of_melting() -> None:
+    atoms, field = argon()
+    with pytest.raises(ConfigError, match="high"):
+        MELTING(atoms, field, low=300.0, high=200.0)
+    with pytest.raises(ConfigError, match="repeat"):
+        COEXISTENCE(atoms, field, repeat=(1, 0, 1))
+    with pytest.raises(ConfigError, match="relative_range"):
+        MELTING_POINT(atoms, field, temperature=5.0, relative_range=0.1)
+
+
+def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(monkeypatch) -> None:
+    # Two Einstein crystals stand for the phases, so that everything but the sampling is exact.
+    from forgefield.properties import melting_point as module
+    from forgefield.properties.free_energy_phases import PhaseFreeEnergy
+
+    def fake(atoms, field, settings, **_):
+        heat, entropy = (0.0, 0.0) if settings.phase == "solid" else (0.3, 0.3 / 1100.0)
+        n, t = len(atoms), settings.temperature
+        value = n * (heat - t * entropy)
+        walker = Stand(atoms, heat)
+        phase = PhaseFreeEnergy(Measured(value, n * 1e-3), 0.0, {}, {}, atoms.get_volume(), t, n, {}, ())
+        return phase, walker
+
+    class Stand:
+        planned = 0.0
+
+        def __init__(self, atoms: Atoms, heat: float) -> None:
+            self.atoms, self.heat = atoms, heat
+
+        def average(self, *_, temperature: float, **__) -> dict[str, Measured]:
+            n = len(self.atoms)
+            order = 0.2 if self.heat == 0.0 else 2.0
+            return {
+                "potential": Measured(n * (self.heat - 1.5 * units.kB * temperature), 1e-4 * n),
+                "volume": Measured(self.atoms.get_volume(), 0.1),
+                "order": Measured(order, 0.0),
+            }
+
+    monkeypatch.setattr(module, "phase_free_energy", fake)
+    atoms = bulk("Si", a=5.43, cubic=True)
+    result = MELTING_POINT(
+        atoms, EinsteinSprings(atoms.positions, 1.0), temperature=1000.0, relative_range=0.2
+    )
+    assert result["melting_temperature"] == pytest.approx(1100.0, rel=1e-3)
+    assert result["latent_heat"] == pytest.approx(0.3, abs=1e-9)
+    assert 2.0 < result.quantities["melting_temperature"].error < 12.0
