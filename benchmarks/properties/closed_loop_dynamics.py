@@ -104,7 +104,7 @@ def states(make: Make, scale: float, cells: int) -> tuple[Numbers, dict[str, Any
     atoms = crystal(cells)
     result = VDOS(
         atoms, make(atoms), temperature=300.0, timestep=2.0, equilibration=2.0, friction=0.01, length=8.0 * scale,
-        ensemble="nve", interval=8.0, blocks=8, correlation_time=1.0,
+        ensemble="nve", interval=8.0, blocks=8, correlation_time=0.9,
     )  # fmt: skip
     curve = result.curves["Si density"]
     peak = int(np.argmax(np.where(curve.x > 11.0, curve.y, 0.0)))
@@ -184,6 +184,10 @@ def main() -> None:
     wanted = options.only.split(",")
     table: dict[str, dict[str, Any]] = {}
     curves: dict[str, Any] = {}
+    if options.o.exists():  # parts done before
+        before = json.loads(options.o.read_text(encoding="utf-8"))
+        if (before["scale"], before["cells"]) == (options.scale, options.cells):
+            table, curves = before["results"], before["curves"]
     start = time.process_time()
     for part in wanted:
         for name, make in makers.items():

@@ -218,5 +218,12 @@ def test_bad_input():
         viscosity(moving, 300.0)
     with pytest.raises(DataError, match="2 blocks"):
         vibrations(made(np.zeros((50, 2, 3)), np.zeros((50, 2, 3))), blocks=2)
+    # Said before anything is simulated.
     with pytest.raises(ConfigError, match="too short"):
         MSD(bulk("Cu"), EMT(), length=0.1)
+    with pytest.raises(ConfigError, match="at least 50"):
+        MSD(bulk("Cu"), EMT(), length=20.0, fit=(1.0, 5.0))
+    with pytest.raises(ConfigError, match="10 blocks of `correlation_time`"):
+        VDOS(bulk("Cu"), EMT(), length=10.0)
+    with pytest.raises(ConfigError, match="at least 40"):
+        VISCOSITY(bulk("Cu"), EMT(), length=30.0)

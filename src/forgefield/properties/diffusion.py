@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forgefield.errors import ConfigError, DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import mean_squared_displacement
-from forgefield.properties.simulation import SimulationSettings, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
 from forgefield.properties.statistics import of_replicas
 from forgefield.properties.trajectory import Trajectory
 
@@ -145,6 +145,17 @@ class MsdSettings(SimulationSettings):
     error: float | None = Field(
         None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
     )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        frames = 10 * self.blocks * self.spacing / 1000.0
+        require_length(self, frames, f"{self.blocks} blocks of ten samples every {self.spacing} fs")
+        if self.fit is not None:
+            if not 0 <= self.fit[0] < self.fit[1]:
+                raise ValueError(f"`fit` must be two rising times [ps], got {self.fit}")
+            need = self.blocks * (self.fit[1] + self.spacing / 1000.0)
+            require_length(self, need, f"{self.blocks} blocks that hold `fit` up to {self.fit[1]} ps")
+        return self
 
 
 def _compute(

@@ -19,7 +19,15 @@ from forgefield.properties.dynamics_state import DynamicsSettings
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.trajectory import Trajectory, read_trajectory
 
-__all__ = ["RunSettings", "SimulationSettings", "equilibrate", "produce", "trajectory_of"]
+__all__ = [
+    "RunSettings",
+    "SimulationSettings",
+    "dynamics_settings",
+    "equilibrate",
+    "produce",
+    "require_length",
+    "trajectory_of",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -84,6 +92,12 @@ class SimulationSettings(RunSettings):
         None, description="file to analyse instead of simulating; `interval` is then that of its frames [fs]"
     )
     skip: float = Field(0.0, ge=0, description="left out at the start of that file [ps]")
+
+
+def require_length(settings: SimulationSettings, need: float, why: str) -> None:
+    """Raise ValueError where a simulation to come would be too short [ps]; files are judged when they are read."""
+    if settings.trajectory is None and settings.length < need * (1.0 - 1e-9):
+        raise ValueError(f"`length` ({settings.length} ps) is too short for {why}: at least {need:.4g} ps")
 
 
 def dynamics_settings(settings: RunSettings, **changes: Any) -> DynamicsSettings:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forgefield.errors import ConfigError, DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import correlation, spectrum
-from forgefield.properties.simulation import SimulationSettings, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
 from forgefield.properties.statistics import of_replicas
 from forgefield.properties.trajectory import Trajectory
 
@@ -125,6 +125,12 @@ class VdosSettings(SimulationSettings):
     f_max: float | None = Field(
         None, gt=0, description="largest frequency reported [THz]; null: where it has ended"
     )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        need = self.blocks * (self.correlation_time + 2e-3 * self.spacing)
+        require_length(self, need, f"{self.blocks} blocks of `correlation_time` = {self.correlation_time} ps")
+        return self
 
 
 def _compute(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forgefield.errors import DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import GreenKubo, green_kubo
-from forgefield.properties.simulation import SimulationSettings, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
 from forgefield.properties.trajectory import Trajectory
 from forgefield.units import EV_PER_A3_TO_GPA
 
@@ -77,6 +77,14 @@ class ViscositySettings(SimulationSettings):
     error: float | None = Field(
         None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
     )
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        need = 2.0 * self.blocks * (self.correlation_time + 2e-3 * self.spacing)
+        require_length(
+            self, need, f"{self.blocks} blocks of twice `correlation_time` = {self.correlation_time} ps"
+        )
+        return self
 
 
 def _compute(
