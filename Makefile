@@ -4,6 +4,7 @@
 #   make test         all tests that need no GPU         make test-fast   without the slow ones
 #   make lint         style, types, layering, sizes      make format      repair the style
 #   make docs         regenerate docs/config.md   make readme      put the last demo into README.md
+#   make studies-small   the small form of every study of the papers, in a few minutes
 #   make bench        short forms of all benchmarks, in some minutes; data in BENCH_DATA (../shared/data)
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 BENCH_DATA ?= ../shared/data
 SOURCES := src tests tools docs examples benchmarks
 
-.PHONY: demo demo-short test test-fast lint format docs readme bench clean help
+.PHONY: demo demo-short studies-small test test-fast lint format docs readme bench clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -64,6 +65,10 @@ docs: $(VENV)/.dev
 
 readme: demo/summary.md
 	$(BIN)/python tools/update_readme.py
+
+studies-small: $(VENV)/.dev
+	@for name in $$($(BIN)/forgefield study list --names); do \
+	  OMP_NUM_THREADS=1 $(BIN)/forgefield study $$name --small -o build/studies/$$name || exit 1; done
 
 bench: $(VENV)/.dev
 	@test -d $(BENCH_DATA)/nep || \

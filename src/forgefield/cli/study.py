@@ -26,6 +26,7 @@ def study(
         None, "--scheduler", help="Address of a Dask scheduler, for a cluster."
     ),
     plan: bool = typer.Option(False, "--plan", help="Name the cells and do nothing."),
+    names: bool = typer.Option(False, "--names", help="With `list`: names only, one a line."),
     json: bool = typer.Option(
         False, "--json", help="Print the path of the results as JSON and nothing else."
     ),
@@ -35,6 +36,9 @@ def study(
     from forgefield.config import apply_overrides, load_yaml
     from forgefield.studies import STUDIES, find_study, run_study
 
+    if name == "list" and names:
+        print("\n".join(STUDIES))
+        return
     if name == "list":
         stdout().print(facts_table("", {n: find_study(n).summary for n in STUDIES}))
         return
