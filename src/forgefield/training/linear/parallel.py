@@ -8,6 +8,7 @@ rows. What travels is one triangle for each process, (p + 1)² numbers for p par
 from __future__ import annotations
 
 import copy
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -83,10 +84,13 @@ class Share(Protocol):
 
 
 def share_out(data: LabelledSet, n_parts: int) -> list[list[int]]:
-    """Return the structures of each of several parts of about equal work: large ones go round first."""
-    sizes = np.array([len(a) for a in data.frames])
-    order = np.argsort(-sizes, kind="stable")
-    return [sorted(order[k::n_parts].tolist()) for k in range(n_parts)]
+    """Return the structures of each of several parts: the largest first, each to the part with the least atoms."""
+    sizes = [len(a) for a in data.frames]
+    parts = [(0, k, list[int]()) for k in range(n_parts)]
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        total, k, own = heapq.heappop(parts)
+        heapq.heappush(parts, (total + sizes[i], k, [*own, i]))
+    return [sorted(own) for _, _, own in sorted(parts, key=lambda part: part[1])]
 
 
 def merged(parts: Sequence[list[Compressed]]) -> list[Compressed]:
