@@ -16,7 +16,8 @@ from lammps_cases import random_potential
 import forgefield as ff
 from forgefield.deployment import lammps_any, lammps_library, lammps_run
 from forgefield.deployment.engines import EngineMissingError
-from forgefield.deployment.lammps_md import _cell, _System, run_lammps_md, simulate
+from forgefield.deployment.lammps_md import _System, run_lammps_md, simulate
+from forgefield.deployment.lammps_output import LammpsOutput, box_of_dump
 from forgefield.deployment.lammps_run import launch
 from forgefield.deployment.md import MDSettings, run_md
 from forgefield.deployment.targets import HOLDS, TARGETS
@@ -120,7 +121,31 @@ def test_masses_of_isotopes_are_types_of_their_own():
 def test_cells_of_dumps():
     cell = np.array([[9.0, 0.0, 0.0], [-2.0, 8.0, 0.0], [3.0, -1.0, 7.0]])
     bounds = [[-2.0, 9.0 + 3.0, -2.0], [-1.0, 8.0, 3.0], [0.0, 7.0, -1.0]]
-    assert np.array_equal(_cell(bounds, triclinic=True), cell)
+    assert np.array_equal(box_of_dump(bounds, triclinic=True), cell)
+
+
+def test_output_is_read_as_it_appears(tmp_path):
+    """Byte after byte: frames come once, whole, and not before their row of the log."""
+    log, dump = tmp_path / "log", tmp_path / "dump"
+    frame = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 3\n0 4\n0 5\nITEM: ATOMS id\n"
+    text = "".join(frame.format(s) + f"1 {s} 2 3 4 5 6 7 8 9\n2 9 8 7 6 5 4 3 2 1\n" for s in (0, 10))
+    output, found, sizes = LammpsOutput(log, dump, 3), [], []
+    assert list(output.frames()) == []
+    log.write_text("Step PotEng Conserved\n0 -1.5 2.5\nWARNING: 1 2\n")
+    for n in range(0, len(text) + 1, 7):
+        dump.write_text(text[:n])
+        found += output.frames()
+        sizes.append(len(found))
+    dump.write_text(text)
+    assert sizes[-1] == 1 and 0 in sizes  # noqa: PT018 - the second row is not there yet
+    assert list(output.frames()) == []
+    with log.open("a") as file:
+        file.write("10 -1.25 2.5\n")
+    found += output.frames()
+    assert [f.step for f in found] == [0, 10]
+    assert [f.thermo for f in found] == [[-1.5, 2.5], [-1.25, 2.5]]
+    assert found[1].atoms[0].tolist() == [10, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert np.array_equal(found[1].cell, np.diag([3.0, 4.0, 5.0]))
 
 
 def test_what_breaks_down_is_kept(soft, tmp_path):

@@ -156,6 +156,25 @@ def test_beside_other_pair_styles(nep):
     assert np.all(answer.forces[~known] == 0)
 
 
+def test_two_potentials_at_once(nep):
+    """Two of them in one input add up; each has its own memory."""
+    potential, _, folder, _ = nep
+    other = make_potential("acsf")
+    write_files(other, folder, "other")
+    atoms = crystal(["O", "Si"], (2, 1, 1))
+    commands = [
+        f"plugin load ./{PLUGIN}",
+        "pair_style hybrid/overlay forgefield forgefield skin 0.5",
+        "pair_coeff * * forgefield 1 ./potential.so O Si",
+        "pair_coeff * * forgefield 2 ./other.so O Si",
+    ]
+    answer = run_lammps([LammpsRun(commands, ["O", "Si"], [atoms], centroid=True)], folder)[0][0][0]
+    one, two = (p.predict(atoms) for p in (potential, other))
+    for name in ("forces", "energies", "virials"):
+        expected = getattr(one, name) + getattr(two, name)
+        assert np.abs(getattr(answer, name) - expected).max() < OTHER_PROGRAM * np.abs(expected).max(), name
+
+
 # ---- bad input -----------------------------------------------------------------------------------------------
 
 COEFFICIENTS = "pair_coeff * * ./potential.so"

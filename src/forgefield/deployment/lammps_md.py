@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,7 +22,8 @@ from forgefield.deployment.ase import ForgefieldCalculator
 from forgefield.deployment.engines import last_words
 from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin
 from forgefield.deployment.lammps_library import own_level, write_library
-from forgefield.deployment.lammps_run import launch
+from forgefield.deployment.lammps_output import Frame, LammpsOutput
+from forgefield.deployment.lammps_run import ended, started
 from forgefield.deployment.load import load_single
 from forgefield.deployment.md import (
     MDSettings,
@@ -35,6 +36,7 @@ from forgefield.deployment.md import (
 )
 from forgefield.deployment.md_record import Recorder, broken
 from forgefield.engine.inference import Precision
+from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError, SimulationError, did_you_mean
 from forgefield.files import write_bytes, write_text
 from forgefield.graph import species_index
@@ -50,6 +52,9 @@ FloatArray = NDArray[np.float64]
 BAR_PER_GPA = 1e4
 EV_A3_PER_BAR = 1.0 / 1.6021765e6
 """LAMMPS's own conversion of units metal."""
+
+PAUSE = 0.05
+"""Seconds between looks at what LAMMPS has written."""
 
 PER_PS = 1000.0 * units.fs
 """ASE's velocities times this are Å/ps."""
@@ -114,6 +119,7 @@ def run_lammps_md(
     dtype: Precision = "float32",
     trajectory: str | Path | None = None,
     log: str | Path | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] | None = None,
     **parameters: Any,
 ) -> MDSummary:
     """Simulate in LAMMPS, on several processes if asked for; the structure ends as the last state.
@@ -131,7 +137,9 @@ def run_lammps_md(
     dtype : {'float32', 'float64'}
         Of the kernels.
     trajectory, log : path, optional
-        As in `md.run_md`, written when LAMMPS is done.
+        As in `md.run_md`, written while LAMMPS runs.
+    on_row : callable, optional
+        Called with every row of the log.
 
     Raises
     ------
@@ -156,18 +164,17 @@ def run_lammps_md(
     system = _System.of(atoms)
     with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
         folder = Path(scratch)
-        write_library(potential, folder / "potential.so", dtype, [own_level()])
+        write_library(_of_elements(potential, atoms), folder / "potential.so", dtype, [own_level()])
         write_bytes(folder / PLUGIN, plugin())
         write_text(folder / "structure.data", system.data(atoms))
         write_text(folder / "in.md", _script(system, settings))
-        start = time.perf_counter()
-        done = launch("in.md", folder, processes, log="log.md")
-        seconds = time.perf_counter() - start
-        recorder = Recorder(atoms, trajectory, log)
+        recorder = Recorder(atoms, trajectory, log, on_row)
         with recorder:
-            step, problem = _record(folder, atoms, system, settings, recorder)
-    if done.returncode != 0 or problem:
-        raise _stopped(step, settings, problem or last_words(done), recorder)
+            start = time.perf_counter()
+            problem = _follow(folder, processes, system, settings, recorder)
+            seconds = time.perf_counter() - start
+            if problem:
+                raise _stopped(settings, problem, recorder)
     return _summary(settings, recorder, seconds)
 
 
@@ -184,10 +191,7 @@ def simulate(
     log: Path | None = None,
     on_row: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> MDSummary:
-    """Simulate with a potential file and one of `ENGINES`; see `md.run_md` and `run_lammps_md`.
-
-    Of LAMMPS `on_row` hears nothing: its log is read when it is done.
-    """
+    """Simulate with a potential file and one of `ENGINES`; see `md.run_md` and `run_lammps_md`."""
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine {engine!r}: {did_you_mean(engine, ENGINES)}")
     if engine == "ase":
@@ -212,6 +216,7 @@ def simulate(
         dtype=dtype,  # type: ignore[arg-type]
         trajectory=trajectory,
         log=log,
+        on_row=on_row,
     )
 
 
@@ -227,6 +232,14 @@ def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, p
         )
     if atoms.constraints:
         raise ConfigError("constraints are not passed on to LAMMPS; remove them or use the engine 'ase'")
+
+
+def _of_elements(potential: Potential, atoms: Atoms) -> Potential:
+    """Return the potential for the elements of a structure: its kernels need not look for others."""
+    present = tuple(np.unique(atoms.numbers).tolist())
+    if present == potential.species or not potential.descriptor.restrictable:
+        return potential
+    return restricted(potential, present)
 
 
 def _limit(settings: MDSettings) -> float:
@@ -274,82 +287,49 @@ def _fixes(settings: MDSettings) -> list[str]:
     return [f"fix move all npt temp {t!r} {t!r} {first!r} {kind} {pressure!r} {pressure!r} {second!r}"]
 
 
-# ---- what LAMMPS wrote ---------------------------------------------------------------------------------------
+# ---- what LAMMPS writes --------------------------------------------------------------------------------------
 
 
-def _record(
-    folder: Path, atoms: Atoms, system: _System, settings: MDSettings, recorder: Recorder
-) -> tuple[int, str]:
-    """Write log and trajectory; return the last step and what is wrong with it, if anything."""
-    step, rows = 0, _thermo(folder / "log.md")
-    for step, lower, values in _frames(folder / "frames.txt"):
-        if step not in rows:
-            break
-        energy, conserved, *pressure = rows[step]
-        xx, yy, zz, xy, xz, yz = (-p * EV_A3_PER_BAR for p in pressure)
-        stress = system.turn.T @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ system.turn
-        vectors = values.reshape(-1, 3, 3) @ system.turn
-        atoms.set_cell(lower @ system.turn)
-        atoms.positions = vectors[:, 0]
-        atoms.set_velocities(vectors[:, 1] / PER_PS)
-        results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        problem = broken(atoms, _limit(settings))
-        if not problem:
-            kept = settings.ensemble == "nvt" and settings.thermostat == "langevin"
-            recorder.row(step, step * settings.timestep, None if kept else lambda x=conserved: x)  # type: ignore[misc]
-            problem = broken(atoms, _limit(settings), settings.closest_fraction)
-        if problem:
-            return step, problem
-    return step, ""
+def _follow(folder: Path, processes: int, system: _System, settings: MDSettings, recorder: Recorder) -> str:
+    """Run LAMMPS, write log and trajectory meanwhile, and return what went wrong, if anything."""
+    output = LammpsOutput(folder / "log.md", folder / "frames.txt", len(THERMO))
+    with started("in.md", folder, processes, log="log.md") as process:
+        while True:
+            over = process.poll() is not None
+            for frame in output.frames():
+                problem = _record(frame, system, settings, recorder)
+                if problem:
+                    return problem
+            if over:
+                break
+            time.sleep(PAUSE)
+    done = ended(process, folder)
+    return last_words(done) if done.returncode != 0 else ""
 
 
-def _thermo(path: Path) -> dict[int, list[float]]:
-    """Return the numbers of each step in LAMMPS's log."""
-    rows: dict[int, list[float]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        words = line.split()
-        if len(words) == len(THERMO) and words[0].isdigit():
-            try:
-                rows[int(words[0])] = [float(w) for w in words[1:]]
-            except ValueError:
-                continue
-    return rows
+def _record(frame: Frame, system: _System, settings: MDSettings, recorder: Recorder) -> str:
+    """Write a frame; return what is wrong with it, if anything."""
+    atoms = recorder.atoms
+    energy, conserved, *pressure = frame.thermo
+    xx, yy, zz, xy, xz, yz = (-p * EV_A3_PER_BAR for p in pressure)
+    stress = system.turn.T @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ system.turn
+    vectors = frame.atoms.reshape(-1, 3, 3) @ system.turn
+    atoms.set_cell(frame.cell @ system.turn)
+    atoms.positions = vectors[:, 0]
+    atoms.set_velocities(vectors[:, 1] / PER_PS)
+    results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    problem = broken(atoms, _limit(settings))
+    if problem:
+        return problem
+    bath = settings.ensemble == "nvt" and settings.thermostat == "langevin"
+    recorder.row(frame.step, frame.step * settings.timestep, None if bath else lambda: conserved)
+    return broken(atoms, _limit(settings), settings.closest_fraction)
 
 
-def _frames(path: Path) -> Iterator[tuple[int, FloatArray, FloatArray]]:
-    """Yield step, lower triangular cell and (n_atoms, 9) positions, velocities and forces of each whole frame.
-
-    The cell keeps its origin where positions are counted from: unwrapped positions are those of the atoms themselves.
-    """
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        while file.readline().startswith("ITEM: TIMESTEP"):
-            step = int(file.readline())
-            file.readline()
-            n = int(file.readline())
-            head = file.readline()
-            bounds = [[float(x) for x in file.readline().split()] for _ in range(3)]
-            file.readline()
-            lines = [file.readline() for _ in range(n)]
-            if not lines[-1].endswith("\n"):
-                return
-            values = np.array([line.split() for line in lines], dtype=np.float64)[:, 1:]
-            yield step, _cell(bounds, triclinic="xy" in head), values
-
-
-def _cell(bounds: list[list[float]], *, triclinic: bool) -> FloatArray:
-    """Return the cell of a dump, whose bounds are those of the box around it."""
-    xy, xz, yz = (b[2] for b in bounds) if triclinic else (0.0, 0.0, 0.0)
-    (xlo, xhi), (ylo, yhi), (zlo, zhi) = (b[:2] for b in bounds)
-    xlo, xhi = xlo - min(0.0, xy, xz, xy + xz), xhi - max(0.0, xy, xz, xy + xz)
-    ylo, yhi = ylo - min(0.0, yz), yhi - max(0.0, yz)
-    return np.array([[xhi - xlo, 0.0, 0.0], [xy, yhi - ylo, 0.0], [xz, yz, zhi - zlo]])
-
-
-def _stopped(step: int, settings: MDSettings, problem: str, recorder: Recorder) -> SimulationError:
+def _stopped(settings: MDSettings, problem: str, recorder: Recorder) -> SimulationError:
     recorder.last_frame()
+    step = recorder.rows[-1]["step"] if recorder.rows else 0
     kept = [f"{recorder.n_frames} frames in {recorder.trajectory}"] if recorder.trajectory else []
     kept += [f"{len(recorder.rows)} rows in {recorder.log}"] if recorder.log else []
     return SimulationError(
