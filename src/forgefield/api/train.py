@@ -224,18 +224,10 @@ def _fit(
     return _descend(settings, how, prepared, folder, listener, resume=resume)
 
 
-def _descend(
-    settings: RunSettings,
-    how: GradientSettings,
-    prepared: Prepared,
-    folder: RunFolder,
-    listener: Listener,
-    *,
-    resume: bool,
-) -> list[Row]:
-    potential = prepared.potential
-    trainer = GradientTrainer(
-        potential,
+def make_trainer(settings: RunSettings, how: GradientSettings, prepared: Prepared) -> GradientTrainer:
+    """Return what descends, before its first step."""
+    return GradientTrainer(
+        prepared.potential,
         prepared.train,
         prepared.valid,
         loss=Loss(settings.loss, prepared.train.scales()),
@@ -245,6 +237,18 @@ def _descend(
         threads=settings.threads,
         processes=join(),
     )
+
+
+def _descend(
+    settings: RunSettings,
+    how: GradientSettings,
+    prepared: Prepared,
+    folder: RunFolder,
+    listener: Listener,
+    *,
+    resume: bool,
+) -> list[Row]:
+    potential, trainer = prepared.potential, make_trainer(settings, how, prepared)
     run = fingerprint(settings, prepared.dataset.hash)
     if resume:
         if not folder.checkpoint.exists():

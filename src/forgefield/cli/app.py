@@ -5,7 +5,18 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import data, export, md, potential, property, select, shard, study, training  # noqa: A004 - named like its command
+from forgefield.cli import (
+    data,
+    export,
+    learning_curve,
+    md,
+    potential,
+    property,
+    select,
+    shard,
+    study,
+    training,
+)
 from forgefield.cli.guard import State
 
 __all__ = ["app"]
@@ -41,6 +52,7 @@ def options(
 app.command("inspect")(data.inspect)
 app.command("init")(data.init)
 app.command("train")(training.train)
+app.command("learning-curve")(learning_curve.learning_curve)
 app.command("shard")(shard.shard)
 app.command("evaluate")(potential.evaluate)
 app.command("select")(select.select)

@@ -27,6 +27,11 @@ def train(
     processes: int = typer.Option(
         1, "--processes", min=1, max=1024, help="Processes of this machine that share every batch."
     ),
+    dry_run: bool = typer.Option(
+        False,
+        "--dry-run",
+        help="Measure a few steps, say how much time and memory the training needs, and stop.",
+    ),
     json: bool = typer.Option(False, "--json", help="Print the errors as JSON and nothing else."),
 ) -> None:
     """Train a potential and write it with its evidence into a folder."""
@@ -35,6 +40,9 @@ def train(
     from forgefield.training.distributed import join
 
     settings = read_settings(config, overrides)
+    if dry_run:
+        _print_dry_run(settings, json=json)
+        return
     if processes > 1:
         from forgefield.cli.processes import launch
 
@@ -74,6 +82,32 @@ def read_settings(config: Path, overrides: list[str]) -> RunSettings:
 
     values: dict[str, Any] = override(load_yaml(config), overrides)
     return parse(RunSettings, with_base(values, config.resolve().parent))
+
+
+def _print_dry_run(settings: RunSettings, *, json: bool) -> None:
+    from forgefield.api.dry_run import dry_run
+
+    found = dry_run(settings)
+    if json:
+        print_json(found.to_dict())
+        return
+    training = f"{found.epochs} epochs of {_time(found.epoch)}" if found.epochs else "one fit"
+    times = f"preparation {_time(found.prepare)}, {training}, evaluation and report {_time(found.finish)}"
+    several = f" for each of {found.members} members" if found.members > 1 else ""
+    parts = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in found.parts.items())
+    stdout().print(
+        f"Time:   about {_time(found.seconds)}: {times}{several}\n"
+        f"Memory: about {found.peak_memory / 1e6:.0f} MB at its peak, libraries included"
+        + (f"; {parts}" if parts else ""),
+        markup=False,
+    )
+
+
+def _time(seconds: float) -> str:
+    """Return a time with a unit one can picture."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _arguments(config: Path, output: Path, overrides: list[str], *, resume: bool, json: bool) -> list[str]:

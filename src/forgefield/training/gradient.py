@@ -193,6 +193,12 @@ class GradientTrainer:
         weights.add(0.0, step.weights)
         return rate
 
+    def try_steps(self, structures: int) -> int:
+        """Take a step on the first structures of a random batch, to see what it costs; return how many they were."""
+        index = next(self._batches())[:structures]
+        self._step(index, Errors(), Means(), Means())
+        return len(index)
+
     def validate(self, errors: Errors | None = None, terms: Means | None = None) -> Errors:
         """Return the errors on the validation structures, and add the loss terms to `terms`."""
         errors = errors or Errors()

@@ -1,0 +1,272 @@
+"""What a training will take, measured: a few steps on the real data with the real optimiser, then arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from forgefield.api.estimate import estimate_memory
+from forgefield.api.run import RunFolder, splits_of
+from forgefield.api.train import Listener, Prepared, Silent, make_trainer, prepare, resolve
+from forgefield.engine.predictor import fastest
+from forgefield.errors import ConfigError
+from forgefield.evaluation import evaluate
+from forgefield.training.batches import LabelledSet
+from forgefield.training.checkpoint import write_checkpoint
+from forgefield.training.gradient import GradientSettings, GradientTrainer
+from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.settings import RunSettings
+from forgefield.training.streaming import StreamedSet
+
+__all__ = ["DryRun", "dry_run"]
+
+clock = time.monotonic
+"""Benchmarks on a busy machine put the time of the processor here."""
+
+BUDGET = 5.0
+"""Seconds that whole epochs may take to be measured as they are; longer ones are put together from steps."""
+
+MOST_EPOCHS = 5
+STEPS = 4
+FULL_BATCH = 256
+"""Structures on which a step on all structures is tried; its time grows with the number of atoms."""
+
+FIT_SIZES = (48, 144)
+"""Structures of the two fits from which the time of a least-squares fit is extrapolated."""
+
+EVALUATED = (24, 96)
+"""Structures of the two evaluations from which the time of the last one is extrapolated."""
+
+WRITTEN_BYTES = 600
+"""Held for each atom while predictions are compared and written: arrays, text, and its encoded copy."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run will take.
+
+    Attributes
+    ----------
+    prepare : float [s]
+        Reading, checking, neighbour lists, compiling.
+    epochs : int
+        0 for a fit without any.
+    epoch : float [s]
+        One pass over the data and its validation; of a fit without epochs the whole fit.
+    finish : float [s]
+        Evaluation of all structures, predictions, report.
+    peak_memory : int [bytes]
+        Largest resident memory of the process, libraries included.
+    parts : dict of name to bytes
+        Neighbour lists and optimiser state in it, as computed.
+    members : int
+        Potentials of the committee.
+    """
+
+    prepare: float
+    epochs: int
+    epoch: float
+    finish: float
+    peak_memory: int
+    parts: dict[str, int]
+    members: int = 1
+
+    @property
+    def training(self) -> float:
+        """Seconds in epochs, or in the fit."""
+        return self.epoch * max(self.epochs, 1)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        own = self.prepare + self.training + self.finish
+        return own * self.members + (self.finish * self.members if self.members > 1 else 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers for JSON."""
+        return asdict(self) | {"training": self.training, "seconds": self.seconds}
+
+
+def dry_run(
+    config: RunSettings | Mapping[str, Any] | str | Path, *, listener: Listener | None = None
+) -> DryRun:
+    """Measure what a training takes, without training.
+
+    Data are read and prepared as in the run. Whole epochs are timed where they are short, else steps of the optimiser
+    after one to warm up; then a few structures are evaluated and reported. Nothing is kept.
+
+    Parameters
+    ----------
+    config : RunSettings, mapping, or path of a YAML file
+    listener : Listener, optional
+        Told about the data.
+
+    Raises
+    ------
+    ConfigError, DataError, LabelError
+        What the run itself would raise.
+    """
+    settings = resolve(config)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    start = clock()
+    prepared = prepare(settings, listener or Silent())
+    how = settings.training
+    with tempfile.TemporaryDirectory() as name:
+        folder = RunFolder.create(name)
+        if isinstance(how, LeastSquaresSettings):
+            parts: dict[str, int] = {}
+            ready = clock() - start
+            epochs, epoch = 0, _fit_seconds(settings, how, prepared)
+        else:
+            trainer = make_trainer(settings, how, prepared)
+            memory = estimate_memory(
+                prepared.potential.descriptor,
+                prepared.train,
+                how.structures_at_a_time,
+                4,
+                trainer.optimiser.n_bytes,
+            )
+            parts = {"neighbour lists": memory.graphs, "optimiser": memory.optimiser}
+            trainer.try_steps(1)  # compiles
+            ready = clock() - start
+            epochs, epoch = how.epochs, _epoch_seconds(trainer, how, folder)
+        n_atoms = sum(map(len, splits_of(prepared.dataset)))
+        finish, written = _finish_seconds(settings, prepared, folder, n_atoms)
+    peak = _peak() + WRITTEN_BYTES * max(0, n_atoms - written)
+    members = 1 if settings.committee is None else settings.committee.members
+    return DryRun(ready, epochs, epoch, finish, peak, parts, members)
+
+
+def _seconds(task: Callable[[], object]) -> float:
+    start = clock()
+    task()
+    return clock() - start
+
+
+def _peak() -> int:
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else 1024 * found
+
+
+# ---- epochs --------------------------------------------------------------------------------------------------
+
+
+def _epoch_seconds(trainer: GradientTrainer, how: GradientSettings, folder: RunFolder) -> float:
+    some = FULL_BATCH if how.structures_per_step is None else len(trainer.train)
+    step, structures = 0.0, 0
+    for _ in range(2):
+        step = _seconds(lambda: trainer.try_steps(some))
+    structures = min(trainer.structures_per_step, some)
+    share = trainer.structures_per_step / max(structures, 1)
+    guess = step * share * trainer.steps_per_epoch
+    if guess <= BUDGET / 2:
+        return _whole_epochs(trainer, folder)
+    times = [step]
+    while len(times) < STEPS and sum(times) + step < BUDGET:
+        times.append(_seconds(lambda: trainer.try_steps(some)))
+    return float(np.mean(times)) * share * trainer.steps_per_epoch + _validation_seconds(trainer)
+
+
+def _whole_epochs(trainer: GradientTrainer, folder: RunFolder) -> float:
+    """Return the mean time of epochs as a run has them, with log and what a checkpoint needs."""
+    times: list[float] = []
+    last = clock()
+
+    def on_epoch(_: object) -> None:
+        nonlocal last
+        folder.write_log(trainer.progress.history)
+        now = clock()
+        times.append(now - last)
+        last = now
+        if len(times) > MOST_EPOCHS or sum(times) > BUDGET:
+            raise _EnoughError
+
+    with contextlib.suppress(_EnoughError):
+        trainer.run(on_epoch=on_epoch, on_checkpoint=lambda: None)
+    write_checkpoint(folder.checkpoint, *trainer.boundary(), "")
+    return float(np.mean(times[1:] or times))
+
+
+class _EnoughError(Exception):
+    """Enough epochs have been seen."""
+
+
+def _validation_seconds(trainer: GradientTrainer) -> float:
+    n = len(trainer.valid)
+    some = list(range(min(n, 64)))
+    if not some:
+        return 0.0
+    trainer.valid_objective.terms(some[:2])
+    return _seconds(lambda: trainer.valid_objective.terms(some)) * n / len(some)
+
+
+# ---- least squares -------------------------------------------------------------------------------------------
+
+
+def _fit_seconds(settings: RunSettings, how: LeastSquaresSettings, prepared: Prepared) -> float:
+    """Extrapolate in the number of atoms from two smaller fits."""
+    n = len(prepared.train)
+    points = []
+    for size in sorted({min(size, n) for size in (4, *FIT_SIZES)}):
+        index = np.unique(np.linspace(0, n - 1, size).astype(int)).tolist()
+        part = _part(settings, prepared, index)
+        potential = copy.deepcopy(prepared.potential)
+
+        def fit(potential: Any = potential, part: LabelledSet = part) -> None:
+            fit_linear(potential, part, settings.loss, how)
+
+        points.append((part.n_atoms, _seconds(fit)))
+    return _extrapolated(points[-2:], prepared.train.n_atoms)
+
+
+def _part(settings: RunSettings, prepared: Prepared, index: Sequence[int]) -> LabelledSet:
+    if isinstance(prepared.train, StreamedSet):
+        return prepared.train.pick(index)
+    frames = [prepared.train.frames[i] for i in index]
+    return LabelledSet(prepared.potential, frames, settings.group_weights)
+
+
+def _extrapolated(points: Sequence[tuple[int, float]], n_atoms: int) -> float:
+    """Return the time for some atoms from that of one or two smaller numbers."""
+    if len(points) < 2 or points[1][0] == points[0][0]:
+        return points[-1][1] * n_atoms / max(points[-1][0], 1)
+    (n1, t1), (n2, t2) = points
+    slope = max((t2 - t1) / (n2 - n1), 0.0)
+    return t2 + slope * (n_atoms - n2)
+
+
+# ---- the end -------------------------------------------------------------------------------------------------
+
+
+def _finish_seconds(
+    settings: RunSettings, prepared: Prepared, folder: RunFolder, n_atoms: int
+) -> tuple[float, int]:
+    """Return the time of evaluation and report for all structures, and the atoms on which it was measured."""
+    frames = splits_of(prepared.dataset)
+    if not frames:
+        raise ConfigError("there is no structure to evaluate")
+    points = []
+    for size in (2, *EVALUATED):
+        index = np.unique(np.linspace(0, len(frames) - 1, min(size, len(frames))).astype(int))
+        some: list[Atoms] = [frames[int(i)] for i in index]
+
+        def finish(some: Sequence[Atoms] = some) -> None:
+            potential = prepared.potential
+            found = evaluate(fastest(potential) or potential, some)
+            folder.write_results(settings, prepared.dataset, potential, found, [])
+
+        points.append((sum(map(len, some)), _seconds(finish)))
+    return _extrapolated(points[-2:], n_atoms), points[-1][0]

@@ -1,0 +1,143 @@
+"""Learning curves, parts of the training data, dry runs, shards and processes on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from forgefield.api import learning_curve as curves
+from forgefield.api.dry_run import dry_run
+from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
+from forgefield.cli.app import app
+from forgefield.data import DataSettings, load
+from forgefield.errors import ConfigError
+
+LINEAR = {
+    "descriptor": {"kind": "so3", "cutoff": 4.2, "n_max": 2, "l_max": 2},
+    "model": {"kind": "linear"},
+    "training": {"kind": "least_squares"},
+    "dtype": "float64",
+}
+NETWORK = {
+    "descriptor": {"kind": "so3", "cutoff": 4.2, "n_max": 2, "l_max": 2},
+    "model": {"kind": "network", "hidden": [4]},
+    "training": {"kind": "adam", "epochs": 40, "batch_size": 4},
+}
+
+
+def config(path, values=LINEAR):
+    return {**values, "data": {"train": [str(path)]}}
+
+
+def test_parts_of_the_training_data_are_nested_and_have_all_elements(alloy_file):
+    whole = load(DataSettings(train=[str(alloy_file)]))
+    before: set[int] = set()
+    for fraction in (0.01, 0.2, 0.6, 1.0):
+        part = load(DataSettings(train=[str(alloy_file)], fraction=fraction, fraction_seed=3))
+        chosen = set(part.split.train.tolist())
+        assert before <= chosen <= set(whole.split.train.tolist())
+        assert len(chosen) == max(
+            round(fraction * len(whole.split.train) + 0.499), 1 if fraction > 0.1 else 2
+        )
+        assert part.split.valid.tolist() == whole.split.valid.tolist()
+        assert {z for k in chosen for z in part.frames[k].numbers.tolist()} == {29, 79}
+        assert part.species == whole.species
+        before = chosen
+    other = load(DataSettings(train=[str(alloy_file)], fraction=0.6, fraction_seed=4))
+    assert set(other.split.train.tolist()) != set(
+        load(DataSettings(train=[str(alloy_file)], fraction=0.6, fraction_seed=3)).split.train.tolist()
+    )
+
+
+def test_the_learning_curve_is_that_of_single_runs(alloy_file, tmp_path):
+    done = []
+    curve = learning_curve(
+        config(alloy_file), (1.0, 0.5), (0, 5), output=tmp_path, progress=lambda *x: done.append(x)
+    )
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [p.fraction for p in curve.points] == [0.5, 1.0]
+    single = curves.train(
+        config(alloy_file)
+        | {"data": {"train": [str(alloy_file)], "fraction": 0.5, "fraction_seed": 5}, "seed": 5},
+        output=tmp_path / "own",
+    )
+    split, entry = single.evaluation.metrics.headline()
+    assert curve.split == split
+    assert curve.points[0].rmse["forces"][1] == pytest.approx(entry.of("forces").rmse, rel=1e-12)
+    assert curve.points[0].structures == len(
+        load(DataSettings(train=[str(alloy_file)], fraction=0.5)).split.train
+    )
+    # A fit with everything does not depend on the seed; the error bar says so.
+    assert curve.points[1].spread("forces") == pytest.approx(0.0, abs=1e-9)
+    assert curve.points[0].spread("forces") > 0
+    saved = json.loads((tmp_path / "learning_curve.json").read_text())
+    assert saved["points"][0]["forces_rmse"] == pytest.approx(curve.points[0].mean("forces"))
+    assert (tmp_path / "learning_curve.csv").read_text().startswith("fraction,structures,energy_rmse")
+
+
+def test_exponent_and_error_bars_of_known_numbers():
+    points = [
+        CurvePoint(f, n, {"forces": (e - 1.0, e + 1.0)}, {"forces": (e, e)})
+        for f, n, e in ((0.25, 100, 80.0), (1.0, 400, 20.0))
+    ]
+    curve = LearningCurve("test", (0, 1), tuple(points))
+    assert curve.exponent("forces") == pytest.approx(1.0)
+    assert points[0].spread("forces") == pytest.approx(np.sqrt(2.0))
+    assert LearningCurve("test", (0,), tuple(points[:1])).exponent("forces") is None
+
+
+@pytest.mark.parametrize(
+    ("fractions", "seeds"), [((0.0,), (0,)), ((1.5,), (0,)), ((), (0,)), ((1.0,), ()), ((1.0,), (1, 1))]
+)
+def test_learning_curve_refuses_nonsense(fractions, seeds, alloy_file, tmp_path):
+    with pytest.raises(ConfigError, match="fractions|seeds"):
+        learning_curve(config(alloy_file), fractions, seeds, output=tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("values", [LINEAR, NETWORK])
+def test_a_dry_run_measures_and_leaves_nothing(values, alloy_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = dry_run(config(alloy_file, values))
+    assert list(tmp_path.iterdir()) == []
+    assert found.seconds == pytest.approx(found.prepare + found.training + found.finish)
+    assert min(found.prepare, found.epoch, found.finish) > 0
+    assert 50e6 < found.peak_memory < 50e9
+    assert found.epochs == (40 if values is NETWORK else 0)
+    assert json.dumps(found.to_dict())
+
+
+def test_the_commands(alloy_file, tmp_path):
+    runner = CliRunner()
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(config(alloy_file)))
+    dry = runner.invoke(app, ["train", str(path), "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert "Time:   about" in dry.output
+    assert "Memory: about" in dry.output
+    made = runner.invoke(app, ["shard", str(path), "-o", str(tmp_path / "shards")])
+    assert made.exit_code == 0, made.output
+    assert "24 structures, 96 atoms in 1 shards" in made.output
+    curve = runner.invoke(
+        app,
+        [
+            "learning-curve",
+            str(path),
+            "-o",
+            str(tmp_path / "curve"),
+            "--fractions",
+            "0.5,1",
+            "--seeds",
+            "2",
+            "--json",
+        ]
+        + ["--set", f"data.train=[{tmp_path / 'shards'}]"],
+    )
+    assert curve.exit_code == 0, curve.output
+    assert [p["fraction"] for p in json.loads(curve.output)["points"]] == [0.5, 1.0]
+    bad = runner.invoke(app, ["learning-curve", str(path), "--fractions", "half"])
+    assert bad.exit_code == 2
