@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import (
+from forgefield.cli import (  # noqa: A004 - `property` is named like its command
     data,
     export,
     learning_curve,
