@@ -5,13 +5,13 @@ from __future__ import annotations
 import typer
 
 import forgefield
-from forgefield.cli import (  # noqa: A004 - `property` is named like its command
+from forgefield.cli import (
     data,
     export,
     learning_curve,
     md,
     potential,
-    property,
+    property,  # noqa: A004 - named like its command
     select,
     shard,
     study,
