@@ -216,6 +216,28 @@ def test_wrong_settings(nep, line, message):
     assert message in done.stdout + done.stderr
 
 
+def test_bonded_atoms_stay_neighbours(nep):
+    _, _, folder, commands = nep
+    lines = [
+        "units metal",
+        "atom_style bond",
+        "region all block 0 9 0 9 0 9",
+        "create_box 2 all bond/types 1 extra/bond/per/atom 1 extra/special/per/atom 4",
+        "create_atoms 1 single 2 2 2",
+        "create_atoms 2 single 2 2 4",
+        "mass * 20.0",
+        "bond_style zero",
+        "bond_coeff *",
+        "create_bonds single/bond 1 1 2",
+        *commands,
+    ]
+    done = run_script([*lines, "run 0"], folder)
+    assert done.returncode != 0
+    assert "use `special_bonds lj/coul 1 1 1`" in done.stdout
+    done = run_script([*lines, "special_bonds lj/coul 1 1 1", "run 0"], folder)
+    assert done.returncode == 0, done.stdout[-500:]
+
+
 def test_no_compiler(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

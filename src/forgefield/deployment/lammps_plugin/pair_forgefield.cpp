@@ -154,6 +154,11 @@ void PairForgefield::init_style()
     error->all(FLERR, "pair_style forgefield needs `units metal` (eV and Angstrom), got `units {}`", update->unit_style);
   if (!force->newton_pair) error->all(FLERR, "pair_style forgefield needs `newton on` for pairs");
   if (!model) error->all(FLERR, "pair_style forgefield: give the potential with `pair_coeff * * FILE ELEMENT ...`");
+  // Pairs with a weight of zero are not even in LAMMPS's list.
+  if (atom->molecular != Atom::ATOMIC && atom->nbonds > 0)
+    for (int n = 1; n < 4; n++)
+      if (force->special_lj[n] == 0.0 && force->special_coul[n] == 0.0)
+        error->all(FLERR, "pair_style forgefield needs bonded atoms as neighbours; use `special_bonds lj/coul 1 1 1`");
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
