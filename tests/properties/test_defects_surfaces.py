@@ -67,7 +67,7 @@ def test_vacancy_of_a_pair_potential_costs_its_cohesion():
     calculator = MorsePotential(epsilon=0.4, r0=2.8, rho0=5.0, rcut1=4.3, rcut2=4.6)
     start = find_property("relax")(bulk("Cu", "fcc", a=3.96), calculator)
     atoms = bulk("Cu", "fcc", a=start["a"] * 2**0.5)
-    result = find_property("vacancy")(atoms, calculator, relaxed=False, length=10.0)
+    result = find_property("vacancy")(atoms, calculator, relaxed=False, length=7.0)
     atoms.calc = calculator
     assert result["lowest"] == pytest.approx(-atoms.get_potential_energy(), rel=1e-6)
 

@@ -78,7 +78,7 @@ class Hole(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         copy = self.atoms.copy()
-        copy.calc = LennardJones(sigma=2.2, epsilon=0.4, rc=6.0)
+        copy.calc = LennardJones(sigma=2.2, epsilon=0.4, rc=4.0)
         from forgefield.graph import neighbour_pairs
 
         _, _, _, r = neighbour_pairs(copy, 2.3)
@@ -96,7 +96,7 @@ def test_hole_at_short_range_fails_and_is_located():
     assert found.status == "failed"
     assert "Cu-Cu collapses below" in found.reason
     assert 1.2 < found.values["Cu-Cu"]["repulsive_down_to_A"] < 2.2
-    assert check_dimers(["Cu"], LennardJones(sigma=2.2, epsilon=0.4, rc=6.0), 20.0).status == "passed"
+    assert check_dimers(["Cu"], LennardJones(sigma=2.2, epsilon=0.4, rc=4.0), 20.0).status == "passed"
 
 
 def test_compression_without_resistance_fails():

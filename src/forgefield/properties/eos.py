@@ -275,29 +275,13 @@ def _compute(
         form=settings.form,
         progress=progress,
     )
-    others = {form: fit_equation_of_state(eos.volumes, eos.energies, form) for form in FORMS}
-    rows = [
-        [o.volume, o.energy, o.bulk_modulus, o.bulk_modulus_derivative, o.fit_error] for o in others.values()
-    ]
-    spread = np.ptp(np.array(rows), axis=0)
+    quantities, forms = _quantities(eos)
     grid = np.linspace(eos.volumes.min(), eos.volumes.max(), 101)
     volume, energy = "volume [Å^3/atom]", "energy [eV/atom]"
-
-    def quantity(name: str, unit: str, column: int) -> Quantity:
-        note = f"forms differ by {spread[column]:.2g}"
-        return Quantity(float(getattr(eos, name)), unit, eos.errors[name], note)
-
     return PropertyResult(
         name="eos",
-        quantities={
-            "volume": quantity("volume", "Å^3/atom", 0),
-            "energy": quantity("energy", "eV/atom", 1),
-            "bulk_modulus": quantity("bulk_modulus", "GPa", 2),
-            "bulk_modulus_derivative": quantity("bulk_modulus_derivative", "", 3),
-            "fit_error": Quantity(eos.fit_error, "eV/atom", note="root mean square"),
-        },
+        quantities=quantities,
         conditions={
-            "form": settings.form,
             "structure": "cell and ions relaxed first" if settings.relax else "as given",
             "cell": "scaled, shape relaxed" if settings.ions == "shape" else "scaled, shape kept",
             "n_atoms": len(atoms),
@@ -308,14 +292,24 @@ def _compute(
             "fit": Curve(grid, eos(grid), volume, energy),
             "pressure": Curve(grid, eos.pressure(grid), volume, "pressure [GPa]"),
         },
-        tables={
-            "forms": Table(
-                np.array(rows),
-                "",
-                (", ".join(FORMS), "V0 [Å^3/atom], E0 [eV/atom], B0 [GPa], B0', fit error [eV]"),
-            )
-        },
+        tables={"forms": forms},
     )
+
+
+def _quantities(eos: EquationOfState) -> tuple[dict[str, Quantity], Table]:
+    """Return the parameters with how much they depend on the form, and those of every form."""
+    others = [fit_equation_of_state(eos.volumes, eos.energies, form) for form in FORMS]
+    rows = np.array(
+        [[o.volume, o.energy, o.bulk_modulus, o.bulk_modulus_derivative, o.fit_error] for o in others]
+    )
+    units = {"volume": "Å^3/atom", "energy": "eV/atom", "bulk_modulus": "GPa", "bulk_modulus_derivative": ""}
+    quantities = {
+        name: Quantity(float(getattr(eos, name)), unit, eos.errors[name], f"forms differ by {spread:.2g}")
+        for (name, unit), spread in zip(units.items(), np.ptp(rows, axis=0), strict=False)
+    }
+    quantities["fit_error"] = Quantity(eos.fit_error, "eV/atom", note="root mean square")
+    columns = "V0 [Å^3/atom], E0 [eV/atom], B0 [GPa], B0', fit error [eV]"
+    return quantities, Table(rows, "", (", ".join(FORMS), columns))
 
 
 EOS = Property("eos", "energy against volume: V0, E0, bulk modulus", EosSettings, _compute)

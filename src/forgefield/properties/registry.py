@@ -21,7 +21,7 @@ PROPERTIES = {
     "conductivity-bte": "forgefield.properties.conductivity_bte:CONDUCTIVITY_BTE",
     "eos": "forgefield.properties.eos:EOS",
     "elastic": "forgefield.properties.elastic:ELASTIC",
-    "phonons": "forgefield.properties.phonons:PHONONS",
+    "phonons": "forgefield.properties.phonon_property:PHONONS",
     "surfaces": "forgefield.properties.surfaces:SURFACES",
     "vacancy": "forgefield.properties.defects:VACANCY",
     "interstitial": "forgefield.properties.defects:INTERSTITIAL",

@@ -138,6 +138,34 @@ def _energies(slab: Slab, bulk: float, calculator: Any, tolerance: float | None)
     return excess / (2.0 * slab.area) * J_PER_M2
 
 
+@dataclass(frozen=True)
+class _Plane:
+    """What was computed of one plane."""
+
+    quantities: dict[str, Quantity]
+    table: Table
+    layers: int
+
+
+def _plane(crystal: Atoms, bulk: float, miller: Miller, calculator: Any, settings: SurfaceSettings) -> _Plane:
+    name = "".join(map(str, miller))
+    one = surface(crystal, miller, 1, periodic=True)
+    thin = abs(float(one.get_volume())) / float(np.linalg.norm(np.cross(*one.cell.array[:2])))
+    count = max(2, int(np.ceil(settings.thickness / thin)))
+    cuts = slabs(crystal, miller, count, settings.vacuum)
+    energies = [_energies(s, bulk, calculator, None) for s in cuts]
+    best = int(np.argmin(energies))
+    thinner = slabs(crystal, miller, count - 1, settings.vacuum)[best]
+    change = abs(_energies(thinner, bulk, calculator, None) - energies[best])
+    quantities = {f"({name}) unrelaxed": Quantity(energies[best], "J/m^2", change, f"{len(cuts)} cuts tried")}
+    if settings.relaxed:
+        relaxed = _energies(cuts[best], bulk, calculator, settings.force_tolerance)
+        change = abs(_energies(thinner, bulk, calculator, settings.force_tolerance) - relaxed)
+        quantities[f"({name}) relaxed"] = Quantity(relaxed, "J/m^2", change, "not reconstructed")
+    values = np.array([[s.gap, e] for s, e in zip(cuts, energies, strict=True)])
+    return _Plane(quantities, Table(values, "", ("cut", "gap [Å], unrelaxed energy [J/m^2]")), count)
+
+
 def _compute(
     atoms: Atoms,
     calculator: Any,
@@ -150,56 +178,33 @@ def _compute(
     crystal = conventional_cell(atoms)
     crystal.calc = calculator
     bulk = float(crystal.get_potential_energy()) / len(crystal)
-    tolerance = settings.force_tolerance if settings.relaxed else None
-    quantities: dict[str, Quantity] = {}
-    tables: dict[str, Table] = {}
-    layers: dict[str, int] = {}
+    planes: dict[str, _Plane] = {}
     for n, miller in enumerate(settings.miller):
         name = "".join(map(str, miller))
         progress(n / len(settings.miller), f"({name})")
-        one = surface(crystal, miller, 1, periodic=True)
-        thin = abs(float(one.get_volume())) / float(np.linalg.norm(np.cross(*one.cell.array[:2])))
-        count = max(2, int(np.ceil(settings.thickness / thin)))
-        cuts = slabs(crystal, miller, count, settings.vacuum)
-        energies = [_energies(s, bulk, calculator, None) for s in cuts]
-        best = int(np.argmin(energies))
-        thinner = slabs(crystal, miller, count - 1, settings.vacuum)[best]
-        change = abs(_energies(thinner, bulk, calculator, None) - energies[best])
-        quantities[f"({name}) unrelaxed"] = Quantity(
-            energies[best], "J/m^2", change, f"{len(cuts)} cuts tried"
-        )
-        if tolerance is not None:
-            relaxed = _energies(cuts[best], bulk, calculator, tolerance)
-            change = abs(_energies(thinner, bulk, calculator, tolerance) - relaxed)
-            quantities[f"({name}) relaxed"] = Quantity(relaxed, "J/m^2", change, "not reconstructed")
-        layers[name] = count
-        tables[f"({name}) cuts"] = Table(
-            np.array([[s.gap, e] for s, e in zip(cuts, energies, strict=True)]),
-            "",
-            ("cut", "gap [Å], unrelaxed energy [J/m^2]"),
-        )
-    names = list(range(len(settings.miller)))
-    labels = ("plane " + ", ".join(f"{k}: ({m})" for k, m in enumerate(layers)), "surface energy [J/m^2]")
+        planes[name] = _plane(crystal, bulk, miller, calculator, settings)
+    quantities = {k: q for plane in planes.values() for k, q in plane.quantities.items()}
+    labels = ("plane " + ", ".join(f"{k}: ({m})" for k, m in enumerate(planes)), "surface energy [J/m^2]")
     return PropertyResult(
         name="surfaces",
         quantities=quantities,
         conditions={
             **conditions,
             "bulk_energy_eV_per_atom": bulk,
-            "layers": layers,
+            "layers": {name: plane.layers for name, plane in planes.items()},
             "error": "change when the slab is one layer thinner",
             **settings.model_dump(mode="json"),
         },
         curves={
             kind: Curve(
-                np.array(names, dtype=float),
-                np.array([quantities[f"({m}) {kind}"].value for m in layers]),
+                np.arange(len(planes), dtype=np.float64),
+                np.array([quantities[f"({m}) {kind}"].value for m in planes]),
                 *labels,
                 points=True,
             )
             for kind in (("unrelaxed", "relaxed") if settings.relaxed else ("unrelaxed",))
         },
-        tables=tables,
+        tables={f"({name}) cuts": plane.table for name, plane in planes.items()},
     )
 
 
