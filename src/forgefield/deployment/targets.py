@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from ase import Atoms
@@ -21,6 +22,7 @@ from forgefield.deployment.lammps_script import PairStyle, write_commands, write
 from forgefield.deployment.lammps_snap import export_snap
 from forgefield.descriptors.snap import SNAP
 from forgefield.engine.inference import Precision
+from forgefield.errors import ConfigError
 from forgefield.models.potential import Potential
 
 __all__ = ["HOLDS", "TARGETS", "Writer"]
@@ -119,6 +121,28 @@ def _gpumd(potential: Potential, folder: Path) -> Exported:
     )
 
 
+def _metatomic(potential: Potential, folder: Path) -> Exported:
+    from forgefield.deployment.metatomic import export_metatomic, run_metatomic
+
+    path = export_metatomic(potential, folder / f"{NAME}.pt")
+    return Exported(
+        files=[path],
+        engine="metatomic",
+        ask=lambda structures: run_metatomic(path, structures),
+        virials="I",
+        tolerance=DOUBLE,
+        finish=lambda _: [],
+    )
+
+
+def _check_metatomic(potential: Potential) -> None:
+    if find_spec("metatomic") is None:
+        raise ConfigError("metatomic is not installed: pip install metatomic-torch metatomic-ase")
+    from forgefield.deployment.metatomic import check_recordable
+
+    check_recordable(potential)
+
+
 TARGETS: dict[str, Writer] = {
     "gpumd": _gpumd,
     "lammps-mliap": _mliap,
@@ -126,8 +150,13 @@ TARGETS: dict[str, Writer] = {
     "lammps-snap": _snap,
     "lammps": partial(_any, dtype="float64", tolerance=DOUBLE),
     "lammps-float32": partial(_any, dtype="float32", tolerance=SINGLE),
+    "metatomic": _metatomic,
 }
 """What writes the files for each program into a folder."""
 
-HOLDS: dict[str, Callable[[Potential], None]] = {"lammps": check_compiles, "lammps-float32": check_compiles}
+HOLDS: dict[str, Callable[[Potential], None]] = {
+    "lammps": check_compiles,
+    "lammps-float32": check_compiles,
+    "metatomic": _check_metatomic,
+}
 """What raises a `ConfigError` for a potential that a target cannot hold, for targets whose files take long to write."""
