@@ -193,12 +193,17 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--short", action="store_true", help=f"runs {SHORT} times shorter, not kept")
     chosen = parser.parse_args()
-    runs = []
+    runs: list[Run] = []
     for data in chosen.sets:
         for method in chosen.methods:
             runs.append(train(data, chosen.data, method, SHORT if chosen.short else 1))
             print(table(runs).splitlines()[-1], flush=True)
-    folder = RESULTS / "short" if chosen.short else RESULTS
+            save(runs, RESULTS / "short" if chosen.short else RESULTS)
+    print("\n" + table(runs))
+
+
+def save(runs: list[Run], folder: Path) -> None:
+    """Write all traces and the table."""
     folder.mkdir(parents=True, exist_ok=True)
     values = {
         "date": time.strftime("%Y-%m-%d"),
@@ -208,7 +213,6 @@ def main() -> None:
     (folder / "optimisers.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     text = f"# Time to error of the optimisers\n\n{table(runs)}\n\n{values['date']}; load average {os.getloadavg()[0]:.1f}\n"
     (folder / "optimisers.md").write_text(text, encoding="utf-8")
-    print("\n" + text)
 
 
 if __name__ == "__main__":

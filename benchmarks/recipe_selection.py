@@ -253,7 +253,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     summary: dict[str, dict[str, float]] = {}
     for data in dict.fromkeys(r["set"] for r in rows):
-        own = [r for r in rows if r["set"] == data]
+        own = [r for r in rows if r["set"] == data and "failed" not in r]
         yard = [r for r in own if r["candidate"] == "adamw"]
         base = {k: float(np.mean([r[k] for r in yard])) for k in names if yard and k in yard[0]}
         lines += [
@@ -302,7 +302,12 @@ def save(rows: Sequence[dict[str, Any]]) -> None:
     (RESULTS / "recipe_selection.json").write_text(
         "[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n", encoding="utf-8"
     )
-    text = f"# Selection of the recommended recipe\n\n{table(rows)}"
+    lost = [
+        f"Failed: {r['set']}, {r['candidate']}, seed {r['seed']}: {r['failed']}."
+        for r in rows
+        if "failed" in r
+    ]
+    text = "\n".join([f"# Selection of the recommended recipe\n\n{table(rows)}", *lost])
     (RESULTS / "recipe_selection.md").write_text(text.rstrip() + "\n", encoding="utf-8")
 
 
@@ -337,7 +342,7 @@ def main() -> None:
                 try:
                     add(run(name, candidate, seed, chosen.data, chosen.output))
                 except TrainingError as reason:
-                    print(f"{known}: {reason}", flush=True)
+                    add({"set": name, "candidate": candidate, "seed": seed, "failed": str(reason)})
     save(rows)
 
 
