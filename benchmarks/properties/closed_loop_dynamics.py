@@ -109,7 +109,8 @@ def states(make: Make, scale: float, cells: int) -> tuple[Numbers, dict[str, Any
     curve = result.curves["Si density"]
     peak = int(np.argmax(np.where(curve.x > 11.0, curve.y, 0.0)))
     numbers = of_result(result, {"mean_frequency": "300 K: mean frequency"})
-    numbers["300 K: optical peak"] = (float(curve.x[peak]), float(curve.x[1]), "THz")
+    resolution = 0.5 / result.conditions["correlation_time"]
+    numbers["300 K: optical peak"] = (float(curve.x[peak]), resolution, "THz")
     return numbers, {"frequency": curve.x.tolist(), "density": curve.y.tolist()}
 
 

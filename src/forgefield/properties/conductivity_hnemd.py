@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Response:
     value, error : float [W/(m K)]
     across : Estimate [W/(m K)]
         The same of a perpendicular component of the flux: 0 by symmetry in cubic and isotropic materials.
-    temperature : float [K]
+    temperature, temperature_error : float [K]
     """
 
     field: float
@@ -65,6 +65,7 @@ class Response:
     error: float
     across: Estimate
     temperature: float
+    temperature_error: float = 0.0
 
 
 def response(
@@ -157,17 +158,10 @@ def conductivity_hnemd(
         skip = round(settings.settle * 1000.0 / settings.spacing)
         flux = records["flux"][skip:]
         flux = flux.sum(axis=1) if settings.convective else flux[:, 0]
-        found.append(
-            response(
-                flux,
-                float(records["volume"].mean()),
-                float(records["temperature"][skip:].mean()),
-                strength,
-                axis,
-                settings.spacing / 1000.0,
-                settings.blocks,
-            )
-        )
+        warmth = series_mean(records["temperature"][skip:])
+        volume = float(records["volume"].mean())
+        one = response(flux, volume, warmth.value, strength, axis, settings.spacing / 1000.0, settings.blocks)
+        found.append(replace(one, temperature_error=warmth.error))
     return found
 
 
@@ -195,7 +189,7 @@ def _compute(
         quantities[f"across {name}"] = Quantity(
             one.across.value, unit, one.across.error, "perpendicular to the driving force; 0 by symmetry"
         )
-        quantities[f"temperature {name}"] = Quantity(one.temperature, "K")
+        quantities[f"temperature {name}"] = Quantity(one.temperature, "K", one.temperature_error)
     if len(found) > 1:
         strengths = np.abs([r.field for r in found])
         extra, more = _linearity(strengths, values, errors)

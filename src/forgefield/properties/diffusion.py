@@ -15,7 +15,7 @@ from forgefield.errors import ConfigError, DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import mean_squared_displacement
 from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
-from forgefield.properties.statistics import of_replicas
+from forgefield.properties.statistics import of_replicas, series_mean
 from forgefield.properties.trajectory import Trajectory
 
 __all__ = ["MSD", "Diffusion", "diffusion", "yeh_hummer"]
@@ -41,7 +41,7 @@ class Diffusion:
     coefficient, error : float [Å^2/ps]
         Slope / 6 in `window`.
     window : (float, float) [ps]
-    exponent : float
+    exponent, exponent_error : float
         Of the power of time in the window: 1 for diffusion, 0 in a solid.
     """
 
@@ -53,6 +53,7 @@ class Diffusion:
     error: float
     window: tuple[float, float]
     exponent: float
+    exponent_error: float
 
 
 def diffusion(
@@ -105,11 +106,11 @@ def diffusion(
         slopes = np.polynomial.polynomial.polyfit(time[first:], each[:, first:].T, 1)[1]
         value, value_error = of_replicas(slopes / 6.0)
         inside = slice(max(first, 1), None)
-        logs = np.log(np.maximum(mean[inside], 1e-300))
-        exponent = float(np.polynomial.polynomial.polyfit(np.log(time[inside]), logs, 1)[1])
-        result[element] = Diffusion(
-            element, time, mean, error, float(value), float(value_error), (low, high), exponent
-        )
+        logs = np.log(np.maximum(each[:, inside], 1e-300))
+        powers = np.polynomial.polynomial.polyfit(np.log(time[inside]), logs.T, 1)[1]
+        exponent, exponent_error = of_replicas(powers)
+        numbers = (float(value), float(value_error), (low, high), float(exponent), float(exponent_error))
+        result[element] = Diffusion(element, time, mean, error, *numbers)
     return result
 
 
@@ -178,7 +179,7 @@ def _compute(
         unit = A2_PER_PS_TO_M2_PER_S
         quantities[f"{element} diffusion"] = Quantity(one.coefficient * unit, "m^2/s", one.error * unit)
         quantities[f"{element} exponent"] = Quantity(
-            one.exponent, "", note="of time in the window; 1: diffusion"
+            one.exponent, "", one.exponent_error, "of time in the window; 1: diffusion"
         )
         if settings.viscosity is not None:
             added = yeh_hummer(temperature, settings.viscosity, length)
@@ -194,7 +195,7 @@ def _compute(
     time, squared = "time [ps]", "mean squared displacement [Å^2]"
     return PropertyResult(
         name="msd",
-        quantities=quantities | {"temperature": Quantity(temperature, "K")},
+        quantities=quantities | {"temperature": _warmth(moving, temperature)},
         conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
         curves={name: Curve(one.time, one.msd, time, squared, one.msd_error) for name, one in found.items()},
         warnings=tuple(warnings),
@@ -215,6 +216,11 @@ def _doubts(one: Diffusion, wanted: float | None, length: float) -> list[str]:
             f"{length * (relative / wanted) ** 2:.3g} ps"
         )
     return found
+
+
+def _warmth(moving: Trajectory, temperature: float) -> Quantity:
+    error = None if moving.temperature is None else series_mean(moving.temperature).error
+    return Quantity(temperature, "K", error)
 
 
 def _cubic(moving: Trajectory) -> bool:

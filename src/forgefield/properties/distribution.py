@@ -219,6 +219,22 @@ class RdfSettings(SimulationSettings):
     angle_bins: int = Field(90, ge=2, description="bins of angles from 0 to 180 degrees")
 
 
+def _shell(one: RadialDistribution, width: float) -> dict[str, Quantity]:
+    """Return the numbers of the first shell; errors of distances are those of a bin."""
+    peak, valley = one.first_peak, one.first_minimum
+    found = {
+        "first_peak": Quantity(float(one.r[peak]), "Å", width, "error: that of a bin"),
+        "peak_height": Quantity(float(one.g[peak]), "", float(one.g_error[peak])),
+    }
+    if valley is None:
+        return found
+    number, error = float(one.coordination[valley]), float(one.coordination_error[valley])
+    return found | {
+        "first_minimum": Quantity(float(one.r[valley]), "Å", width, "error: that of a bin"),
+        "coordination": Quantity(number, "", error, "neighbours up to the first minimum"),
+    }
+
+
 def _compute(
     atoms: Atoms,
     calculator: Any,
@@ -239,25 +255,14 @@ def _compute(
     quantities: dict[str, Quantity] = {}
     curves: dict[str, Curve] = {}
     warnings = []
+    width = settings.r_max / settings.n_bins / np.sqrt(12.0)  # deviation of what lies anywhere in a bin
     for name, one in found.items():
         if name == "all" and len(moving.elements) == 1:
             continue
         curves[name] = Curve(one.r, one.g, "distance [Å]", "g(r)", one.g_error)
-        peak, valley = one.first_peak, one.first_minimum
-        quantities[f"{name} first_peak"] = Quantity(
-            float(one.r[peak]), "Å", note="resolution: the width of a bin"
-        )
-        quantities[f"{name} peak_height"] = Quantity(float(one.g[peak]), "", float(one.g_error[peak]))
-        if valley is None:
+        quantities |= {f"{name} {what}": value for what, value in _shell(one, float(width)).items()}
+        if one.first_minimum is None:
             warnings.append(f"{name}: no minimum after the first peak up to {settings.r_max} Å")
-            continue
-        quantities[f"{name} first_minimum"] = Quantity(float(one.r[valley]), "Å")
-        quantities[f"{name} coordination"] = Quantity(
-            float(one.coordination[valley]),
-            "",
-            float(one.coordination_error[valley]),
-            "neighbours up to the first minimum",
-        )
     whole = found["all"]
     valley = whole.first_minimum
     cutoff = settings.angle_cutoff or (None if valley is None else float(whole.r[valley]))

@@ -231,19 +231,23 @@ def trajectory_of(
         checkpoint=None if folder is None else folder / "simulation.npz",
         progress=progress,
     )
-    moving = Trajectory(
-        records["positions"],
-        records["cell"],
-        dynamics.state.numbers,
-        dynamics.state.masses,
-        large.pbc.copy(),
-        settings.spacing,
-        records.get("velocities"),
-        records.get("pressure"),
-        records["temperature"],
-    )
+    moving = _trajectory(dynamics, records, settings.spacing)
     return moving, done | {
         "n_atoms": len(large),
         "length_ps": settings.length,
         "interval_fs": settings.spacing,
     }
+
+
+def _trajectory(dynamics: Dynamics, records: Records, interval: float) -> Trajectory:
+    return Trajectory(
+        records["positions"],
+        records["cell"],
+        dynamics.state.numbers,
+        dynamics.state.masses,
+        dynamics.pbc.copy(),
+        interval,
+        records.get("velocities"),
+        records.get("pressure"),
+        records["temperature"],
+    )

@@ -36,6 +36,8 @@ class Vibrations:
     frequency : (n,) [THz]
     density, density_error : (n,) [1/THz]
         Its integral over positive frequencies is 1.
+    mean_frequency, mean_frequency_error : float [THz]
+        First moment of the density of states.
     diffusion, diffusion_error : float [Å^2/ps]
         ``integral_0^inf <v(0) v(t)> dt / 3``; of an element.
     """
@@ -49,11 +51,8 @@ class Vibrations:
     density_error: FloatArray
     diffusion: float
     diffusion_error: float
-
-    @property
-    def mean_frequency(self) -> float:
-        """First moment of the density of states [THz]."""
-        return float((self.frequency * self.density).sum() / self.density.sum())
+    mean_frequency: float
+    mean_frequency_error: float
 
 
 def vibrations(
@@ -107,13 +106,17 @@ def vibrations(
         density, density_error = of_replicas(
             densities / (densities.sum(axis=1, keepdims=True) * frequency[1])
         )
+        mean_f, mean_f_error = of_replicas((densities * frequency).sum(axis=1) / densities.sum(axis=1))
         to_ps = (1000.0 * units.fs) ** 2  # of velocities squared: per (ASE time)^2 to per ps^2
         plain = per_atom[:, :, chosen].mean(axis=2) * to_ps / 3.0
         areas = 0.5 * step * (plain[:, 1:] + plain[:, :-1]).sum(axis=1)
         d, d_error = of_replicas(areas)
+        # fmt: off
         result[name] = Vibrations(
-            name, time, vacf, vacf_error, frequency, density, density_error, float(d), float(d_error)
+            name, time, vacf, vacf_error, frequency, density, density_error, float(d), float(d_error),
+            float(mean_f), float(mean_f_error),
         )
+        # fmt: on
     return result
 
 
@@ -162,7 +165,9 @@ def _compute(
             f"the density of states has not ended at {whole.frequency[-1]:.1f} THz; take a shorter `interval`"
         )
     seen = whole.frequency <= f_max
-    quantities = {"mean_frequency": Quantity(whole.mean_frequency, "THz", note="of all atoms")}
+    quantities = {
+        "mean_frequency": Quantity(whole.mean_frequency, "THz", whole.mean_frequency_error, "of all atoms")
+    }
     curves = {}
     for name, one in found.items():
         if name == "all" and len(moving.elements) == 1:

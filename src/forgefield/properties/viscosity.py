@@ -14,6 +14,7 @@ from forgefield.errors import DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import GreenKubo, green_kubo
 from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
+from forgefield.properties.statistics import series_mean
 from forgefield.properties.trajectory import Trajectory
 from forgefield.units import EV_PER_A3_TO_GPA
 
@@ -117,7 +118,11 @@ def _compute(
         quantities={
             "viscosity": Quantity(found.value, "mPa s", found.error),
             "read_at": Quantity(float(found.time[found.plateau]), "ps", note="upper limit of the integral"),
-            "temperature": Quantity(temperature, "K"),
+            "temperature": Quantity(
+                temperature,
+                "K",
+                None if moving.temperature is None else series_mean(moving.temperature).error,
+            ),
         },
         conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
         curves={
