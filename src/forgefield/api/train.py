@@ -33,6 +33,7 @@ from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
 from forgefield.training.distributed import join
 from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
 from forgefield.training.initialise import initialise
+from forgefield.training.laplace import fit_last_layer
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
 from forgefield.training.loss import Loss
 from forgefield.training.maxvol import fit_extrapolation
@@ -138,6 +139,8 @@ def train(
     potential = prepared.potential
     if settings.extrapolation:
         potential.extrapolation = fit_extrapolation(potential, prepared.train.frames)
+    if settings.last_layer:
+        potential.last_layer = fit_last_layer(potential, prepared.train.frames).stored()
     frames = splits_of(prepared.dataset)
     evaluation = evaluate(fastest(potential) or potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
@@ -287,7 +290,9 @@ def _descend(
 
 def fingerprint(settings: RunSettings, data_hash: str) -> str:
     """Return what must be equal for a checkpoint to be continued: settings and data."""
-    values = settings.model_dump(mode="json", exclude={"title", "threads", "committee", "extrapolation"})
+    values = settings.model_dump(
+        mode="json", exclude={"title", "threads", "committee", "extrapolation", "last_layer"}
+    )
     paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
     values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
     if values["data"].get("fraction") == 1.0:

@@ -24,7 +24,7 @@ from forgefield.files import make_folder, write_text
 from forgefield.models.committee import Committee
 from forgefield.models.extrapolation import Grader
 from forgefield.models.potential import Potential
-from forgefield.training.laplace import fit_last_layer
+from forgefield.training.laplace import fit_last_layer, stored_posterior
 
 __all__ = ["Uncertainty", "calibrations_of", "uncertainty"]
 
@@ -99,7 +99,8 @@ def uncertainty(
     frames : sequence of ase.Atoms
         Labels in ``atoms.calc.results``.
     train : sequence of ase.Atoms, optional
-        Labelled structures a single potential was trained on: adds the spread by its last layer (`training.laplace`).
+        Labelled structures a single potential was trained on: adds the spread by its last layer (`training.laplace`),
+        which a potential trained with ``last_layer: true`` gives without them.
     progress : callable(done, total), optional
 
     Raises
@@ -112,10 +113,10 @@ def uncertainty(
     loaded = load(potential) if isinstance(potential, str | Path) else potential
     grader = Grader(loaded)
     single = None if isinstance(loaded, Committee) else loaded
-    if grader.extrapolation is None and single is not None and train is None:
+    if grader.extrapolation is None and single is not None and train is None and single.last_layer is None:
         raise ConfigError(
             "this potential says nothing of its own errors: give the data it was trained on, train it with "
-            "`extrapolation: true`, or several as a committee with `committee: {members: 4}`"
+            "`extrapolation: true` or `last_layer: true`, or several as a committee with `committee: {members: 4}`"
         )
     with naming(loaded, frames):
         found = evaluation.evaluate(fastest(loaded) or loaded, frames, progress=progress)
@@ -125,8 +126,9 @@ def uncertainty(
                 replace(p, atomic={**p.atomic, "extrapolation": grader.grades(a)})
                 for p, a in zip(predictions, found.frames, strict=True)
             ]
-        if train is not None and single is not None:
-            posterior = fit_last_layer(single, train)
+        if single is not None and (train is not None or single.last_layer is not None):
+            kept = stored_posterior(single) if train is None else None
+            posterior = kept or fit_last_layer(single, train or [])
             predictions = [
                 replace(p, atomic={**p.atomic, "last_layer_spread": posterior.spread(a).forces})
                 for p, a in zip(predictions, found.frames, strict=True)

@@ -124,6 +124,10 @@ def _facts(about: dict[str, Any]) -> dict[str, str]:
     }
     if "members" in about:
         facts["committee"] = f"{len(about['members'])} members; descriptor and model are those of the first"
+    if "last_layer" in about:
+        units = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å^3"}
+        noise = ", ".join(f"{k} {v:.3g} {units[k]}" for k, v in about["last_layer"]["noise"].items())
+        facts["uncertainty"] = f"posterior of the last layer; labels scatter by {noise}"
     if about["verified"]:
         facts["self-test"] = "passed"
     return facts

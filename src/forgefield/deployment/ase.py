@@ -27,13 +27,14 @@ from forgefield.models.extrapolation import Grader
 from forgefield.models.file import DTYPES, DtypeName
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction
+from forgefield.training.laplace import LastLayerPosterior, stored_posterior
 
 __all__ = ["ForgefieldCalculator"]
 
 SPREADS = ("energy_spread", "energies_spread", "forces_spread", "stress_spread")
 """Results of committees beyond those of every calculator."""
 
-_NOT_COPIED = ("potential", "_neighbours", "_predictor", "_grader", "_lock")
+_NOT_COPIED = ("potential", "_neighbours", "_predictor", "_grader", "_posterior", "_lock")
 
 
 class ForgefieldCalculator(Calculator):  # type: ignore[misc]
@@ -64,6 +65,9 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     ``forces_spread``    eV/Å        (n_atoms,), of the force vectors
     ``stress_spread``    eV/Å^3      (6,), of the components
     ===================  ==========  =========================================================
+
+    A single potential trained with ``last_layer: true`` gives all but ``energies_spread`` when asked by `get_property`: the
+    standard deviations of the posterior of its last layer, noise of the labels not included.
 
     ``extrapolation``, (n_atoms,), the extrapolation grade, is computed when asked for by `get_property`; see
     `models.extrapolation.Grader`.
@@ -97,6 +101,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
     nolabel = True
     _grader: Grader | None
+    _posterior: LastLayerPosterior | None
 
     def __init__(
         self,
@@ -196,12 +201,26 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         if "extrapolation" in properties:
             self._grader = self._grader or Grader(self.potential)
             found["extrapolation"] = self._grader.grades(self.atoms)
+        if self.potential_posterior is not None and set(SPREADS) & set(properties):
+            found |= self._last_layer_spreads(self.potential_posterior)
         if result.stress is not None:
             found["stress"] = result.stress
             if len(result.virials):
                 volume = abs(float(np.linalg.det(self.atoms.cell.array)))
                 found["stresses"] = -matrix_to_voigt(result.virials) / volume
         return found
+
+    @property
+    def potential_posterior(self) -> LastLayerPosterior | None:
+        """Posterior of the last layer kept with a single potential; None where there is none."""
+        if self._posterior is None and isinstance(self.potential, Potential):
+            self._posterior = stored_posterior(self.potential)
+        return self._posterior
+
+    def _last_layer_spreads(self, posterior: LastLayerPosterior) -> dict[str, Any]:
+        spread = posterior.spread(self.atoms)
+        found = {"energy_spread": spread.energy, "forces_spread": spread.forces}
+        return found if spread.stress is None else {**found, "stress_spread": spread.stress}
 
     def _predict(self, *, virials: bool) -> Prediction:
         if self._predictor is not None:
@@ -242,6 +261,7 @@ class ForgefieldCalculator(Calculator):  # type: ignore[misc]
         self._lock = threading.RLock()
         skin, backend = self.parameters["skin"], self.parameters["backend"]
         self._grader = None
+        self._posterior = None
         self._neighbours = SkinnedNeighbours(self.potential.species, self.potential.cutoffs, skin)
         self._predictor = fastest(self.potential, backend, threads=self.threads, skin=skin)
 

@@ -29,7 +29,7 @@ from forgefield.errors import ConfigError, PotentialFileError
 from forgefield.files import write_bytes
 from forgefield.models import make_model
 from forgefield.models.potential import Potential, Provenance
-from forgefield.models.results import Extrapolation
+from forgefield.models.results import Extrapolation, LastLayer
 from forgefield.models.self_test import self_test_tensors, verify_self_test
 from forgefield.models.zbl import ZBL, ZBLSettings
 
@@ -64,6 +64,7 @@ FORMAT = "forgefield-potential"
 METADATA_KEY = "forgefield"
 STATE_PREFIX = "state."
 GRADE_PREFIX = "extrapolation."
+COVARIANCE = "last_layer.covariance"
 UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3, positive in tension, xx yy zz yz xz xy"}
 LARGEST_HEADER = 100_000_000
 
@@ -100,6 +101,8 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
     tensors = {**state, **(self_test_tensors(potential) if self_test else {})}
     if potential.extrapolation is not None:
         tensors |= {f"{GRADE_PREFIX}{n}": x.clone() for n, x in enumerate(potential.extrapolation.matrices)}
+    if potential.last_layer is not None:
+        tensors[COVARIANCE] = potential.last_layer.covariance.clone()
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -119,6 +122,8 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
     }
     if potential.zbl is not None:
         header["zbl"] = potential.zbl.settings.model_dump(mode="json")
+    if potential.last_layer is not None:
+        header["last_layer"] = {"noise": potential.last_layer.noise, "prior": potential.last_layer.prior}
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     content: bytes = safetensors.torch.save(tensors, metadata={METADATA_KEY: text})
     return content
@@ -289,6 +294,7 @@ def _build(header: Header, tensors: Tensors, name: str) -> Potential:
             )
     potential.load_state_dict(state, assign=True)
     potential.extrapolation = _extrapolation(potential, tensors, name)
+    potential.last_layer = _last_layer(header, tensors, name)
     if [chemical_symbols[z] for z in potential.species] != list(header["species"]):
         raise PotentialFileError(f"{name} lists its elements as {header['species']}, not by atomic number")
     return potential
@@ -305,3 +311,24 @@ def _extrapolation(potential: Potential, tensors: Tensors, name: str) -> Extrapo
             f"{name} holds extrapolation grades that do not fit its descriptor; copy it again"
         )
     return Extrapolation(matrices)
+
+
+def _last_layer(header: Header, tensors: Tensors, name: str) -> LastLayer | None:
+    facts, covariance = header.get("last_layer"), tensors.get(COVARIANCE)
+    if facts is None and covariance is None:
+        return None
+    try:
+        noise = {str(k): float(v) for k, v in facts["noise"].items()} if facts else {}
+        prior = float(facts["prior"]) if facts else 0.0
+    except (KeyError, TypeError, ValueError, AttributeError):
+        noise, prior = {}, 0.0
+    if (
+        covariance is None
+        or covariance.ndim != 2
+        or covariance.shape[0] != covariance.shape[1]
+        or not prior > 0
+    ):
+        raise PotentialFileError(
+            f"{name} holds a posterior of the last layer that is not whole; copy it again"
+        )
+    return LastLayer(covariance, noise, prior)

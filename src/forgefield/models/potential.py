@@ -22,7 +22,7 @@ from forgefield.expansions import torch_backend as backend
 from forgefield.graph import Graph, batch, build_graph
 from forgefield.keys import VOIGT, matrix_to_voigt
 from forgefield.models.base import Model
-from forgefield.models.results import Evaluation, Extrapolation, Prediction, Provenance, VirialKind
+from forgefield.models.results import Evaluation, Extrapolation, LastLayer, Prediction, Provenance, VirialKind
 from forgefield.models.scaler import FeatureScaler
 from forgefield.models.tensors import TensorGraph, to_tensors
 from forgefield.models.zbl import ZBL
@@ -85,6 +85,7 @@ class Potential(nn.Module):
         self.register_buffer("exact_free_atom", torch.tensor(exact_free_atom))
         self.provenance = Provenance()
         self.extrapolation: Extrapolation | None = None
+        self.last_layer: LastLayer | None = None
 
     @property
     def species(self) -> tuple[int, ...]:

@@ -90,3 +90,21 @@ class Extrapolation:
     """
 
     matrices: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """Posterior of the weights of the last layer; see `training.laplace`, which makes and uses it.
+
+    Attributes
+    ----------
+    covariance : (n, n) float64 tensor
+    noise : dict of property to float
+        Standard deviation of the labels about the predictions: eV/atom, eV/Å, eV/Å^3.
+    prior : float
+        Precision of the normal prior of the weights.
+    """
+
+    covariance: Tensor
+    noise: dict[str, float]
+    prior: float

@@ -17,17 +17,20 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
+from forgefield.data.shards import Shards
 from forgefield.descriptors import Descriptor
 from forgefield.errors import ConfigError, DataError
 from forgefield.formulas.activations import ACTIVATIONS
 from forgefield.keys import PROPERTIES
 from forgefield.models import Linear, Network
 from forgefield.models.potential import Potential
+from forgefield.models.results import LastLayer
 from forgefield.stages import Stage
 from forgefield.training.batches import LabelledSet
 from forgefield.training.linear.design import Columns, DesignRows, design_rows
+from forgefield.training.streaming import StreamedSet
 
-__all__ = ["LastLayerPosterior", "LastLayerSpread", "fit_last_layer", "last_layer"]
+__all__ = ["LastLayerPosterior", "LastLayerSpread", "fit_last_layer", "last_layer", "stored_posterior"]
 
 FloatArray = NDArray[np.float64]
 
@@ -151,6 +154,10 @@ class LastLayerPosterior:
     noise: dict[str, float]
     prior: float
 
+    def stored(self) -> LastLayer:
+        """Return what a potential keeps of it, as ``potential.last_layer``."""
+        return LastLayer(torch.from_numpy(self.covariance), dict(self.noise), float(self.prior))
+
     def spread(self, atoms: Atoms) -> LastLayerSpread:
         """Return the spreads of energy, forces and stress of a structure."""
         graph = self.potential.graph(atoms)
@@ -162,6 +169,27 @@ class LastLayerPosterior:
 
     def _variance(self, rows: FloatArray) -> FloatArray:
         return np.asarray(np.maximum(((rows @ self.covariance) * rows).sum(axis=-1), 0.0), dtype=np.float64)
+
+
+def stored_posterior(potential: Potential) -> LastLayerPosterior | None:
+    """Return the posterior that a potential has kept, None where it has none.
+
+    Raises
+    ------
+    ConfigError
+        It is of another model.
+    """
+    kept = potential.last_layer
+    if kept is None:
+        return None
+    linear = last_layer(potential)
+    n = len(Columns.of(linear).read(linear.model))
+    if len(kept.covariance) != n:
+        raise ConfigError(
+            f"the posterior kept with this potential is of {len(kept.covariance)} weights, its last layer has {n}; fit it "
+            "anew with `training.laplace.fit_last_layer`"
+        )
+    return LastLayerPosterior(linear, kept.covariance.numpy(), kept.noise, kept.prior)
 
 
 def fit_last_layer(
@@ -191,7 +219,7 @@ def fit_last_layer(
     """
     linear = last_layer(potential)
     weights = Columns.of(linear).read(linear.model)
-    data = LabelledSet(linear, frames)
+    data = StreamedSet(linear, frames) if isinstance(frames, Shards) else LabelledSet(linear, frames)
     grams = {k: np.zeros((len(weights), len(weights))) for k in PROPERTIES}
     squares, counts = dict.fromkeys(PROPERTIES, 0.0), dict.fromkeys(PROPERTIES, 0)
     for n, labels in enumerate(data.learned(linear)):

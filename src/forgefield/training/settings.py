@@ -93,6 +93,11 @@ class RunSettings(Schema):
         default=False,
         description="store with the potential what tells how far an atom lies outside the training set (D-optimality)",
     )
+    last_layer: bool = Field(
+        default=False,
+        description="store with the potential the posterior of its last layer, which gives uncertainties of energy, forces "
+        "and stress (Laplace approximation); needs model.kind network or linear",
+    )
     seed: int = Field(0, ge=0, description="of initial parameters and the order of structures")
     dtype: Literal["float32", "float64"] = Field("float32", description="number type of descriptor and model")
     threads: int | None = Field(
@@ -111,6 +116,11 @@ class RunSettings(Schema):
             raise ConfigError(
                 f"`training.kind: least_squares` fits linear and quadratic models, but `model.kind` is "
                 f"{self.model.kind!r}; set model.kind: linear or quadratic, or training.kind: adam"
+            )
+        if self.last_layer and self.model.kind not in ("network", "linear"):
+            raise ConfigError(
+                f"`last_layer: true` needs a model whose last layer is linear, but `model.kind` is {self.model.kind!r}; set "
+                "model.kind: network or linear, or use a committee"
             )
         if not any(self.loss.weights().values()):
             raise ConfigError(
