@@ -86,6 +86,7 @@ def test_says_what_the_potential_says(name, tmp_path):
     compare(make(DESCRIPTORS[name]()), tmp_path / "a.pt", [crystal(), cluster, crystal(2, seed=1)])
 
 
+@pytest.mark.slow
 def test_repulsion_free_atoms_and_other_models(tmp_path):
     close = crystal()
     close.positions[1] = close.positions[0] + [0.9, 0.3, 0.0]
@@ -97,6 +98,7 @@ def test_repulsion_free_atoms_and_other_models(tmp_path):
     compare(single, tmp_path / "c.pt", [crystal(2)], tolerance=2e-5)
 
 
+@pytest.mark.slow
 def test_export_with_certificate(tmp_path):
     files = make(DESCRIPTORS["nep"]()).export("metatomic", tmp_path)
     assert [p.name for p in files] == ["potential.pt", "certificate.json"]

@@ -144,12 +144,13 @@ class _Model(nn.Module):
             else:
                 values.append(energies.sum()[None, None])
                 samples.append(torch.tensor([[k]], device=energies.device))
+        components: List[Labels] = []  # noqa: UP006
         block = TensorBlock(
             values=torch.cat(values),
             samples=Labels(
                 ["system", "atom"] if per_atom else ["system"], torch.cat(samples).to(torch.int32)
             ),
-            components=torch.jit.annotate(List[Labels], []),  # type: ignore[no-untyped-call]  # noqa: UP006
+            components=components,
             properties=Labels(["energy"], torch.tensor([[0]], device=values[0].device)),
         )
         result["energy"] = TensorMap(Labels(["_"], torch.tensor([[0]], device=values[0].device)), [block])
