@@ -108,8 +108,8 @@ def test_suggested_blocks_hold_the_parameters_there_are(alloy_frames):
     potential = Potential(descriptor, model, {29: 0.0, 79: 0.0})
     there = sum(p.numel() for p in potential.parameters())
     assert init.count_parameters(settings.descriptor.model_dump(mode="json"), ["Cu", "Au"]) == there
-    assert settings.training.blocks == ("all" if there <= recipe.ONE_BLOCK else "layer")
-    assert settings.training.block_size >= there or settings.training.blocks == "layer"
+    assert settings.training.blocks == "all"
+    assert there <= settings.training.block_size
 
 
 def work(**changes):
@@ -121,7 +121,8 @@ def work(**changes):
 def test_kalman_filter_makes_way_where_it_would_take_too_long_or_too_much(monkeypatch):
     assert work().kalman_epochs("standard") == recipe.KALMAN_EPOCHS
     assert work(n_train=20).kalman_epochs("standard") == recipe.KALMAN_STEPS // 5
-    assert work(n_parameters=20_000).block_sizes == [1024] * 19 + [544]
+    assert work(n_parameters=recipe.ONE_BLOCK).kalman_epochs("standard") > 0
+    assert work(n_parameters=recipe.ONE_BLOCK + 1).kalman_epochs("standard") == 0
     slow = work(seconds=recipe.SECONDS["standard"])
     assert slow.kalman_epochs("standard") == 0
     assert recipe.recipe("standard", slow)["training"]["kind"] == "adamw"

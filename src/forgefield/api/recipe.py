@@ -29,9 +29,9 @@ KALMAN_STEPS, KALMAN_EPOCHS = 800, 16
 """Steps and epochs of the Kalman filter: the more of the two, unless that took too long."""
 FEWEST_KALMAN_EPOCHS = 6
 """Where the time allows no more than this, AdamW does better."""
-ONE_BLOCK = 6_000
-"""Parameters up to which all of the covariance is kept; above, in blocks by layer and element."""
-BLOCK_SIZE = 1024
+ONE_BLOCK = 7_000
+"""Parameters up to which the Kalman filter keeps all of its covariance. More, as of many elements, are left to AdamW: the
+filter in smaller blocks has not been measured there."""
 KALMAN_ENERGY = 1.0
 """Weight of the energy term with the Kalman filter: it balances the rows itself and needs no head start of forces."""
 SECONDS_PER_ENTRY = 1.9e-9
@@ -77,24 +77,19 @@ class Workload:
         return min(max(round(wanted), FEWEST_EPOCHS), MOST_EPOCHS)
 
     @property
-    def block_sizes(self) -> list[int]:
-        """Blocks of the covariance of a Kalman filter, about."""
-        if self.n_parameters <= ONE_BLOCK:
-            return [self.n_parameters]
-        whole, rest = divmod(self.n_parameters, BLOCK_SIZE)
-        return [BLOCK_SIZE] * whole + [rest]
-
-    @property
     def kalman_seconds(self) -> float:
         """Estimated time of an epoch of a Kalman filter."""
         vectors = int(KalmanSettings.model_fields["probes"].default) + 1
-        entries = sum(n * n for n in self.block_sizes)
+        entries = self.n_parameters**2
         return self.seconds * (1.0 + PULL_BACK * vectors) + self.steps * entries * SECONDS_PER_ENTRY
 
     def kalman_epochs(self, quality: Quality) -> int:
         """Return the epochs of a training by the Kalman filter; 0 where it does not suit."""
         memory = physical_memory()
-        if memory is not None and COPIES * covariance_bytes(self.block_sizes) > MEMORY_SHARE * memory:
+        too_large = (
+            memory is not None and COPIES * covariance_bytes([self.n_parameters]) > MEMORY_SHARE * memory
+        )
+        if self.n_parameters > ONE_BLOCK or too_large:
             return 0
         wanted = max(KALMAN_EPOCHS, math.ceil(KALMAN_STEPS / self.steps))
         epochs = min(wanted, int(SECONDS[quality] / self.kalman_seconds))
@@ -136,13 +131,12 @@ def _network(kind: str) -> dict[str, Any]:
 
 
 def _kalman(work: Workload, epochs: int) -> dict[str, Any]:
-    one = len(work.block_sizes) == 1
     training = {
         "kind": "kalman",
         "epochs": epochs,
         "batch_size": work.batch_size,
-        "blocks": "all" if one else "layer",
-        "block_size": ONE_BLOCK if one else BLOCK_SIZE,
+        "blocks": "all",
+        "block_size": ONE_BLOCK,
     }
     return {
         "model": _network("kalman"),
