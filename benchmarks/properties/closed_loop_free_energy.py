@@ -28,7 +28,7 @@ from ase import units
 from closed_loop_data import SYSTEMS, truth
 
 import forgefield as ff
-from forgefield.properties.dynamics_forces import force_field
+from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy_checks import (
     check_liquid,
     check_solid,
@@ -36,7 +36,7 @@ from forgefield.properties.free_energy_checks import (
     flow,
     nearest_distance,
 )
-from forgefield.properties.free_energy_estimators import quadrature
+from forgefield.properties.free_energy_estimators import Measured, quadrature
 from forgefield.properties.free_energy_paths import walk
 from forgefield.properties.free_energy_potentials import EinsteinSprings, Mixture
 from forgefield.properties.free_energy_sampling import Journal, Walker
@@ -46,6 +46,34 @@ from forgefield.properties.melting_point import MELTING_POINT
 RESULTS = Path(__file__).resolve().parent / "results"
 PUBLISHED = {"sw_si": (1691.0, 20.0)}
 """Melting temperature of the truth and its error [K]."""
+
+
+def prepare(
+    args: argparse.Namespace, phase: str, reference: ForceField, settings: FreeEnergySettings
+) -> tuple[Walker, dict[str, Measured]]:
+    """Return one phase at the volume that the truth has at zero pressure, and its averages."""
+    system, t = SYSTEMS[args.system], settings.temperature
+    atoms = system.crystal.repeat(args.cells)
+    walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
+    watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
+    if phase == "liquid":
+        hot = {"ensemble": "npt", "temperature": 2.0 * t}
+        walker.average("melt", reference, {}, steps=3 * args.steps, equilibration=0, **hot)
+        watch = flow((walker.atoms.get_volume() / len(atoms)) ** (1 / 3))
+    averages = walker.average(
+        "volume",
+        reference,
+        {"order": watch},
+        steps=4 * args.steps,
+        equilibration=2 * args.steps,
+        ensemble="npt",
+    )
+    if phase == "solid":
+        check_solid(averages["order"].value, t, "with the truth")
+    else:
+        check_liquid(averages["order"].value, t, 4 * args.steps * 2e-3)
+    walker.scale_to(averages["volume"].value)
+    return walker, averages
 
 
 def direct(args: argparse.Namespace) -> dict[str, Any]:
@@ -62,27 +90,7 @@ def direct(args: argparse.Namespace) -> dict[str, Any]:
     heats = {}
     for phase in ("solid", "liquid"):
         start = time.process_time()
-        walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
-        if phase == "liquid":
-            hot = {"ensemble": "npt", "temperature": 2.0 * t}
-            walker.average("melt", reference, {}, steps=3 * args.steps, equilibration=0, **hot)
-        distance = (walker.atoms.get_volume() / n) ** (1 / 3)
-        watch = flow(distance)
-        if phase == "solid":
-            watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
-        averages = walker.average(
-            "volume",
-            reference,
-            {"order": watch},
-            steps=4 * args.steps,
-            equilibration=2 * args.steps,
-            ensemble="npt",
-        )
-        if phase == "solid":
-            check_solid(averages["order"].value, t, "with the truth")
-        else:
-            check_liquid(averages["order"].value, t, 4 * args.steps * 2e-3)
-        walker.scale_to(averages["volume"].value)
+        walker, averages = prepare(args, phase, reference, settings)
         leg = walk(
             walker,
             "direct",

@@ -157,15 +157,13 @@ def settings(args: argparse.Namespace, phase: str, t: float) -> FreeEnergySettin
 
 
 def solid(args: argparse.Namespace, density: float, t: float) -> dict[str, Any]:
-    """Compare the crystal; what the cutoff leaves out is the static lattice's, and the size harmonic theory's."""
+    """Compare the crystal; what the cutoff leaves out is the static lattice's."""
     atoms = crystal(density, args.cells)
     field = Repulsion(atoms, lennard_jones, CUTOFF * SIGMA)
     found, _ = phase_free_energy(atoms, field, settings(args, "solid", t))
     static = -14.45392093 * density**2 + 6.065940096 * density**4
     missing = static - field.evaluate(atoms.positions, atoms.cell.array).energy / len(atoms) / EPSILON
     value = reduced(found.free_energy.value, atoms, found.temperature) + missing
-    # Of a finite harmonic crystal of these atoms (108 to 500): F_N = F - N kT (ln N / N + 5.5 / N).
-    missing += t * (math.log(len(atoms)) + 5.5) / len(atoms)
     return row(
         "fcc solid", density, t, value, found.free_energy.error / len(atoms) / EPSILON, van_der_hoef_solid
     )

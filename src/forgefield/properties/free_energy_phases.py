@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from forgefield.errors import StructureError
 from forgefield.properties.dynamics import Observable
 from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_checks import (
@@ -34,6 +35,7 @@ from forgefield.properties.free_energy_reference import (
 )
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
+from forgefield.properties.free_energy_size import finite_size_correction
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["PhaseFreeEnergy", "liquid_free_energy", "solid_free_energy"]
@@ -137,17 +139,19 @@ def solid_free_energy(
     )
     lattice = volume_per_lattice_point(sites)
     reference = einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, lattice)
+    size, warnings = _finite_size(sites, target, settings, lattice)
     conditions: dict[str, float | str] = {
         f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species
     }
     conditions |= {
+        "finite_size_correction_eV_per_atom": size,
         "volume_per_lattice_point_A3": lattice,
         "correction_centre_of_mass_eV": reference
         - einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, None),
         "largest_excursion": averages["excursion"].value,
     }
     return PhaseFreeEnergy(
-        free_energy=leg.difference + reference,
+        free_energy=leg.difference + reference + len(atoms) * size,
         reference=reference,
         legs={"einstein": leg},
         target=averages,
@@ -155,7 +159,7 @@ def solid_free_energy(
         temperature=settings.temperature,
         n_atoms=len(atoms),
         conditions=conditions,
-        warnings=hysteresis_warnings({"einstein": leg}, len(atoms)),
+        warnings=hysteresis_warnings({"einstein": leg}, len(atoms)) + warnings,
     )
 
 
@@ -222,6 +226,18 @@ def liquid_free_energy(
         conditions=conditions | {"flow": averages["flow"].value},
         warnings=hysteresis_warnings(legs, len(atoms)),
     )
+
+
+def _finite_size(
+    sites: Atoms, target: ForceField, settings: FreeEnergySettings, lattice: float
+) -> tuple[float, tuple[str, ...]]:
+    """Return the correction per atom [eV], and why there is none."""
+    if not settings.finite_size:
+        return 0.0, ()
+    try:
+        return finite_size_correction(sites, target, settings.temperature, lattice), ()
+    except StructureError as error:
+        return 0.0, (f"no correction for the finite size of the cell: {error}",)
 
 
 def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergySettings) -> float:

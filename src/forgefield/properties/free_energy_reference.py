@@ -16,6 +16,7 @@ __all__ = [
     "einstein_crystal_free_energy",
     "harmonic_crystal_free_energy",
     "ideal_gas_free_energy",
+    "lattice_translations",
     "log_thermal_wavelengths",
     "n_lattice_points",
     "volume_per_lattice_point",
@@ -153,8 +154,8 @@ def harmonic_crystal_free_energy(
     return float(thermal * log_z)
 
 
-def n_lattice_points(atoms: Atoms, tolerance: float = 0.1) -> int:
-    """Return how many translations map the crystal onto itself within one period of the cell.
+def lattice_translations(atoms: Atoms, tolerance: float = 0.1) -> list[NDArray[np.int64]]:
+    """Return the translations that map the crystal onto itself, within one period of the cell.
 
     Parameters
     ----------
@@ -162,23 +163,35 @@ def n_lattice_points(atoms: Atoms, tolerance: float = 0.1) -> int:
         On its ideal sites.
     tolerance : float [Å]
         Distance below which two sites are one.
+
+    Returns
+    -------
+    list of (n_atoms,)
+        Which atom each atom is moved to.
     """
-    scaled = np.mod(atoms.cell.scaled_positions(atoms.positions), 1.0)
+    scaled = np.mod(atoms.cell.scaled_positions(atoms.positions), 1.0) % 1.0
     species, counts = np.unique(atoms.numbers, return_counts=True)
     rarest = np.flatnonzero(atoms.numbers == species[counts.argmin()])
-    trees = {int(z): cKDTree(scaled[atoms.numbers == z] % 1.0, boxsize=1.0) for z in species}
-    lengths = atoms.cell.lengths()
-    found = 0
+    members = [np.flatnonzero(atoms.numbers == z) for z in species]
+    trees = [cKDTree(scaled[chosen], boxsize=1.0) for chosen in members]
+    reach = tolerance / float(atoms.cell.lengths().min())
+    found = []
     for j in rarest:
         moved = np.mod(scaled + (scaled[j] - scaled[rarest[0]]), 1.0) % 1.0
-        if all(_close(trees[int(z)], moved[atoms.numbers == z], lengths, tolerance) for z in species):
-            found += 1
+        permutation = np.full(len(atoms), -1, dtype=np.int64)
+        for chosen, tree in zip(members, trees, strict=True):
+            distance, index = tree.query(moved[chosen], distance_upper_bound=reach)
+            if not np.isfinite(distance).all():
+                break
+            permutation[chosen] = chosen[index]
+        if (permutation >= 0).all():
+            found.append(permutation)
     return found
 
 
-def _close(tree: cKDTree, points: FloatArray, lengths: FloatArray, tolerance: float) -> bool:
-    distance, _ = tree.query(points, distance_upper_bound=tolerance / float(lengths.min()))
-    return bool(np.isfinite(distance).all())
+def n_lattice_points(atoms: Atoms, tolerance: float = 0.1) -> int:
+    """Return how many translations map the crystal onto itself within one period of the cell."""
+    return len(lattice_translations(atoms, tolerance))
 
 
 def volume_per_lattice_point(atoms: Atoms) -> float:

@@ -26,6 +26,9 @@ class PathSettings(Schema):
     springs: float | None = Field(
         None, gt=0, description="of the Einstein crystal [eV/Å^2]; null: from the mean square displacements"
     )
+    finite_size: bool = Field(
+        default=True, description="solid: add what the cell lacks of an infinite harmonic crystal"
+    )
     reference: Literal["uhlenbeck-ford", "soft-core"] = Field(
         "uhlenbeck-ford", description="repulsion between ideal gas and liquid"
     )
