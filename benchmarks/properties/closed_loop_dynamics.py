@@ -26,8 +26,8 @@ from ase.build import bulk
 from stillinger_weber import FILE, StillingerWeber
 
 import forgefield as ff
-from forgefield.files import make_folder, write_json
-from forgefield.properties.base import PropertyResult
+from forgefield.files import make_folder, write_json, write_text
+from forgefield.properties.base import PropertyResult, Quantity
 from forgefield.properties.calculators import lammps_calculator
 from forgefield.properties.conductivity_bte import CONDUCTIVITY_BTE
 from forgefield.properties.conductivity_flux import flux_error
@@ -171,18 +171,44 @@ def certificates(potential: Any) -> dict[str, float]:
     }
 
 
+def markdown(table: dict[str, dict[str, Any]], note: str) -> str:
+    """Return the results as a table; the last column is the difference in its standard errors."""
+    lines = [
+        "# Motion and conductivity of a potential trained on Si.sw, against Si.sw itself",
+        "",
+        note,
+        "",
+        "| quantity | unit | truth | trained | difference | in errors |",
+        "|---|---|---|---|---|---|",
+    ]
+    for what, row in table.items():
+        if "potential" not in row or "stillinger-weber" not in row:
+            continue
+        (truth, truth_error), (found, error) = row["stillinger-weber"], row["potential"]
+        texts = [
+            str(Quantity(value, "", e)) if e is None or e >= 1e-6 else f"{value:.3g} ± {e:.1g}"
+            for value, e in ((truth, truth_error), (found, error))
+        ]
+        both = None if truth_error is None or error is None else float(np.hypot(truth_error, error))
+        pull = "" if not both else f"{(found - truth) / both:+.1f}"
+        lines.append(
+            f"| {what} | {row['unit']} | {texts[0]} | {texts[1]} | {100 * (found / truth - 1):+.1f} % | {pull} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Run, print a table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("potential", type=Path)
-    parser.add_argument("--only", default="liquid,states,bte,gk,hnemd")
+    parser.add_argument("--only", default="liquid,states,bte,hnemd,gk", help="none: write the table again")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--cells", type=int, default=2)
-    parser.add_argument("-o", type=Path, default=RESULTS / "closed_loop_dynamics.json")
+    parser.add_argument("-o", type=Path, default=RESULTS / "closed_loop_dynamics_sw_si.json")
     options = parser.parse_args()
     potential = ff.load(options.potential, dtype="float64")
     makers: dict[str, Make] = {"stillinger-weber": StillingerWeber, "potential": lambda _: potential}
-    wanted = options.only.split(",")
+    wanted = [part for part in options.only.split(",") if part != "none"]
     table: dict[str, dict[str, Any]] = {}
     curves: dict[str, Any] = {}
     if options.o.exists():  # parts done before
@@ -190,8 +216,9 @@ def main() -> None:
         if (before["scale"], before["cells"]) == (options.scale, options.cells):
             table, curves = before["results"], before["curves"]
     start = time.process_time()
-    for part in wanted:
-        for name, make in makers.items():
+    proof = certificates(potential)
+    for part in [*wanted, ""]:
+        for name, make in makers.items() if part else ():
             if part == "bte":
                 parameters = next(Path(sys.prefix).rglob(FILE))
                 commands = ["pair_style sw", f"pair_coeff * * {parameters} Si"]
@@ -206,7 +233,7 @@ def main() -> None:
             print(what, row, flush=True)
         content = {
             "model": "Stillinger-Weber silicon",
-            "flux_error": certificates(potential),
+            "flux_error": proof,
             "scale": options.scale,
             "cells": options.cells,
             "processor": platform.machine(),
@@ -216,6 +243,10 @@ def main() -> None:
         }
         make_folder(options.o.parent)
         write_json(options.o, json.loads(json.dumps(content)))
+        note = "Error of the heat flux against its definition: " + ", ".join(
+            f"{k}: {v:.1e}" for k, v in proof.items()
+        )
+        write_text(options.o.with_suffix(".md"), markdown(table, note + "."))
 
 
 if __name__ == "__main__":
