@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from numpy.typing import NDArray
 from pydantic import Field
 
-from forgefield.errors import ConfigError, StructureError
+from forgefield.errors import ConfigError, PredictionError, StructureError
 from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
 from forgefield.properties.phonons import supercell_for
 from forgefield.properties.relaxation import AtRest, at_rest, relax_cell
+from forgefield.properties.short_range import CLOSEST_BOND
 
 __all__ = ["INTERSTITIAL", "VACANCY", "Defect", "DefectSettings", "interstitials", "vacancies"]
 
@@ -194,7 +196,7 @@ def _compute(
     defects = vacancies(atoms, repeat) if kind == "vacancy" else interstitials(atoms, repeat)
     rng = np.random.default_rng(settings.seed)
     quantities: dict[str, Quantity] = {}
-    rows = []
+    rows, doubts = [], []
     for n, defect in enumerate(defects):
         progress(n / len(defects), defect.name)
         reference = energy * int(np.prod(repeat)) + sum(k * potentials[s] for s, k in defect.change.items())
@@ -202,7 +204,8 @@ def _compute(
         row = [float(defect.atoms.get_potential_energy()) - reference]
         quantities[f"{defect.name} unrelaxed"] = Quantity(row[0], "eV")
         if settings.relaxed:
-            relaxed = _relaxed(defect, calculator, settings, rng)
+            relaxed, lost = _relaxed(defect, calculator, settings, rng)
+            doubts += [f"{defect.name}: {lost} of {settings.tries} relaxations collapsed"] if lost else []
             row.append(float(relaxed.get_potential_energy()) - reference)
             quantities[f"{defect.name} relaxed"] = Quantity(row[1], "eV")
             if folder is not None:
@@ -212,7 +215,8 @@ def _compute(
     lowest = values[:, -1].min()
     best = defects[int(values[:, -1].argmin())].name
     quantities = {"lowest": Quantity(float(lowest), "eV", note=best), **quantities}
-    warnings = () if lowest > 0 else (f"{best} costs no energy ({lowest:.3g} eV): the crystal is unstable",)
+    if not lowest > 0:
+        doubts.append(f"{best} costs no energy ({lowest:.3g} eV): the crystal is unstable")
     return PropertyResult(
         name=kind,
         quantities=quantities,
@@ -225,18 +229,21 @@ def _compute(
             "chemical_potentials": potentials,
         },
         tables={kind: Table(values, "eV", (", ".join(d.name for d in defects), "unrelaxed, relaxed"))},
-        warnings=warnings,
+        warnings=tuple(doubts),
     )
 
 
-def _relaxed(defect: Defect, calculator: Any, settings: DefectSettings, rng: np.random.Generator) -> Atoms:
-    """Return the lowest of several relaxations."""
-    found = []
+def _relaxed(
+    defect: Defect, calculator: Any, settings: DefectSettings, rng: np.random.Generator
+) -> tuple[Atoms, int]:
+    """Return the lowest of several relaxations and how many collapsed into a hole of the potential."""
+    found, lost = [], 0
     offsets = defect.atoms.positions - defect.place
     scaled = offsets @ np.linalg.inv(defect.atoms.cell.array)
     towards = (scaled - np.rint(scaled)) @ defect.atoms.cell.array
     distances = np.linalg.norm(towards, axis=1)
     near = np.flatnonzero(distances < AROUND * _nearest(defect.atoms))
+    closest = CLOSEST_BOND * 2.0 * float(covalent_radii[defect.atoms.numbers].min())
     for n in range(settings.tries):
         start = defect.atoms.copy()
         start.positions += NUDGE * rng.standard_normal((len(start), 3))
@@ -244,10 +251,24 @@ def _relaxed(defect: Defect, calculator: Any, settings: DefectSettings, rng: np.
             start.positions[near] -= PULL * towards[near]
         elif n > 1:
             start.positions[near] += SHAKE * rng.uniform(-1, 1, (len(near), 3))
-        found.append(
-            relax_cell(start, calculator, cell="fixed", force_tolerance=settings.force_tolerance, steps=3000)
+        try:
+            end = relax_cell(
+                start, calculator, cell="fixed", force_tolerance=settings.force_tolerance, steps=3000
+            )
+        except PredictionError:
+            lost += 1
+            continue
+        if _nearest(end) < closest:
+            lost += 1
+        else:
+            found.append(end)
+    if not found:
+        raise PredictionError(
+            f"{defect.name}: none of {settings.tries} relaxations ended in a structure whose atoms are at least "
+            f"{closest:.2f} Å apart; the potential may have a hole at short range (see the property dimer), or raise "
+            "`force_tolerance`"
         )
-    return min(found, key=lambda a: float(a.get_potential_energy()))
+    return min(found, key=lambda a: float(a.get_potential_energy())), lost
 
 
 def _write(path: Path, atoms: Atoms) -> None:

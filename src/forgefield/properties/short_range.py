@@ -19,7 +19,16 @@ from forgefield.properties.base import Curve, Progress, Property, PropertyResult
 from forgefield.properties.structures import require_crystal, strained
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["COLD_CURVE", "DIMER", "ColdCurveSettings", "DimerSettings", "Scan", "cold_curve", "dimer"]
+__all__ = [
+    "CLOSEST_BOND",
+    "COLD_CURVE",
+    "DIMER",
+    "ColdCurveSettings",
+    "DimerSettings",
+    "Scan",
+    "cold_curve",
+    "dimer",
+]
 
 FloatArray = NDArray[np.float64]
 
