@@ -10,7 +10,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, PredictionError
+from forgefield.properties import defects
 from forgefield.properties.defects import interstitials
 from forgefield.properties.registry import find_property
 from forgefield.properties.short_range import Scan, dimer
@@ -140,3 +141,26 @@ def test_dimer_and_cold_curve_properties_of_silicon(stillinger_weber, silicon):
     curve = find_property("cold-curve")(silicon, stillinger_weber)
     assert curve["scale depth"] == pytest.approx(2 * BOND, abs=0.02)
     assert curve["scale repulsive_down_to"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_relaxations_that_fall_into_a_hole_do_not_count(monkeypatch, good):
+    calls = iter(range(100))
+
+    def collapse(atoms, calculator, **_):
+        copy = atoms.copy()
+        copy.calc = calculator
+        if next(calls) % 2 >= good:
+            copy.positions[1] = copy.positions[0] + 0.4
+        return copy
+
+    monkeypatch.setattr(defects, "relax_cell", collapse)
+    settings = {"length": 5.0, "tries": 2}
+    atoms = bulk("Cu", "fcc", a=3.59)
+    if not good:
+        with pytest.raises(PredictionError, match="hole at short range"):
+            find_property("vacancy")(atoms, EMT(), **settings)
+        return
+    result = find_property("vacancy")(atoms, EMT(), **settings)
+    assert result.warnings == ("vacancy Cu0: 1 of 2 relaxations collapsed",)
+    assert 0.5 < result["lowest"] < 2.0
