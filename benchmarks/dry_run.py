@@ -94,12 +94,12 @@ def write(rows: list[dict[str, Any]]) -> None:
         "| data | training | said / took [s] | ratio | said / took [MB] | ratio | dry run [s] |",
         "|---|---|---|---|---|---|---|",
     ]
-    for r in rows:
-        table.append(
-            f"| {r['data']} | {r['case']} | {r['said_seconds']:.1f} / {r['seconds']:.1f} | "
-            f"{r['said_seconds'] / r['seconds']:.2f} | {r['said_bytes'] / 1e6:.0f} / {r['bytes'] / 1e6:.0f} | "
-            f"{r['said_bytes'] / r['bytes']:.2f} | {r['own_seconds']:.1f} |"
-        )
+    table += [
+        f"| {r['data']} | {r['case']} | {r['said_seconds']:.1f} / {r['seconds']:.1f} | "
+        f"{r['said_seconds'] / r['seconds']:.2f} | {r['said_bytes'] / 1e6:.0f} / {r['bytes'] / 1e6:.0f} | "
+        f"{r['said_bytes'] / r['bytes']:.2f} | {r['own_seconds']:.1f} |"
+        for r in rows
+    ]
     RESULTS.with_suffix(".md").write_text("\n".join(["# Dry run against run", "", *table]) + "\n")
 
 

@@ -89,6 +89,5 @@ class GPUObjective(CompiledObjective):
             force_bars=self._device_bars,
             strain_bars=torch.from_numpy(strain_bars[: 6 * size]).to(device),
         )
-        self._kept = None
         result: NDArray[np.floating] = flat.cpu().numpy().astype(self._gpu.dtype)
         return result
