@@ -204,7 +204,7 @@ def certificate(
         return found, []
     text = (
         f"the heat flux with atomic virials of kind {settings.virials} differs by {error:.2g} of its size from the time "
-        "derivative it should be; take `virials` = I (and a float64 potential)"
+        "derivative it should be; take `virials` = I"
     )
     return found, [text]
 

@@ -215,7 +215,13 @@ class CalculatorForces:
 
 
 def force_field(
-    source: Any, atoms: Atoms, *, virials: VirialKind = "I", pairwise: bool = False, skin: float = 1.0
+    source: Any,
+    atoms: Atoms,
+    *,
+    virials: VirialKind = "I",
+    pairwise: bool = False,
+    skin: float = 1.0,
+    dtype: Precision | None = None,
 ) -> ForceField:
     """Return the fastest way to the forces of a potential.
 
@@ -229,6 +235,8 @@ def force_field(
     pairwise : bool
         See `CalculatorForces`.
     skin : float [Å]
+    dtype : {'float32', 'float64'}, optional
+        Of the kernels of a Forgefield potential; default: its own.
 
     Raises
     ------
@@ -236,9 +244,10 @@ def force_field(
         None of these.
     """
     if isinstance(source, Potential | Committee):
-        return PotentialForces(source, atoms, virials=virials, skin=skin)
+        return PotentialForces(source, atoms, virials=virials, skin=skin, dtype=dtype)
     if isinstance(source, ForgefieldCalculator) and source.parameters["backend"] in ("auto", "compiled"):
-        return PotentialForces(source.potential, atoms, virials=virials, threads=source.threads, skin=skin)
+        options: dict[str, Any] = {"threads": source.threads, "skin": skin, "dtype": dtype}
+        return PotentialForces(source.potential, atoms, virials=virials, **options)
     if hasattr(source, "evaluate") and hasattr(source, "reset"):
         found: ForceField = source
         return found
