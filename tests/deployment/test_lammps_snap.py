@@ -214,7 +214,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"one of `descriptor\.quadratic` and the quadratic model"):
         fourth.export("lammps-snap", tmp_path / "new")
     nep = random_potential(NEP(["Ta"], cutoff_radial=5), "network", hidden=(3,))
-    with pytest.raises(ConfigError, match=r"got nep with network.*exported to gpumd, lammps, lammps-float32$"):
+    with pytest.raises(
+        ConfigError, match=r"got nep with network.*exported to gpumd, lammps, lammps-float32(, metatomic)?$"
+    ):
         nep.export("lammps-snap", tmp_path / "new")
     with pytest.raises(ConfigError, match=r"`descriptor\.wself: 1` fixed, this potential has 0.5"):
         random_potential(SNAP(["Ta"], two_j_max=2, wself=0.5)).export("lammps-snap", tmp_path / "new")

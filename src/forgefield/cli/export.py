@@ -21,7 +21,7 @@ def export(
     to: str = typer.Option(
         ...,
         "--to",
-        help="The program: gpumd, lammps (any potential), lammps-float32, lammps-snap, lammps-mliap, lammps-pod.",
+        help="The program: gpumd, lammps (any potential), lammps-float32, lammps-snap, lammps-mliap, lammps-pod, metatomic.",
     ),
     output: Path = typer.Option(Path(), "-o", "--output", help="Folder to write into."),
     verify: bool = typer.Option(

@@ -1,7 +1,7 @@
 """Input files of GPUMD for the common tasks: what ``model.xyz``, ``run.in`` and ``kpoints.in`` say.
 
-Every keyword and the order of its parameters are those of GPUMD's manual (gpumd.org, input parameters; the state of
-version 4.9). Temperatures are K, pressures GPa, times of ``time_step`` fs, other times steps.
+Every keyword and the order of its parameters are those of GPUMD's manual (gpumd.org, input parameters; state of August
+2026). Temperatures are K, pressures GPa, times of ``time_step`` fs, other times steps.
 """
 
 from __future__ import annotations
