@@ -116,7 +116,9 @@ class LabelledSet:
         references = dict(zip(potential.species, potential.references.tolist(), strict=True))
         self.frames: Sequence[Atoms] = list(frames)
         self.graphs = _Graphs(potential, self.frames)
-        self.labels = [labels_of(atoms, references, factors.get(group_of(atoms), 1.0)) for atoms in self.frames]
+        self.labels = [
+            labels_of(atoms, references, factors.get(group_of(atoms), 1.0)) for atoms in self.frames
+        ]
         self.names = [str(a.info.get("name", f"structure {n}")) for n, a in enumerate(frames)]
 
     def __len__(self) -> int:
