@@ -72,7 +72,7 @@ def test_the_two_kinds_of_atomic_virials_differ(computed):
 
 def test_single_precision_and_lesser_processors(tmp_path, monkeypatch):
     """One library holds kernels for several processors; FORGEFIELD_SIMD chooses a lesser one."""
-    potential = make_potential("snap chemical, zbl")
+    potential = make_potential("wacsf")
     frames = [crystal(potential.elements, (2, 1, 1))]
     doubles = write_files(potential, tmp_path, "double", kinds=("avx2", "sse2"))
     singles = write_files(potential, tmp_path, "single", dtype="float32")
