@@ -1,18 +1,19 @@
 """Melting temperature and free energies of a potential against those of the classical potential it was trained on.
 
 The truth is a classical potential that LAMMPS ships, so that what differs is the error of training and of nothing else.
-Two ways, of one crystal and one melt:
+Three ways:
 
 - *direct*: thermodynamic integration from the truth to the trained potential, solid and liquid each at one volume. The
   noise of both cancels, and F(trained) - F(truth) comes out to a fraction of a meV/atom; with the entropy of melting it
   says by how much the melting temperature differs.
-- *absolute* (with ``--absolute``): the property `melting-point` of both, independently: Einstein crystal and ideal gas.
+- *absolute*: the property `melting-point` of both, independently: Einstein crystal and ideal gas.
+- *coexistence*: the property of that name of both, crystal and melt in one cell of 3 x 3 x 8 cubes.
 
 For silicon, Stillinger and Weber's potential melts at 1691 ± 20 K (J. Q. Broughton and X. P. Li, Phys. Rev. B 35, 9120
 (1987)).
 
     python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER
-    python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--absolute] [--steps 1000]
+    python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--parts direct absolute coexistence] [--steps 500]
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ase import units
 from closed_loop_data import SYSTEMS, truth
 
 import forgefield as ff
+from forgefield.properties.coexistence import COEXISTENCE
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy_checks import (
     check_liquid,
@@ -160,9 +162,41 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def table(content: dict[str, Any], system: str) -> str:
-    """Return the results as Markdown."""
-    d = content["direct"]
+def coexistence(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the melting point of both with crystal and melt in one cell."""
+    system = SYSTEMS[args.system]
+    found: dict[str, Any] = {}
+    for name, calculator in (
+        ("truth", truth(system)),
+        ("trained", ff.load(args.potential).calculator(threads=1)),
+    ):
+        start = time.process_time()
+        result = COEXISTENCE(
+            system.crystal,
+            calculator,
+            folder=None if args.work is None else Path(args.work) / f"coexistence_{name}",
+            repeat=(3, 3, 8),
+            temperature=system.melting,
+            timestep=2.0,
+            steps=20 * args.steps,
+            equilibration=2 * args.steps,
+            melt_steps=3 * args.steps,
+            melt_temperature=4000.0,
+        )
+        found[name] = {
+            "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()},
+            "warnings": list(result.warnings),
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(name, result.quantities["melting_temperature"], flush=True)
+    return found
+
+
+PARTS = {"direct": direct, "absolute": absolute, "coexistence": coexistence}
+
+
+def direct_lines(d: dict[str, Any]) -> list[str]:
+    """Return the results of the direct comparison as Markdown."""
     lines = [
         f"Direct, {d['n_atoms']} atoms at {d['temperature_K']:.0f} K:",
         "",
@@ -175,23 +209,31 @@ def table(content: dict[str, Any], system: str) -> str:
             f"| {phase} | {p['volume_A3_per_atom']:.3f} | {p['difference_meV_per_atom']:.2f} ± "
             f"{p['error_meV_per_atom']:.2f} | {p['hysteresis_meV_per_atom']:.2f} |"
         )
-    lines += [
+    latent, latent_error = d["latent_heat_eV_per_atom"], d["latent_heat_error_eV_per_atom"]
+    shift, shift_error = d["melting_shift_K"], d["melting_shift_error_K"]
+    return [
+        *lines,
         "",
         (
-            f"Latent heat of the truth {d['latent_heat_eV_per_atom']:.3f} ± {d['latent_heat_error_eV_per_atom']:.3f} "
-            f"eV/atom; the trained potential melts {d['melting_shift_K']:+.1f} ± {d['melting_shift_error_K']:.1f} K "
-            "from the truth."
+            f"Latent heat of the truth {latent:.3f} ± {latent_error:.3f} eV/atom; the trained potential melts "
+            f"{shift:+.1f} ± {shift_error:.1f} K from the truth."
         ),
     ]
-    if "absolute" in content:
-        both = content["absolute"]
-        lines += [
-            "",
-            "Absolute free energies:",
-            "",
-            "| quantity | truth | trained | unit |",
-            "|---|---|---|---|",
-        ]
+
+
+def table(content: dict[str, Any], system: str) -> str:
+    """Return the results as Markdown."""
+    lines = []
+    if "direct" in content:
+        lines += direct_lines(content["direct"])
+    for part, title in (
+        ("absolute", "Absolute free energies:"),
+        ("coexistence", "Crystal and melt in one cell:"),
+    ):
+        if part not in content:
+            continue
+        both = content[part]
+        lines += ["", title, "", "| quantity | truth | trained | unit |", "|---|---|---|---|"]
         for name, (value, error, unit) in both["truth"]["quantities"].items():
             other, other_error, _ = both["trained"]["quantities"][name]
             cells = [
@@ -214,22 +256,19 @@ def main() -> None:
     parser.add_argument("potential")
     parser.add_argument("--cells", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--absolute", action="store_true")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="others keep their results"
+    )
     parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
     args = parser.parse_args()
-    content = {"settings": {k: v for k, v in vars(args).items() if k not in ("potential", "work")}}
-    content["direct"] = direct(args)
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"closed_loop_free_energy_{args.system}"
-
-    def save() -> None:
-        target.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    saved = target.with_suffix(".json")
+    content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
+    for part in args.parts:
+        content[part] = PARTS[part](args) | {"steps": args.steps}
+        saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         target.with_suffix(".md").write_text(table(content, args.system), encoding="utf-8")
-
-    save()
-    if args.absolute:
-        content["absolute"] = absolute(args)
-        save()
     print(table(content, args.system))
 
 

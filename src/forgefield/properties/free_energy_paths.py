@@ -22,6 +22,9 @@ __all__ = ["Leg", "hysteresis_warnings", "walk"]
 
 FloatArray = NDArray[np.float64]
 
+SIGNIFICANT = 3.0
+"""A hysteresis of more standard errors is no noise."""
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -99,9 +102,12 @@ def walk(
             ways[up].append(found)
     sums = {up: [rule.integrate(*_columns(w)) for w in ways[up]] for up in (True, False)}
     mean_up, mean_down = _mean(sums[True]), _mean(sums[False])
+    both, hysteresis = (mean_up + mean_down) * 0.5, mean_up - mean_down
+    if abs(hysteresis.value) > SIGNIFICANT * hysteresis.error:  # more than noise: half of it may be missing
+        both = Measured(both.value, math.hypot(both.error, 0.5 * hysteresis.value))
     return Leg(
-        difference=(mean_up + mean_down) * 0.5,
-        hysteresis=mean_up - mean_down,
+        difference=both,
+        hysteresis=hysteresis,
         couplings=rule.points,
         up=np.mean([_columns(w)[0] for w in ways[True]], axis=0),
         down=np.mean([_columns(w)[0] for w in ways[False]], axis=0),
@@ -171,7 +177,7 @@ def hysteresis_warnings(legs: dict[str, Leg], n_atoms: int) -> tuple[str, ...]:
     found = []
     for name, leg in legs.items():
         error = max(leg.hysteresis.error, 1e-12)
-        if abs(leg.hysteresis.value) > 3.0 * error and abs(leg.hysteresis.value) > 3.0 * leg.difference.error:
+        if abs(leg.hysteresis.value) > SIGNIFICANT * error:
             found.append(
                 f"hysteresis of the leg {name!r}: {1e3 * leg.hysteresis.value / n_atoms:.3f} meV/atom between the ways "
                 f"up and down, more than three standard errors ({1e3 * error / n_atoms:.3f} meV/atom); raise `steps` and "
