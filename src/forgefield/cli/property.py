@@ -35,10 +35,8 @@ def property_(
     json: bool = typer.Option(False, "--json", help="Print the result as JSON and nothing else."),
 ) -> None:
     """Compute a property of a structure, with its error; `forgefield property NAME` alone shows its settings."""
-    from forgefield.cli.structures import read_structure
     from forgefield.config import apply_overrides
     from forgefield.errors import ConfigError
-    from forgefield.properties.calculators import find_calculator
     from forgefield.properties.registry import find_property
 
     if name == "list":
@@ -50,6 +48,9 @@ def property_(
         return
     if structure is None:
         raise ConfigError(f"`forgefield property {name} POTENTIAL STRUCTURE` needs a structure")
+    from forgefield.cli.structures import read_structure
+    from forgefield.properties.calculators import find_calculator
+
     atoms = read_structure(structure, repeat)
     settings = apply_overrides({}, set_)
     chosen.settings.parse(settings, where=name)  # before anything is loaded
