@@ -194,6 +194,10 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
     Dynamics(atoms, force_field(EMT(), atoms), DynamicsSettings()).run(2, checkpoint=path)
     with pytest.raises(CheckpointError, match="temperature"):
         Dynamics(atoms, force_field(EMT(), atoms), DynamicsSettings(temperature=400)).run(2, checkpoint=path)
+    with pytest.raises(CheckpointError, match="label"):
+        Dynamics(atoms, force_field(EMT(), atoms), DynamicsSettings()).run(2, checkpoint=path, label="driven")
+    with pytest.raises(CheckpointError, match="another potential"):
+        Dynamics(atoms, Free(), DynamicsSettings()).run(2, checkpoint=path)
     gold = bulk("Au", cubic=True)
     with pytest.raises(CheckpointError, match="other atoms"):
         Dynamics(gold, force_field(EMT(), gold), DynamicsSettings()).run(2, checkpoint=path)

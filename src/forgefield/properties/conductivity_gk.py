@@ -157,6 +157,7 @@ def simulate_fluxes(
             observe={"flux": HeatFlux(origins)},
             atomic=True,
             checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
+            label=f"heat flux, virials {settings.virials}",
             progress=told,
         )
         runs.append(records)

@@ -11,6 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field
 
+from forgefield.errors import SimulationError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.conductivity_flux import TO_W_PER_M_K, Driving, HeatFlux
 from forgefield.properties.conductivity_gk import FluxSettings, certificate, mean_energies
@@ -137,24 +138,26 @@ def conductivity_hnemd(
         def start(own: HnemdSettings = own, told: Progress = told) -> Atoms:
             return equilibrate(atoms, field, own, progress=told)[0]
 
-        longer = own.model_copy(update={"length": own.length + own.settle})
-        _, records = produce(
-            start,
-            field,
-            longer,
-            dynamics_settings(
-                own,
-                ensemble="nvt",
-                thermostat="bussi",
-                thermostat_time=own.thermostat_time,
-                seed=own.seed + 2,
-            ),
-            like=atoms,
-            observe={"flux": HeatFlux(origins)},
-            drive=Driving(vector, origins, own.convective),
-            checkpoint=None if folder is None else folder / f"driven_{n + 1}.npz",
-            progress=told,
+        equations = dynamics_settings(
+            own, ensemble="nvt", thermostat="bussi", thermostat_time=own.thermostat_time, seed=own.seed + 2
         )
+        try:
+            _, records = produce(
+                start,
+                field,
+                own.model_copy(update={"length": own.length + own.settle}),
+                equations,
+                like=atoms,
+                observe={"flux": HeatFlux(origins)},
+                drive=Driving(vector, origins, own.convective),
+                checkpoint=None if folder is None else folder / f"driven_{n + 1}.npz",
+                label=f"{own.direction} {strength:g}, virials {own.virials}, convective {own.convective}",
+                progress=told,
+            )
+        except SimulationError as error:
+            raise SimulationError(
+                f"{error}. It was driven by {strength:g}/Å: take smaller `fields` or a shorter `thermostat_time`"
+            ) from None
         skip = round(settings.settle * 1000.0 / settings.spacing)
         flux = records["flux"][skip:]
         flux = flux.sum(axis=1) if settings.convective else flux[:, 0]

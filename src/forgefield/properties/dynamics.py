@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import ArrayLike, NDArray
 
-from forgefield.errors import ConfigError, PredictionError, SimulationError, StructureError
+from forgefield.errors import CheckpointError, ConfigError, PredictionError, SimulationError, StructureError
 from forgefield.properties.base import Progress, silent
 from forgefield.properties.dynamics_file import read_state, write_state
 from forgefield.properties.dynamics_forces import ForceField, Forces
@@ -97,6 +98,7 @@ class Dynamics:
             atoms.numbers.astype(np.int64),
         )
         self._rows: dict[str, list[FloatArray]] = {}
+        self._identity: dict[str, Any] = {}
         self._forces: Forces | None = None
         self._pushed: FloatArray | None = None
         self._limit = settings.temperature_limit or max(10.0 * settings.temperature, 1e4)
@@ -128,6 +130,7 @@ class Dynamics:
         atomic: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 10_000,
+        label: str = "",
         progress: Progress = silent,
     ) -> Records:
         """Run so many steps and return what was recorded at every `every`-th of them.
@@ -144,6 +147,8 @@ class Dynamics:
         checkpoint : path, optional
             Written every `checkpoint_every` steps and at the end. If it exists, the run goes on from there and ends
             as it would have without a break, to the last bit (same machine, same number of threads).
+        label : str
+            Whatever else makes this run what it is (a driving force); a checkpoint of another label is refused.
         progress : callable
 
         Raises
@@ -152,7 +157,7 @@ class Dynamics:
             Atoms overlap, the temperature runs away or numbers are not finite: names the atoms. `records` keeps what
             was there, and the file ``CHECKPOINT.broken`` too.
         CheckpointError
-            The checkpoint is damaged or belongs to another simulation.
+            The checkpoint is damaged or belongs to another simulation or potential.
         """
         if steps < 1 or every < 1 or checkpoint_every < 1:
             raise ConfigError(
@@ -160,6 +165,7 @@ class Dynamics:
             )
         self._rows = {}
         first = self.state.step
+        self._identity = self.settings.model_dump() | {"every": every, "label": label}
         self.force_field.reset()
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
@@ -287,18 +293,25 @@ class Dynamics:
             "energy": forces.energy,
             "rng": self.rng.bit_generator.state,
         }
-        write_state(path, arrays, self.records, values, self.settings.model_dump())
+        write_state(path, arrays, self.records, values, self._identity)
 
     def _restore(self, path: Path) -> int:
         """Continue from a file; return the step its run began with."""
         s = self.state
-        arrays, records, values = read_state(path, self.settings.model_dump(), s.numbers, s.masses)
+        arrays, records, values = read_state(path, self._identity, s.numbers, s.masses)
         s.positions, s.velocities, s.cell = (arrays[k] for k in ("positions", "velocities", "cell"))
         s.step = int(values["step"])
         self._forces = Forces(float(values["energy"]), arrays["forces"], arrays.get("virial"))
         self._pushed = arrays["pushed"]
         self.rng.bit_generator.state = values["rng"]
         self._rows = {name: list(rows) for name, rows in records.items()}
+        again = self.force_field.evaluate(s.positions, s.cell).energy
+        self.force_field.reset()
+        if not abs(again - self._forces.energy) <= 1e-3 + 1e-5 * abs(again):
+            raise CheckpointError(
+                f"{path} belongs to another potential: its last energy is {self._forces.energy:.6f} eV, here it is "
+                f"{again:.6f} eV; delete it or choose another folder"
+            )
         return int(values["first"])
 
     def _problem(self) -> str:

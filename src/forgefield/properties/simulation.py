@@ -148,6 +148,7 @@ def produce(
     drive: Drive | None = None,
     atomic: bool = False,
     checkpoint: Path | None = None,
+    label: str = "",
     progress: Progress = silent,
 ) -> tuple[Dynamics, Records]:
     """Run the production; with a checkpoint that exists, go on from there without calling `start`."""
@@ -160,6 +161,7 @@ def produce(
         atomic=atomic,
         checkpoint=checkpoint,
         checkpoint_every=max(settings.every, settings.steps // 10),
+        label=label,
         progress=progress,
     )
     return dynamics, records
