@@ -8,7 +8,7 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from forgefield.errors import ConfigError, SimulationError, StructureError
-from forgefield.properties.coexistence import COEXISTENCE
+from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect
 from forgefield.properties.dynamics import State
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy_estimators import Measured
@@ -178,6 +178,27 @@ def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
     assert 0.15 < result["crystalline_part"] < 0.85
     assert 55.0 < result["melting_temperature"] < 110.0
     assert result.quantities["pressure"].unit == "GPa"
+
+
+class FakeSlab:
+    """Grows below 1234 K."""
+
+    def __init__(self, **settings: float) -> None:
+        self.settings = CoexistenceSettings(method="bisection", **settings)
+
+    def grows(self, temperature: float) -> tuple[bool, float]:
+        return temperature < 1234.0, 0.5
+
+
+def test_bisection_closes_in_on_where_growth_turns() -> None:
+    found, tried = _bisect(FakeSlab(temperature=1200.0, interval=160.0, tolerance=5.0))
+    assert found.value == pytest.approx(1234.0, abs=2.5)
+    assert found.error == pytest.approx(5.0 / np.sqrt(12.0))
+    assert len(tried) == 8
+    with pytest.raises(SimulationError, match=r"grows at 1100 K already.*raise `temperature`"):
+        _bisect(FakeSlab(temperature=1000.0, interval=100.0))
+    with pytest.raises(SimulationError, match=r"shrinks at 1300 K already.*lower `temperature`"):
+        _bisect(FakeSlab(temperature=1500.0, interval=200.0))
 
 
 def test_bad_settings_of_melting() -> None:

@@ -189,7 +189,9 @@ class _Slab:
         """Return whether the crystal grows at a temperature, and its part at the end; always from the same start."""
         s, chunks = self.settings, 10
         start = self.walker.current()  # every trial has a walker of its own, so that this one stays there
-        walker = Walker(f"{temperature:.3f} K", start, self.walker.dynamics, self.walker.journal)
+        own = self.walker
+        walker = Walker(f"{temperature:.3f} K", start, own.dynamics, own.journal, own.progress)
+        walker.planned, walker.done = own.planned, own.done
         parts = []
         for chunk in range(chunks):
             found = walker.average(
@@ -205,6 +207,7 @@ class _Slab:
             parts.append(found["solid"].value)
             if not 0.15 < parts[-1] < 0.85:
                 break
+        own.done = walker.done
         slope = np.polyfit(np.arange(len(parts)), parts, 1)[0] if len(parts) > 1 else parts[-1] - 0.5
         return bool(slope > 0), parts[-1]
 
