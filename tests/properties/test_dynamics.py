@@ -78,7 +78,7 @@ def run(atoms, field, steps, every, **settings):
 def test_kinetic_energy_is_gamma_distributed(settings):
     atoms = gas(5)
     atoms.set_masses([4.0, 20.0, 40.0, 84.0, 131.0])
-    _, records = run(atoms, Free(), 24000, 60, timestep=1.0, temperature=300.0, seed=3, **settings)
+    _, records = run(atoms, Free(), 12000, 60, timestep=1.0, temperature=300.0, seed=3, **settings)
     freedom = 12 if settings.get("fix_centre", True) else 15
     kinetic = records["kinetic"][10:]
     assert stats.kstest(kinetic / KT, stats.gamma(freedom / 2).cdf).pvalue > 0.01
@@ -103,7 +103,7 @@ def test_volume_of_an_ideal_gas_is_gamma_distributed():
     n, pressure = 6, 0.05
     settings = {"thermostat_time": 5.0, "thermostat": "bussi"}
     _, records = run(
-        gas(n, 9.0), Free(), 27000, 160, ensemble="npt", timestep=1.0, temperature=300.0, pressure=pressure,
+        gas(n, 9.0), Free(), 16000, 160, ensemble="npt", timestep=1.0, temperature=300.0, pressure=pressure,
         barostat_time=60.0, compressibility=1 / pressure, seed=5, **settings,
     )  # fmt: skip
     scaled = records["volume"][10:] * pressure / 160.2176634 / KT
@@ -116,7 +116,7 @@ def test_volume_fluctuates_with_the_bulk_modulus():
     n, modulus, start = 4, 0.02, 400.0
     field = Bulk(modulus, start)
     _, records = run(
-        gas(n, start ** (1 / 3)), field, 18000, 60, ensemble="npt", timestep=1.0, temperature=300.0, pressure=0.1,
+        gas(n, start ** (1 / 3)), field, 10000, 60, ensemble="npt", timestep=1.0, temperature=300.0, pressure=0.1,
         barostat_time=20.0, compressibility=0.3, friction=0.2, seed=6,
     )  # fmt: skip
     grid = np.linspace(1.0, 1200.0, 20000)
