@@ -129,6 +129,6 @@ def products(table: ProductTable, *xs: Tensor) -> Tensor:
     -------
     (n_outputs, n_atoms) tensor
     """
-    if torch.jit.is_tracing():  # a recording holds plain operations only
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # a recording holds plain operations only
         return _evaluate(table, xs)
     return _Products.apply(table, *xs)  # type: ignore[no-any-return, no-untyped-call]
