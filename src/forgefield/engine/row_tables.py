@@ -166,23 +166,26 @@ class JacobianTerms:
         """
         table, width = jacobian.table, entries.shape[1]
         starts, known = table.starts, dict[bytes, int]()
+        filled = np.flatnonzero(np.diff(starts))
+        lengths = np.diff(starts)[filled]
+        # Polynomials that differ by a factor are one; their coefficients agree to rounding.
+        shapes = (
+            np.round(table.coefficients / np.repeat(table.coefficients[starts[filled]], lengths), 10) + 0.0
+        )
         rows, copies, factors = list[int](), list[tuple[int, int, int]](), list[float]()
         missing = entries.copy()
-        for o in np.flatnonzero(np.diff(starts)):
+        for o in filled:
             f, m = int(jacobian.features[o]), int(jacobian.coefficients[o])
             if not entries[f, m]:
                 continue
             missing[f, m] = False
             some = slice(starts[o], starts[o + 1])
-            coefficients = table.coefficients[some]
-            # Polynomials that differ by a factor are one; their coefficients agree to rounding.
-            shape = np.round(coefficients / coefficients[0], 10) + 0.0
-            key = table.indices[some].tobytes() + shape.tobytes()
+            key = table.indices[some].tobytes() + shapes[some].tobytes()
             unique = known.setdefault(key, len(rows))
             if unique == len(rows):
                 rows.append(int(o))
             copies.append((unique, f * width + m, f))
-            factors.append(float(coefficients[0] / table.coefficients[starts[rows[unique]]]))
+            factors.append(float(table.coefficients[starts[o]] / table.coefficients[starts[rows[unique]]]))
         for f, m in np.argwhere(missing):
             copies.append((0, int(f * width + m), int(f)))
             factors.append(0.0)
