@@ -282,6 +282,33 @@ def argon(a: float = 5.4) -> tuple[Atoms, Repulsion]:
     return atoms, Repulsion(atoms, argon_law, 7.0)
 
 
+def test_a_liquid_has_one_free_energy_whatever_the_reference() -> None:
+    atoms, field = argon(5.9)
+    found = []
+    for reference, points in (("uhlenbeck-ford", 6), ("soft-core", 8)):
+        result = FREE_ENERGY(
+            atoms,
+            field,
+            phase="liquid",
+            reference=reference,
+            reference_points=points,
+            temperature=200.0,
+            melt_temperature=600.0,
+            melt_steps=300,
+            target_steps=500,
+            points=4,
+            steps=120,
+            equilibration=40,
+            timestep=8.0,
+            friction=0.001,
+        )
+        found.append(result.quantities["helmholtz"])
+        assert result["entropy"] > 0
+    (one, other) = found
+    assert abs(one.value - other.value) < 4 * math.hypot(one.error, other.error)
+    assert one.error < 0.02 < abs(one.value)
+
+
 def test_a_solid_that_melts_is_named() -> None:
     atoms, field = argon(6.2)
     with pytest.raises(SimulationError, match="wrong phase: the solid melted"):
