@@ -88,28 +88,7 @@ def _rows(
     n = len(atoms)
     places = (atoms.get_scaled_positions(wrap=True) @ np.array(cell)).ravel()
     engine.create_atoms(n, list(range(1, n + 1)), types, places.tolist())
-    radii = [p.get("radii", {}).get(e, 0.5) for e in elements]
-    factors = [p.get("weights", {}).get(e, 1.0) for e in elements]
-    chem = f"chem {len(elements)} {' '.join(map(str, range(len(elements))))}" if p.get("chemical") else ""
-    flags = (
-        f"bzeroflag {int(p.get('bzero', True))} bnormflag {int(p.get('bnorm', False))} "
-        f"wselfallflag {int(p.get('wself_all', False))}"
-    )
-    numbers = " ".join(repr(float(x)) for x in (*radii, *factors))
-    pairs = [
-        f"pair_coeff {i + 1} {j + 1} zbl {atomic_numbers[a]} {atomic_numbers[b]}"
-        for i, a in enumerate(elements)
-        for j, b in enumerate(elements)
-        if i <= j
-    ]
-    for line in (
-        f"pair_style hybrid/overlay zero 10.0 zbl {zbl[0]} {zbl[1]}",
-        "pair_coeff * * zero",
-        *pairs,
-        f"compute snap all snap {p['cutoff']!r} 0.99363 {p['two_j_max']} {numbers} rmin0 0.0 {chem} {flags}",
-        "thermo_style custom step c_snap[1][1]",
-        "run 0 post no",
-    ):
+    for line in _commands(elements, p, zbl):
         engine.command(line)
     found = np.array(engine.numpy.extract_compute("snap", 0, 2))
     found[0] /= n
@@ -126,3 +105,29 @@ def _rows(
     )
     rows = found[:, :-1] if p.get("bzero", True) else np.column_stack([counts, found[:, :-1]])
     return rows, labels - found[:, -1]
+
+
+def _commands(elements: list[str], p: dict[str, Any], zbl: tuple[float, float]) -> list[str]:
+    """Return what sets up and runs the rows of the structure in LAMMPS."""
+    radii = [p.get("radii", {}).get(e, 0.5) for e in elements]
+    factors = [p.get("weights", {}).get(e, 1.0) for e in elements]
+    chem = f"chem {len(elements)} {' '.join(map(str, range(len(elements))))}" if p.get("chemical") else ""
+    flags = (
+        f"bzeroflag {int(p.get('bzero', True))} bnormflag {int(p.get('bnorm', False))} "
+        f"wselfallflag {int(p.get('wself_all', False))}"
+    )
+    numbers = " ".join(repr(float(x)) for x in (*radii, *factors))
+    pairs = [
+        f"pair_coeff {i + 1} {j + 1} zbl {atomic_numbers[a]} {atomic_numbers[b]}"
+        for i, a in enumerate(elements)
+        for j, b in enumerate(elements)
+        if i <= j
+    ]
+    return [
+        f"pair_style hybrid/overlay zero 10.0 zbl {zbl[0]} {zbl[1]}",
+        "pair_coeff * * zero",
+        *pairs,
+        f"compute snap all snap {p['cutoff']!r} 0.99363 {p['two_j_max']} {numbers} rmin0 0.0 {chem} {flags}",
+        "thermo_style custom step c_snap[1][1]",
+        "run 0 post no",
+    ]
