@@ -20,6 +20,7 @@ from forgefield.config import parse
 from forgefield.deployment.lammps_files import integer, number
 from forgefield.descriptors.so3 import SO3, SO3Settings
 from forgefield.errors import ConfigError, PotentialFileError
+from forgefield.formulas.cutoffs import COSINE
 
 __all__ = ["KEYWORDS", "so3_descriptor", "so3_keywords", "so3_places"]
 
@@ -102,6 +103,12 @@ def _check(p: SO3Settings, n_species: int) -> None:
         raise ConfigError(
             "LAMMPS's so3 has one density, weighted by atomic number, for all elements; this potential has "
             "`descriptor.species_weighting: resolved`; train with `atomic_number`"
+        )
+    if p.cutoff_shape != COSINE:
+        raise ConfigError(
+            "LAMMPS's so3 has the cosine as its cutoff function, this potential has "
+            f"`cutoff_function: {p.cutoff_function}`, `cutoff_start: {p.cutoff_start:g}` and `inner_switch: "
+            f"{list(p.inner_switch) if p.inner_switch else 'null'}`; train with the defaults of these"
         )
     if p.l_max == 0:
         raise ConfigError("LAMMPS's so3 needs `descriptor.l_max` >= 1, this potential has 0; train another")

@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 
 from forgefield.descriptors.acsf_sets import AngularGrid, FunctionSet, RadialGrid, SetName, named_set
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.cutoff_choice import CutoffChoice
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
 from forgefield.expansions.triplets import TripletExpansion, pair_channels
-from forgefield.formulas.cutoffs import cosine_cutoff
+from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.symmetry_functions import (
     angular_power,
     angular_weights,
@@ -33,7 +34,7 @@ LARGEST_SPHERICAL_ZETA = 8
 """G5 functions of integer powers up to this one are sums over harmonics; pairs are cheaper beyond."""
 
 
-class SymmetrySettings(DescriptorSettings):
+class SymmetrySettings(CutoffChoice):
     """What plain and weighted symmetry functions have in common."""
 
     cutoff: float = Field(4.9, gt=0, le=20, description="neighbours beyond do not count [Å]")
@@ -99,6 +100,7 @@ class SymmetryRadial:
     g1: bool
     parameters: tuple[tuple[float, float], ...]
     squared_etas: tuple[float, ...]
+    shape: CutoffShape = COSINE
     per_l: bool = False
 
     @property
@@ -113,9 +115,9 @@ class SymmetryRadial:
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the functions at r."""
-        first = [cosine_cutoff(r, self.cutoff)] if self.g1 else []
-        own = gaussians(r, self.cutoff, self.parameters) if self.parameters else []
-        return [*first, *own, *squared_gaussians(r, self.cutoff_angular, self.squared_etas)]
+        first = [self.shape(r, self.cutoff)] if self.g1 else []
+        own = gaussians(r, self.cutoff, self.parameters, self.shape) if self.parameters else []
+        return [*first, *own, *squared_gaussians(r, self.cutoff_angular, self.squared_etas, self.shape)]
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class CentredGaussians:
 
     cutoff: float
     etas: tuple[float, ...]
+    shape: CutoffShape = COSINE
     per_l: bool = False
 
     @property
@@ -133,7 +136,7 @@ class CentredGaussians:
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the functions at r."""
-        return gaussians(r, self.cutoff, [(eta, 0.0) for eta in self.etas])
+        return gaussians(r, self.cutoff, [(eta, 0.0) for eta in self.etas], self.shape)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class SymmetryTriplets:
     cutoff: float
     g4: tuple[tuple[float, float, float], ...]
     g5: tuple[tuple[float, float, float], ...]
+    shape: CutoffShape = COSINE
 
     @property
     def n_functions(self) -> int:
@@ -156,7 +160,7 @@ class SymmetryTriplets:
 
     def __call__(self, r_ij: Any, r_ik: Any, r_jk: Any) -> list[Any]:
         """Return the functions at the three distances."""
-        return triplet_functions(r_ij, r_ik, r_jk, self.cutoff, self.g4, self.g5)
+        return triplet_functions(r_ij, r_ik, r_jk, self.cutoff, self.g4, self.g5, self.shape)
 
 
 class SymmetryFunctions(Descriptor):
@@ -170,15 +174,17 @@ class SymmetryFunctions(Descriptor):
         super().__init__(species, settings, **parameters)
         p = self.settings
         g2, g4, g5 = p.functions
+        shape = p.cutoff_shape
         self._spherical, slow = _divided(g5)
         self._weights = [_weights(grid) for grid in self._spherical]
         etas = tuple(eta for grid in self._spherical for eta in grid.etas)
         g2_parameters = tuple(x for grid in g2 for x in grid.parameters)
-        self._radial = SymmetryRadial(p.cutoff, p.angular, p.g1, g2_parameters, etas)
+        self._radial = SymmetryRadial(p.cutoff, p.angular, p.g1, g2_parameters, etas, shape)
         self._triplets = SymmetryTriplets(
             p.angular,
             tuple(x for grid in g4 for x in grid.parameters),
             tuple(x for grid in slow for x in grid.parameters),
+            shape,
         )
         expansions: dict[str, Expansion] = {}
         if self._radial.n_radial:
@@ -190,7 +196,7 @@ class SymmetryFunctions(Descriptor):
         if etas:
             l_max = int(max(zeta for grid in self._spherical for zeta in grid.zetas))
             expansions["angular"] = SphericalExpansion(
-                CentredGaussians(p.angular, etas), p.angular, 0, l_max, self._angular_channels()
+                CentredGaussians(p.angular, etas, shape), p.angular, 0, l_max, self._angular_channels()
             )
         self._names = tuple(expansions)
         self.expansions = tuple(expansions.values())

@@ -11,16 +11,17 @@ from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.cutoff_choice import CutoffChoice
 from forgefield.errors import ConfigError
 from forgefield.expansions.spherical import SphericalExpansion
-from forgefield.formulas.cutoffs import cosine_cutoff
+from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.symmetry_functions import aenet_radial, angular_weights, distinct_pair_sums
 from forgefield.stages import Stage
 
 __all__ = ["Chebyshev", "ChebyshevSettings", "aenet_weights"]
 
 
-class ChebyshevSettings(DescriptorSettings):
+class ChebyshevSettings(CutoffChoice):
     """Parameters of the Chebyshev descriptor; aenet names the first four radial_Rc, angular_Rc, radial_N, angular_N."""
 
     kind: Literal["chebyshev"] = "chebyshev"
@@ -50,6 +51,7 @@ class ChebyshevRadial:
     cutoff: float
     cutoff_angular: float
     n_polynomials: int
+    shape: CutoffShape = COSINE
     per_l: bool = False
 
     @property
@@ -59,8 +61,8 @@ class ChebyshevRadial:
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the functions at r."""
-        cut = cosine_cutoff(r, self.cutoff_angular)
-        return [*aenet_radial(r, self.cutoff, self.n_polynomials), cut * cut]
+        cut = self.shape(r, self.cutoff_angular)
+        return [*aenet_radial(r, self.cutoff, self.n_polynomials, self.shape), cut * cut]
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,13 @@ class CutoffOnly:
     """The cutoff function as the only radial function."""
 
     cutoff: float
+    shape: CutoffShape = COSINE
     n_radial: int = 1
     per_l: bool = False
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the function at r."""
-        return [cosine_cutoff(r, self.cutoff)]
+        return [self.shape(r, self.cutoff)]
 
 
 def aenet_weights(n_species: int) -> tuple[float, ...]:
@@ -105,14 +108,15 @@ class Chebyshev(Descriptor):
     ) -> None:
         super().__init__(species, settings, **parameters)
         p, weights = self.settings, self._weights()
+        shape = p.cutoff_shape
         self.weighted = self.n_species > 1
         radial_channels = tuple((1.0, w, w * w) if self.weighted else (1.0,) for w in weights)
         angular_channels = tuple((1.0, w) if self.weighted else (1.0,) for w in weights)
-        radial = ChebyshevRadial(p.cutoff_radial, p.cutoff_angular, p.n_max_radial + 1)
+        radial = ChebyshevRadial(p.cutoff_radial, p.cutoff_angular, p.n_max_radial + 1, shape)
         self.expansions = (
             SphericalExpansion(radial, p.cutoff_radial, 0, 0, radial_channels, unit_l0=True),
             SphericalExpansion(
-                CutoffOnly(p.cutoff_angular), p.cutoff_angular, 0, p.n_max_angular, angular_channels
+                CutoffOnly(p.cutoff_angular, shape), p.cutoff_angular, 0, p.n_max_angular, angular_channels
             ),
         )
         degrees = range(p.n_max_angular + 1)

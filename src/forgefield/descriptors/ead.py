@@ -12,7 +12,9 @@ from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.cutoff_choice import CutoffChoice
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
+from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.namespace import inner
 from forgefield.formulas.symmetry_functions import angular_weights, embedded_density_radial
 from forgefield.stages import Stage
@@ -23,7 +25,7 @@ Width = Annotated[float, Field(ge=0, le=1000)]
 Shift = Annotated[float, Field(ge=0, le=20)]
 
 
-class EADSettings(DescriptorSettings):
+class EADSettings(CutoffChoice):
     """Parameters of the embedded atom density; the defaults are those of PyXtal_FF for SiO2."""
 
     kind: Literal["ead"] = "ead"
@@ -55,6 +57,7 @@ class EADRadial:
     cutoff: float
     parameters: tuple[tuple[float, float], ...]
     l_max: int
+    shape: CutoffShape = COSINE
     per_l: bool = True
 
     @property
@@ -64,7 +67,7 @@ class EADRadial:
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the functions at r, l-major."""
-        return embedded_density_radial(r, self.cutoff, self.parameters, self.l_max)
+        return embedded_density_radial(r, self.cutoff, self.parameters, self.l_max, self.shape)
 
 
 class EAD(Descriptor):
@@ -94,7 +97,7 @@ class EAD(Descriptor):
         channels = (
             identity_channels(self.n_species) if self.resolved else tuple((float(z),) for z in self.species)
         )
-        radial = EADRadial(p.cutoff, tuple(itertools.product(p.etas, p.shifts)), p.l_max)
+        radial = EADRadial(p.cutoff, tuple(itertools.product(p.etas, p.shifts)), p.l_max, p.cutoff_shape)
         self.expansions = (SphericalExpansion(radial, p.cutoff, 0, p.l_max, channels),)
         self._weights = [
             angular_weights([np.polynomial.Polynomial.basis(n)], n)[0] for n in range(p.l_max + 1)

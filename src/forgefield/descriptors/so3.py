@@ -12,7 +12,9 @@ from ase.data import chemical_symbols
 from pydantic import Field
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.cutoff_choice import CutoffChoice
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
+from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.invariants import power_spectrum
 from forgefield.formulas.radial import chebyshev_series, so3_radial_coefficients
 from forgefield.stages import Stage
@@ -20,7 +22,7 @@ from forgefield.stages import Stage
 __all__ = ["SO3", "SO3Radial", "SO3Settings"]
 
 
-class SO3Settings(DescriptorSettings):
+class SO3Settings(CutoffChoice):
     """Parameters of the SO(3) power spectrum."""
 
     kind: Literal["so3"] = "so3"
@@ -41,6 +43,7 @@ class SO3Radial:
     n_radial: int
     l_max: int
     alpha: float
+    shape: CutoffShape = COSINE
     per_l: bool = True
 
     @cached_property
@@ -50,7 +53,7 @@ class SO3Radial:
 
     def __call__(self, r: Any) -> list[Any]:
         """Return the functions at r, l-major."""
-        return chebyshev_series(r, self.cutoff, self.coefficients)
+        return chebyshev_series(r, self.cutoff, self.coefficients, self.shape)
 
 
 class SO3(Descriptor):
@@ -59,7 +62,7 @@ class SO3(Descriptor):
     Notes
     -----
     Pairs (c1 n1) <= (c2 n2) of species channel and radial function, l-major. The density is multiplied by the
-    cosine cutoff so that it vanishes smoothly. Real harmonics give the same sums over m as complex ones.
+    cutoff function so that it vanishes smoothly. Real harmonics give the same sums over m as complex ones.
     Accuracy: the radial integrals are Chebyshev series with relative error <= 1e-12.
     Source: Yanxon et al. (PyXtal_FF), eqs. 15-18.
     """
@@ -74,7 +77,7 @@ class SO3(Descriptor):
         p = self.settings
         resolved = p.species_weighting == "resolved"
         channels = identity_channels(self.n_species) if resolved else tuple((float(z),) for z in self.species)
-        radial = SO3Radial(p.cutoff, p.n_max, p.l_max, p.alpha)
+        radial = SO3Radial(p.cutoff, p.n_max, p.l_max, p.alpha, p.cutoff_shape)
         self.expansions = (SphericalExpansion(radial, p.cutoff, 0, p.l_max, channels),)
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
 
-from forgefield.formulas.cutoffs import cosine_cutoff
+from forgefield.formulas.cutoffs import COSINE, CutoffShape, cosine_cutoff
 from forgefield.formulas.namespace import combine, functions_of
 
 __all__ = [
@@ -39,14 +39,16 @@ def nep_radial(r: Any, cutoff: float, n: int) -> list[Any]:
     return [(t + 1.0) * half for t in chebyshev(2.0 * u * u - 1.0, n)]
 
 
-def chebyshev_series(r: Any, cutoff: float, coefficients: NDArray[np.float64]) -> list[Any]:
+def chebyshev_series(
+    r: Any, cutoff: float, coefficients: NDArray[np.float64], shape: CutoffShape = COSINE
+) -> list[Any]:
     """Return ``f_c(r) sum_p coefficients[q, p] T_p(2 r / cutoff - 1)`` for every q.
 
     Any smooth function on [0, cutoff] is such a series to machine precision, which makes radial functions
     that are defined by an integral as cheap as polynomials.
     """
     x = functions_of(r).where(r < cutoff, r * (2.0 / cutoff) - 1.0, 0.0)
-    cut = cosine_cutoff(r, cutoff)
+    cut = shape(r, cutoff)
     return [cut * s for s in combine(coefficients, chebyshev(x, coefficients.shape[1]))]
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forgefield.formulas.cutoffs import cosine_cutoff
+from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.invariants import power_spectrum
 from forgefield.formulas.namespace import combine, functions_of
 from forgefield.formulas.radial import chebyshev
@@ -40,22 +40,28 @@ Angular = tuple[float, float, float]
 """Parameters (eta [1/Å^2], zeta, lambda) of an angular symmetry function."""
 
 
-def gaussians(r: Any, cutoff: float, parameters: Sequence[tuple[float, float]]) -> list[Any]:
+def gaussians(
+    r: Any, cutoff: float, parameters: Sequence[tuple[float, float]], shape: CutoffShape = COSINE
+) -> list[Any]:
     """Return ``exp(-eta (r - shift)^2) f_c(r)`` for every (eta [1/Å^2], shift [Å]).
 
     Source: Yanxon et al. (PyXtal_FF), eq. 6.
     """
-    f, cut = functions_of(r), cosine_cutoff(r, cutoff)
+    f, cut = functions_of(r), shape(r, cutoff)
     return [f.exp(-eta * (r - shift) * (r - shift)) * cut for eta, shift in parameters]
 
 
-def squared_gaussians(r: Any, cutoff: float, etas: Sequence[float]) -> list[Any]:
+def squared_gaussians(r: Any, cutoff: float, etas: Sequence[float], shape: CutoffShape = COSINE) -> list[Any]:
     """Return ``(exp(-eta r^2) f_c(r))^2`` for every eta [1/Å^2]."""
-    return [g * g for g in gaussians(r, cutoff, [(eta, 0.0) for eta in etas])]
+    return [g * g for g in gaussians(r, cutoff, [(eta, 0.0) for eta in etas], shape)]
 
 
 def embedded_density_radial(
-    r: Any, cutoff: float, parameters: Sequence[tuple[float, float]], l_max: int
+    r: Any,
+    cutoff: float,
+    parameters: Sequence[tuple[float, float]],
+    l_max: int,
+    shape: CutoffShape = COSINE,
 ) -> list[Any]:
     """Return the radial functions of the embedded atom density, l-major for l = 0 ... l_max.
 
@@ -66,7 +72,7 @@ def embedded_density_radial(
     Source: Yanxon et al. (PyXtal_FF), eq. 10.
     """
     x = r * (1.0 / cutoff)
-    powers = [gaussians(r, cutoff, parameters)]
+    powers = [gaussians(r, cutoff, parameters, shape)]
     while len(powers) <= l_max:
         powers.append([x * g for g in powers[-1]])
     nothing = [0.0] * len(parameters)
@@ -78,14 +84,14 @@ def embedded_density_radial(
     ]
 
 
-def aenet_radial(r: Any, cutoff: float, n: int) -> list[Any]:
+def aenet_radial(r: Any, cutoff: float, n: int, shape: CutoffShape = COSINE) -> list[Any]:
     """Return ``T_k(2 r/cutoff - 1) f_c(r)`` for k = 0 ... n - 1.
 
     Source: Artrith, Urban and Ceder, PRB 96 (2017) 014112: the coefficients of the radial distribution function.
     """
     # Beyond the cutoff the polynomials would overflow in float32 before the cutoff function zeroes them.
     x = functions_of(r).where(r < cutoff, r * (2.0 / cutoff) - 1.0, 0.0)
-    cut = cosine_cutoff(r, cutoff)
+    cut = shape(r, cutoff)
     return [t * cut for t in chebyshev(x, n)]
 
 
@@ -163,7 +169,13 @@ def _power(x: Any, exponent: float) -> Any:
 
 
 def triplet_functions(
-    r_ij: Any, r_ik: Any, r_jk: Any, cutoff: float, near: Sequence[Angular], wide: Sequence[Angular]
+    r_ij: Any,
+    r_ik: Any,
+    r_jk: Any,
+    cutoff: float,
+    near: Sequence[Angular],
+    wide: Sequence[Angular],
+    shape: CutoffShape = COSINE,
 ) -> list[Any]:
     """Return the G4 (`near`) and then the G5 (`wide`) functions of one pair of neighbours j, k.
 
@@ -176,6 +188,8 @@ def triplet_functions(
     r_ij, r_ik, r_jk : values [Å]
     cutoff : float [Å]
     near, wide : sequences of (eta [1/Å^2], zeta >= 1, lambda)
+    shape : CutoffShape
+        f_c.
 
     Notes
     -----
@@ -183,14 +197,14 @@ def triplet_functions(
     """
     a, b, c = r_ij * r_ij, r_ik * r_ik, r_jk * r_jk
     cosine = (a + b - c) / (2.0 * r_ij * r_ik)
-    cut = cosine_cutoff(r_ij, cutoff) * cosine_cutoff(r_ik, cutoff)
+    cut = shape(r_ij, cutoff) * shape(r_ik, cutoff)
     angles: dict[tuple[float, float], Any] = {}
     for _, zeta, lam in (*near, *wide):
         if (zeta, lam) not in angles:
             angles[zeta, lam] = 2.0 ** (1 - zeta) * _power(lam * cosine, zeta)
     radial: dict[tuple[float, bool], Any] = {}
     if near:
-        closed = cut * cosine_cutoff(r_jk, cutoff)
+        closed = cut * shape(r_jk, cutoff)
         radial |= _exponentials(a + b + c, closed, near, key=True)
     if wide:
         radial |= _exponentials(a + b, cut, wide, key=False)
