@@ -107,16 +107,16 @@ def make_blocks(
     counts = np.bincount(species, minlength=n_species)
     blocks = -(-counts // lanes)
     kinds = np.repeat(np.arange(n_species), blocks)
-    slots = np.full(int(blocks.sum()) * lanes, n, dtype=np.int64)
-    starts = (np.cumsum(blocks) - blocks) * lanes - (np.cumsum(counts) - counts)
-    slots[np.arange(n) + np.repeat(starts, counts)] = order
-    centres = np.append(atoms, padding + 1)[slots].astype(np.int32).reshape(-1, lanes)
-    listed = np.append(rows, -1)[slots]
+    starts = (blocks.cumsum() - blocks) * lanes - (counts.cumsum() - counts)
+    where, size = np.arange(n) + np.repeat(starts, counts), int(blocks.sum()) * lanes
+    slots, listed = np.full(size, n, dtype=np.int64), np.full(size, -1, dtype=np.int64)
+    centres = np.full(size, padding + 1, dtype=np.int32)
+    slots[where], listed[where], centres[where] = order, rows[order], atoms[order]
     # Expansions with the same cutoff share their listing.
     unique = {id(x): x for x in lists}
     of_listing = {key: _block_list(listed, x, n_species, lanes) for key, x in unique.items()}
     return Block(
-        centres=centres,
+        centres=centres.reshape(-1, lanes),
         species=kinds.astype(np.int32),
         lists=tuple(of_listing[id(x)] for x in lists),
         atoms=slots,
@@ -125,17 +125,16 @@ def make_blocks(
 
 
 def _block_list(rows: NDArray[np.int64], listing: Listing, n_species: int, lanes: int) -> BlockList:
-    """Return where the neighbours of these atoms are; row -1 has none: its run is the very first padding entry."""
-    segments = rows[:, None] * n_species + np.arange(n_species)
+    """Return where the neighbours of these atoms are; row -1 has none: its runs are padding entries of the first."""
     nobody = rows < 0
-    segments[nobody] = 0
-    starts, ends = listing.first[segments], listing.first[segments + 1] - 1
+    bounds = listing.first[np.maximum(rows, 0)[:, None] * n_species + np.arange(n_species + 1)]
+    starts, ends = bounds[:, :-1], bounds[:, 1:] - 1
     starts[nobody] = ends[nobody]
     shape = (-1, lanes, n_species)
     counts = (ends - starts).reshape(shape).max(axis=1)
     offsets = np.zeros((len(counts), n_species + 1), dtype=np.int32)
-    np.cumsum(counts, axis=1, out=offsets[:, 1:])
-    ends_of_blocks = np.cumsum(offsets[:, -1])
+    counts.cumsum(axis=1, out=offsets[:, 1:])
+    ends_of_blocks = offsets[:, -1].cumsum()
     offsets += (ends_of_blocks - offsets[:, -1])[:, None].astype(np.int32)
     n_rows = int(ends_of_blocks[-1]) if len(ends_of_blocks) else 0
     first, last = (
