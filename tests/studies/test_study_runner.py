@@ -39,6 +39,9 @@ def test_cells_are_done_once_and_used_again(tmp_path):
     record = json.loads((tmp_path / "results.json").read_text())
     assert [r["values"]["square"] for r in record["results"]] == [1.0, 4.0, 25.0]
     assert record["settings"]["numbers"] == [1.0, 2.0, 5.0]
+    assert "| squares <b>grow</b> | they do | agrees |" in (tmp_path / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_new_version_of_the_study_forgets_old_cells(tmp_path, monkeypatch):

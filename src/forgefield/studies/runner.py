@@ -16,6 +16,7 @@ from forgefield.config import Schema
 from forgefield.errors import ConfigError, ForgefieldError
 from forgefield.files import make_folder, write_json, write_text
 from forgefield.studies.base import Cell, CellResult, Study, StudyError
+from forgefield.studies.markdown import render_markdown
 from forgefield.studies.page import render_page
 from forgefield.studies.registry import find_study
 
@@ -220,4 +221,6 @@ def _write(
     }
     write_json(folder / "results.json", record)
     if results:
-        write_text(folder / "report.html", render_page(study.page(settings, results), record))
+        page = study.page(settings, results)
+        write_text(folder / "report.html", render_page(page, record))
+        write_text(folder / "report.md", render_markdown(page))

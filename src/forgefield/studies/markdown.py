@@ -1,0 +1,32 @@
+"""The words and tables of a study's page as Markdown, for notes and documentation."""
+
+from __future__ import annotations
+
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.page import Page
+
+__all__ = ["render_markdown"]
+
+
+def render_markdown(page: Page) -> str:
+    """Return question, answer, claims, text and tables; figures are named by their title only."""
+    parts = [f"**Question.** {page.question}", f"**Answer.** {page.answer}"]
+    if page.claims:
+        rows = [[claim, found, verdict] for claim, found, verdict in page.claims]
+        parts.append(_table(["claim", "found here", "verdict"], rows))
+    for section in page.sections:
+        parts.append(f"### {section.title}")
+        parts += section.paragraphs
+        parts += [f"{view.caption}:\n\n{_view(view)}" for view in section.tables]
+    return "\n\n".join(parts) + "\n"
+
+
+def _view(view: TableView) -> str:
+    return _table([column.text for column in view.columns], view.rows)
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return "\n".join([line(heads), line(["---"] * len(heads)), *(line(row) for row in rows)])
