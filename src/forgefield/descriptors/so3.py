@@ -5,19 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from pydantic import Field
 
-from forgefield.descriptors.base import Descriptor, DescriptorSettings
+from forgefield.descriptors.base import Descriptor, DescriptorSettings, Jacobian
 from forgefield.descriptors.cutoff_choice import CutoffChoice
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
 from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.invariants import power_spectrum
 from forgefield.formulas.radial import chebyshev_series, so3_radial_coefficients
-from forgefield.stages import Stage
+from forgefield.stages import ProductTable, Stage
 
 __all__ = ["SO3", "SO3Radial", "SO3Settings"]
 
@@ -93,5 +95,33 @@ class SO3(Descriptor):
         """Return the features; see `Descriptor.features`."""
         return stage.join(stage.map_pairs(self._power_spectrum, a[0]))
 
+    def jacobian(self, stage: Stage, a: Sequence[Any]) -> Jacobian | None:
+        """Return dP/dc, every one of them a coefficient of the other factor; see `Descriptor.jacobian`."""
+        del stage
+        n_rows = a[0].shape[0]
+        table, features, coefficients = _jacobian_table(n_rows, self.settings.l_max)
+        return Jacobian(table, tuple(a), features, coefficients)
+
     def _power_spectrum(self, left: Any, right: Any) -> list[Any]:
         return power_spectrum(left, right, self.settings.l_max)
+
+
+@lru_cache(maxsize=16)
+def _jacobian_table(n_rows: int, l_max: int) -> tuple[ProductTable, NDArray[np.int64], NDArray[np.int64]]:
+    """Return the derivatives of all power spectra of so many rows, and which feature and coefficient each is for."""
+    first, second = np.triu_indices(n_rows)
+    n_columns = (l_max + 1) ** 2
+    pair, column = (
+        g.ravel() for g in np.meshgrid(np.arange(len(first)), np.arange(n_columns), indexing="ij")
+    )
+    feature = np.sqrt(column).astype(np.int64) * len(first) + pair
+    i, j = first[pair], second[pair]
+    apart = i != j
+    # d/dc_i of c_i c_j is c_j, and the other way round where they differ; of c_i^2 it is 2 c_i.
+    factors = column * n_rows + j, (column * n_rows + i)[apart]
+    indices = np.concatenate(factors)[:, None]
+    values = np.concatenate([np.where(apart, 1.0, 2.0), np.ones(int(apart.sum()))])
+    table = ProductTable.build([n_rows * n_columns], len(indices), np.arange(len(indices)), indices, values)
+    features = np.concatenate([feature, feature[apart]])
+    coefficients = np.concatenate([i * n_columns + column, (j * n_columns + column)[apart]])
+    return table, features, coefficients

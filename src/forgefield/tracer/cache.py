@@ -114,7 +114,8 @@ class Native:
 def _address(array: np.ndarray) -> int:
     """Return where the numbers of an array begin."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # eight times as fast as asking NumPy
+        # Eight times as fast as asking NumPy; the stubs know arrays as buffers from Python 3.12 on.
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type,unused-ignore]
     except (TypeError, ValueError):  # read-only, or empty
         return int(array.__array_interface__["data"][0])
 
