@@ -50,6 +50,9 @@ STEPS = "steps="
 """Prefix of a number of steps, which gives the epochs: at least 16."""
 KALMAN = ["training={kind: kalman}", "weights.early={}", "loss.energy=1"]
 ONE = [*KALMAN, "training.blocks=all", "training.block_size=4096"]
+SIX = [*ONE, "model.hidden=[24]", "descriptor.l_max=6"]
+QUALITY = "quality="
+"""Prefix of what `forgefield init` suggests as a whole, length included."""
 CANDIDATES: dict[str, list[str]] = {
     "adamw": [],
     "kalman-1024": KALMAN,
@@ -93,6 +96,20 @@ CANDIDATES: dict[str, list[str]] = {
         "descriptor.l_max=6",
         "loss.energy=3",
     ],
+    "one, 24 neurons, l_max 6, 32 epochs": [*SIX, "training.epochs=32"],
+    "one, 24 neurons, l_max 6, 48 epochs": [*SIX, "training.epochs=48"],
+    "one, 24 neurons, l_max 6, 32 epochs, energy 2": [*SIX, "training.epochs=32", "loss.energy=2"],
+    "one, 24 neurons, l_max 6, 32 epochs, memory 0.995": [
+        *SIX,
+        "training.epochs=32",
+        "training.forget_memory=0.995",
+    ],
+    "one, 24 neurons, l_max 6, 32 epochs, memory 0.9995": [
+        *SIX,
+        "training.epochs=32",
+        "training.forget_memory=0.9995",
+    ],
+    "standard": ["quality=standard"],
     "one, 24 neurons, 12 functions": [
         *ONE,
         "model.hidden=[24]",
@@ -182,10 +199,13 @@ def mean(members: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def settings_of(fit: Path, candidate: str, seed: int) -> RunSettings:
     """Return the settings of a candidate: descriptor and step size as suggested, AdamW of 16 000 steps to begin with."""
+    changes = CANDIDATES[candidate]
+    if changes and changes[0].startswith(QUALITY):
+        values = suggest([fit], quality=changes[0].removeprefix(QUALITY)).model_dump(mode="json")
+        return RunSettings.parse(apply_overrides(values, [f"seed={seed}", *changes[1:]]))
     values = suggest([fit], quality="fast").model_dump(mode="json")
     how, n_train = values["training"], len(read([fit])) * (1.0 - values["data"]["split"]["valid"])
     how["epochs"] = min(max(round(ADAMW_STEPS / math.ceil(n_train / how["batch_size"])), 30), 1000)
-    changes = CANDIDATES[candidate]
     steps = [int(c.removeprefix(STEPS)) for c in changes if c.startswith(STEPS)]
     changes = [c for c in changes if not c.startswith(STEPS)]
     if steps:

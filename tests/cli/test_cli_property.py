@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from ase.build import bulk
 from ase.io import write
 from commands import call
+
+from forgefield.properties.registry import PROPERTIES, find_property
 
 
 @pytest.fixture
@@ -22,6 +26,21 @@ def test_list_names_every_property_and_name_alone_its_settings():
     for name in ("relax", "eos", "elastic", "phonons", "surfaces", "vacancy", "dimer", "md-certificate"):
         assert name in listed
     assert "strain" in call("property", "elastic")
+
+
+def test_list_imports_no_property():
+    code = (
+        "import sys; from forgefield.cli.app import app; app(['property', 'list'], standalone_mode=False); "
+    )
+    code += "print(sorted(m for m in ('torch', 'ase', 'scipy', 'forgefield.properties.base') if m in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_registry_says_of_each_property_what_it_says_itself():
+    for name, entry in PROPERTIES.items():
+        found = find_property(name)
+        assert (found.name, found.summary) == (name, entry.summary)
 
 
 def test_result_is_printed_and_written(copper, tmp_path):

@@ -18,7 +18,7 @@ GRIDS = {
     "cutoff": CUTOFF,
     "cutoff_angular": ANGULAR,
     "g1": True,
-    "g2": [{"etas": [0.0, 0.4], "shifts": [0.0, 1.7]}, {"etas": [3.0], "shifts": [2.2]}],
+    "g2": [{"etas": [0.02, 0.4], "shifts": [0.0, 1.7]}, {"etas": [3.0], "shifts": [2.2]}],
     "g4": [{"etas": [0.0, 0.05], "zetas": [1.0, 4.0]}, {"etas": [0.2], "zetas": [2.5], "lambdas": [0.5]}],
     "g5": [
         {"etas": [0.0, 0.07], "zetas": [1.0, 3.0, 8.0, 9.0, 1.5]},

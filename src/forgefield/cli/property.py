@@ -35,13 +35,13 @@ def property_(
     json: bool = typer.Option(False, "--json", help="Print the result as JSON and nothing else."),
 ) -> None:
     """Compute a property of a structure, with its error; `forgefield property NAME` alone shows its settings."""
+    if name == "list":
+        _list()
+        return
     from forgefield.config import apply_overrides
     from forgefield.errors import ConfigError
     from forgefield.properties.registry import find_property
 
-    if name == "list":
-        _list()
-        return
     chosen = find_property(name)
     if not potential:
         _describe(name)
@@ -70,9 +70,9 @@ def property_(
 
 def _list() -> None:
     from forgefield.cli.show import facts_table
-    from forgefield.properties.registry import PROPERTIES, find_property
+    from forgefield.properties.registry import PROPERTIES
 
-    stdout().print(facts_table("", {name: find_property(name).summary for name in PROPERTIES}))
+    stdout().print(facts_table("", {name: entry.summary for name, entry in PROPERTIES.items()}))
 
 
 def _describe(name: str) -> None:

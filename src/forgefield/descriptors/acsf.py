@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -60,13 +60,11 @@ class SymmetrySettings(CutoffChoice):
         functions = self.functions
         if not (self.g1 or any(functions)):
             raise ValueError("there is no symmetry function left; set one of `g1`, `g2`, `g4`, `g5`")
-        for name, parameters in (
-            ("g2", [p for grid in functions.g2 for p in grid.parameters]),
-            ("g4", [p for grid in functions.g4 for p in grid.parameters]),
-            ("g5", [p for grid in functions.g5 for p in grid.parameters]),
-        ):
-            if len(set(parameters)) < len(parameters):
-                raise ValueError(f"`{name}` holds the same function twice; list every combination once")
+        _distinct("g2", [p for grid in functions.g2 for p in grid.parameters], _what_matters_radial)
+        for name, grids in (("g4", functions.g4), ("g5", functions.g5)):
+            _distinct(name, [p for grid in grids for p in grid.parameters], _what_matters_angular)
+        if self.g1 and any(eta == 0 for grid in functions.g2 for eta in grid.etas):
+            raise ValueError("`g1` and a `g2` with eta = 0 are the same function; leave one of them out")
         return self
 
     @property
@@ -83,6 +81,28 @@ class SymmetrySettings(CutoffChoice):
             preset.g4 if self.g4 is None else self.g4,
             preset.g5 if self.g5 is None else self.g5,
         )
+
+
+def _what_matters_radial(eta: float, shift: float) -> tuple[float, ...]:
+    return (eta, shift) if eta else (0.0,)  # a Gaussian without width is 1 wherever it is centred
+
+
+def _what_matters_angular(eta: float, zeta: float, lam: float) -> tuple[float, ...]:
+    return (eta, zeta, lam) if lam else (eta,)  # without the cosine, powers differ by a factor
+
+
+def _distinct(
+    name: str, parameters: Sequence[tuple[float, ...]], what_matters: Callable[..., tuple[float, ...]]
+) -> None:
+    """Refuse functions that are multiples of each other."""
+    seen: dict[tuple[float, ...], tuple[float, ...]] = {}
+    for p in parameters:
+        before = seen.setdefault(what_matters(*p), p)
+        if before is not p:
+            raise ValueError(
+                f"`{name}` holds the same function twice, with {before} and with {p}, up to a factor; list every "
+                "combination once, one shift where eta = 0, one power where lambda = 0"
+            )
 
 
 class ACSFSettings(SymmetrySettings):

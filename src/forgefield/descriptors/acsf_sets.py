@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from forgefield.config import Schema
+from forgefield.errors import ConfigError
 
 __all__ = [
     "AngularGrid",
@@ -117,8 +118,19 @@ def gastegger_set(cutoff: float, n_radial: int = 12, n_angular: int = 4, closest
 
     Notes
     -----
-    Source: the rules of Gastegger et al., J. Chem. Phys. 148 (2018) 241709.
+    Source: the rules of Gastegger et al., J. Chem. Phys. 148 (2018) 241709, for shifted radial functions (grid from
+    `closest` to the cutoff less a step, ``eta = 1 / (2 step^2)``) and centred angular ones (``eta = 1 / (2 r^2)``).
+
+    Raises
+    ------
+    ConfigError
+        The cutoff leaves no room for the angular functions.
     """
+    if not cutoff > 2.0 * closest:
+        raise ConfigError(
+            f"`preset: gastegger` needs an angular cutoff above {2.0 * closest:g} Å, got {cutoff:g}; give `g2` and `g4` "
+            "instead"
+        )
     step = (cutoff - closest) / n_radial
     shifts = tuple(_rounded(closest + step * k) for k in range(n_radial))
     radii = np.linspace(cutoff, 2.0 * closest, n_angular + 1)[:-1]

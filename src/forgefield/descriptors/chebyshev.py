@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.descriptors.cutoff_choice import CutoffChoice
@@ -29,7 +29,7 @@ class ChebyshevSettings(CutoffChoice):
     cutoff_angular: float = Field(5.0, gt=0, le=20, description="cutoff of the angular features [Å]")
     n_max_radial: int = Field(12, ge=0, le=40, description="radial polynomials n = 0 ... n_max_radial")
     n_max_angular: int = Field(6, ge=0, le=12, description="angular polynomials n = 0 ... n_max_angular")
-    species_weights: dict[str, float] | None = Field(
+    species_weights: dict[str, FiniteFloat] | None = Field(
         None,
         description="weight of each element in the second set, {Si: -1, O: 1}; none: aenet's ..., -1, (0,) 1, ...",
     )
@@ -132,6 +132,11 @@ class Chebyshev(Descriptor):
             raise ConfigError(
                 f"`species_weights` names {', '.join(given) or 'nothing'}, but the elements are {', '.join(symbols)}; "
                 "give each of them a weight, or none at all"
+            )
+        if len(symbols) > 1 and len(set(given.values())) == 1:
+            raise ConfigError(
+                f"`species_weights` gives every element {given[symbols[0]]:g}, so that the weighted features would "
+                "repeat the others; give at least two elements different weights"
             )
         return tuple(given[s] for s in symbols)
 

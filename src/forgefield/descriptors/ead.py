@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.descriptors.cutoff_choice import CutoffChoice
@@ -41,6 +41,15 @@ class EADSettings(CutoffChoice):
         "atomic_number",
         description="one density weighted by Z (PyXtal_FF), or products of one density per element",
     )
+
+    @model_validator(mode="after")
+    def _one_without_width(self) -> Self:
+        if 0.0 in self.etas and len(self.shifts) > 1:
+            raise ValueError(
+                "an orbital with eta = 0 is the same for every shift, so that features would repeat; leave 0 out of "
+                f"`etas` or give one of `shifts`, got {list(self.shifts)}"
+            )
+        return self
 
     @field_validator("etas", "shifts")
     @classmethod

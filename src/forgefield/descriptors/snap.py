@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 from torch import Tensor
 
 from forgefield.descriptors.base import Descriptor, DescriptorSettings, Jacobian
@@ -38,21 +38,21 @@ class SNAPSettings(DescriptorSettings):
     cutoff: float = Field(
         5.0, gt=0, le=20, description="cutoff of a pair is cutoff (radius_i + radius_j) [Å] [rcutfac]"
     )
-    radii: dict[str, float] = Field(
+    radii: dict[str, FiniteFloat] = Field(
         default_factory=dict,
         description="radius of each element in units of `cutoff`; 0.5 where absent [R_i]",
     )
-    weights: dict[str, float] = Field(
+    weights: dict[str, FiniteFloat] = Field(
         default_factory=dict, description="weight of each element as a neighbour; 1 where absent [w_i]"
     )
     rfac0: float = Field(0.99363, gt=0, le=1, description="polar angle at the cutoff, in units of pi [rfac0]")
     rmin0: float = Field(0.0, ge=0, description="distance where the polar angle starts [Å] [rmin0]")
     switch: bool = Field(default=True, description="let neighbours fade out at the cutoff [switchflag]")
-    inner_middle: dict[str, float] = Field(
+    inner_middle: dict[str, FiniteFloat] = Field(
         default_factory=dict,
         description="middle of a switch that fades out close neighbours; a pair has the mean of its elements [Å] [sinner]",
     )
-    inner_width: dict[str, float] = Field(
+    inner_width: dict[str, FiniteFloat] = Field(
         default_factory=dict,
         description="half width of that switch; a pair has the mean of its elements [Å] [dinner]",
     )
@@ -127,6 +127,10 @@ class SNAP(Descriptor):
         p = self.settings
         radii = self._per_element("radii", DEFAULT_RADIUS)
         weights = self._per_element("weights", 1.0)
+        if not any(weights):
+            raise ConfigError(
+                "`descriptor.weights` is 0 for every element: no neighbour counts; give one a weight"
+            )
         cutoffs = tuple(tuple(p.cutoff * (a + b) for b in radii) for a in radii)
         if p.rmin0 >= min(map(min, cutoffs)):
             raise ConfigError(

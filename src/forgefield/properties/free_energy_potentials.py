@@ -131,13 +131,16 @@ class Repulsion:
             [np.bincount(i, pull[:, k], n) - np.bincount(j, pull[:, k], n) for k in range(3)], axis=1
         )
         energy = energy - self._shift
-        energies: FloatArray | None = None
-        if atomic:
-            energies = np.asarray(
-                0.5 * (np.bincount(i, energy, n) + np.bincount(j, energy, n)), dtype=np.float64
-            )
         total = -(vectors.T @ pull) if virial else None
-        return Forces(float(energy.sum()), forces, total, energies)
+        if not atomic:
+            return Forces(float(energy.sum()), forces, total)
+
+        def halved(values: FloatArray) -> FloatArray:
+            return np.asarray(0.5 * (np.bincount(i, values, n) + np.bincount(j, values, n)), dtype=np.float64)
+
+        outer = -(vectors[:, :, None] * pull[:, None, :]).reshape(-1, 9)
+        virials = np.stack([halved(outer[:, k]) for k in range(9)], axis=1).reshape(n, 3, 3)
+        return Forces(float(energy.sum()), forces, total, halved(energy), virials)
 
     def _pairs(
         self, positions: FloatArray, cell: FloatArray

@@ -3,37 +3,82 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from forgefield.errors import ConfigError, did_you_mean
-from forgefield.properties.base import Property
 
-__all__ = ["PROPERTIES", "find_property"]
+if TYPE_CHECKING:
+    from forgefield.properties.base import Property
+
+__all__ = ["PROPERTIES", "Entry", "find_property"]
+
+
+class Entry(NamedTuple):
+    """What is known of a property before it is imported.
+
+    Attributes
+    ----------
+    place : str
+        MODULE:NAME of the `Property`, within this package.
+    summary : str
+        One line; the same as that of the `Property`.
+    """
+
+    place: str
+    summary: str
+
 
 PROPERTIES = {
-    "relax": "forgefield.properties.relaxation:RELAX",
-    "rdf": "forgefield.properties.distribution:RDF",
-    "msd": "forgefield.properties.diffusion:MSD",
-    "vdos": "forgefield.properties.vibrations:VDOS",
-    "viscosity": "forgefield.properties.viscosity:VISCOSITY",
-    "conductivity-gk": "forgefield.properties.conductivity_gk:CONDUCTIVITY_GK",
-    "conductivity-hnemd": "forgefield.properties.conductivity_hnemd:CONDUCTIVITY_HNEMD",
-    "conductivity-bte": "forgefield.properties.conductivity_bte:CONDUCTIVITY_BTE",
-    "eos": "forgefield.properties.eos:EOS",
-    "elastic": "forgefield.properties.elastic:ELASTIC",
-    "phonons": "forgefield.properties.phonon_property:PHONONS",
-    "surfaces": "forgefield.properties.surfaces:SURFACES",
-    "vacancy": "forgefield.properties.defects:VACANCY",
-    "interstitial": "forgefield.properties.defects:INTERSTITIAL",
-    "dimer": "forgefield.properties.short_range:DIMER",
-    "cold-curve": "forgefield.properties.short_range:COLD_CURVE",
-    "md-certificate": "forgefield.properties.md_certificate:MD_CERTIFICATE",
-    "free-energy": "forgefield.properties.free_energy:FREE_ENERGY",
-    "melting": "forgefield.properties.melting:MELTING",
-    "coexistence": "forgefield.properties.coexistence:COEXISTENCE",
-    "melting-point": "forgefield.properties.melting_point:MELTING_POINT",
+    "relax": Entry("relaxation:RELAX", "cell and ions at rest: energy, volume, lengths"),
+    "rdf": Entry("distribution:RDF", "neighbours: radial and angular distributions, coordination"),
+    "msd": Entry("diffusion:MSD", "mean squared displacement and diffusion coefficients"),
+    "vdos": Entry("vibrations:VDOS", "velocity autocorrelation and vibrational density of states"),
+    "viscosity": Entry("viscosity:VISCOSITY", "shear viscosity of a liquid (Green-Kubo)"),
+    "conductivity-gk": Entry(
+        "conductivity_gk:CONDUCTIVITY_GK", "thermal conductivity from equilibrium (Green-Kubo)"
+    ),
+    "conductivity-hnemd": Entry(
+        "conductivity_hnemd:CONDUCTIVITY_HNEMD", "thermal conductivity from a driven heat flux (HNEMD)"
+    ),
+    "conductivity-bte": Entry(
+        "conductivity_bte:CONDUCTIVITY_BTE", "thermal conductivity of a crystal (phonon Boltzmann equation)"
+    ),
+    "eos": Entry("eos:EOS", "energy against volume: V0, E0, bulk modulus"),
+    "elastic": Entry("elastic:ELASTIC", "elastic constants of any crystal, moduli, stability"),
+    "phonons": Entry(
+        "phonon_property:PHONONS", "bands, density of states, thermal properties, imaginary modes"
+    ),
+    "surfaces": Entry("surfaces:SURFACES", "surface energies of planes, relaxed and not"),
+    "vacancy": Entry("defects:VACANCY", "formation energy of vacancies"),
+    "interstitial": Entry(
+        "defects:INTERSTITIAL", "formation energy of interstitials in voids and as dumbbells"
+    ),
+    "dimer": Entry("short_range:DIMER", "energy of two atoms against their distance; holes at short range"),
+    "cold-curve": Entry(
+        "short_range:COLD_CURVE", "crystal from crushed to torn apart; holes under compression"
+    ),
+    "md-certificate": Entry(
+        "md_certificate:MD_CERTIFICATE",
+        "ready for molecular dynamics? drift, short range, strain, heat, phonons, extrapolation",
+    ),
+    "free-energy": Entry(
+        "free_energy:FREE_ENERGY",
+        "absolute free energy of a solid or liquid: thermodynamic integration, switching, reversible scaling",
+    ),
+    "melting": Entry(
+        "melting:MELTING",
+        "hysteresis of melting and freezing: a crystal heated and cooled at constant pressure, with g(r)",
+    ),
+    "coexistence": Entry(
+        "coexistence:COEXISTENCE",
+        "melting temperature of a crystal beside its melt, at constant energy or by bisection",
+    ),
+    "melting-point": Entry(
+        "melting_point:MELTING_POINT",
+        "melting temperature from absolute free energies: where solid and liquid have one Gibbs energy",
+    ),
 }
-"""Where each property is defined; imported when asked for."""
+"""Where each property is defined, which is imported when asked for, and what `forgefield property list` says of it."""
 
 
 def find_property(name: str) -> Property[Any]:
@@ -46,6 +91,6 @@ def find_property(name: str) -> Property[Any]:
     """
     if name not in PROPERTIES:
         raise ConfigError(f"unknown property {name!r}: {did_you_mean(name, PROPERTIES)}")
-    module, _, attribute = PROPERTIES[name].partition(":")
-    found: Property[Any] = getattr(import_module(module), attribute)
+    module, _, attribute = PROPERTIES[name].place.partition(":")
+    found: Property[Any] = getattr(import_module(f"{__package__}.{module}"), attribute)
     return found

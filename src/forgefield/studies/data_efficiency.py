@@ -37,7 +37,9 @@ class DataEfficiencySettings(Schema):
     steps: int = Field(
         20_000, ge=10, description="optimiser steps of every run, whatever the number of structures"
     )
-    base: dict[str, Any] = Field(default_factory=dict, description="changes of the suggested configuration")
+    base: dict[str, Any] = Field(
+        default_factory=dict, description="changes of what `forgefield init --quality fast` suggests"
+    )
 
 
 class DataEfficiency(Study[DataEfficiencySettings]):
@@ -52,7 +54,7 @@ class DataEfficiency(Study[DataEfficiencySettings]):
         """See `Study.cells`."""
         source = data_source(settings.data)
         total = len(split_frames(source["path"])["train"])
-        base = suggest([Path(source["path"])]).model_dump(mode="json")
+        base = suggest([Path(source["path"])], quality="fast").model_dump(mode="json")
         cells = []
         for fraction in settings.fractions:
             n = max(2, round(fraction * total))

@@ -46,10 +46,10 @@ METHODS: dict[str, dict[str, Any]] = {
         "scaling": "minmax",
     },
     "our default": {},
-    "Kalman": {
-        "training": {"kind": "kalman", "epochs": 16, "blocks": "all", "block_size": 4096},
-        "weights": {"kind": "balanced", "early": {}},
-        "loss": {"energy": 1.0},
+    "AdamW": {
+        "training": {"kind": "adamw", "epochs": 250, "batch_size": 6, "weight_decay": 0.02},
+        "weights": {"kind": "balanced"},
+        "loss": {"energy": 0.3},
     },
     "Levenberg-Marquardt": {"training": {"kind": "levenberg_marquardt", "epochs": 12}, "weights": FIXED},
     "L-BFGS": {"training": {"kind": "lbfgs", "epochs": 40}, "weights": FIXED},
