@@ -25,8 +25,10 @@ FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
 """... fewer or more epochs than these."""
 HIDDEN: dict[str, tuple[int, ...]] = {"adamw": (40,), "kalman": (24,)}
 """Neurons: the Kalman filter finds the bottom of what few can do, and more overfit."""
-KALMAN_STEPS, KALMAN_EPOCHS = 800, 16
-"""Steps and epochs of the Kalman filter: the more of the two, unless that took too long."""
+KALMAN_STEPS = 800
+"""Steps of the Kalman filter, or..."""
+KALMAN_EPOCHS: dict[Quality, int] = {"fast": 16, "standard": 16, "best": 32}
+"""... epochs, if these are more, unless that took too long. Members of a committee may learn longer than a potential alone."""
 FEWEST_KALMAN_EPOCHS = 6
 """Where the time allows no more than this, AdamW does better."""
 ONE_BLOCK = 7_000
@@ -91,7 +93,7 @@ class Workload:
         )
         if self.n_parameters > ONE_BLOCK or too_large:
             return 0
-        wanted = max(KALMAN_EPOCHS, math.ceil(KALMAN_STEPS / self.steps))
+        wanted = max(KALMAN_EPOCHS[quality], math.ceil(KALMAN_STEPS / self.steps))
         epochs = min(wanted, int(SECONDS[quality] / self.kalman_seconds))
         return epochs if epochs >= FEWEST_KALMAN_EPOCHS else 0
 

@@ -92,7 +92,7 @@ class DataEfficiency(Study[DataEfficiencySettings]):
             sections=(
                 Section(
                     "Learning curves",
-                    (_method(settings.steps),),
+                    (_method(settings),),
                     charts=charts,
                     tables=(error_table(cases, "RMSE", "pick, structures"),),
                 ),
@@ -100,9 +100,10 @@ class DataEfficiency(Study[DataEfficiencySettings]):
         )
 
 
-def _method(steps: int) -> str:
+def _method(settings: DataEfficiencySettings) -> str:
     return (
-        f"Validation and test structures are always the same; {steps:,} optimiser steps in every run. Selected: "
+        f"Validation and test structures are always the same; {settings.steps:,} optimiser steps or {settings.epochs} "
+        "epochs in every run, whichever is less. Selected: "
         "farthest-point sampling on SO(3) power spectra, from a random start."
     )
 
@@ -112,7 +113,7 @@ def _configure(
 ) -> dict[str, Any]:
     config = merged(base, {"seed": seed, "threads": 1, "extrapolation": False}, settings.base)
     batch = min(int(config["training"].get("batch_size") or 1), n)
-    epochs = max(2, round(settings.steps * batch / n))
+    epochs = min(settings.epochs, max(2, round(settings.steps * batch / n)))
     return merged(config, {"training": {"epochs": epochs, "batch_size": batch}})
 
 
