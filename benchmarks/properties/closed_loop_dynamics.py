@@ -44,6 +44,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 LENGTH = 5.4309
 """Lattice constant of the model at rest [Å]."""
 LIQUID = 2500.0
+LONGER = 4.0
+"""Length of the simulation of the liquid in units of 8 ps: diffusion needs it."""
 HOT = 1000.0
 
 Numbers = dict[str, tuple[float, float | None, str]]
@@ -79,7 +81,7 @@ def liquid(make: Make, scale: float, cells: int) -> tuple[Numbers, dict[str, Any
         timestep=1.5,
         equilibration=2.0,
         friction=0.02,
-        length=8.0 * scale,
+        length=8.0 * LONGER * scale,
         interval=15.0,
         blocks=8,
     )

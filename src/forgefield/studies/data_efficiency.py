@@ -34,9 +34,8 @@ class DataEfficiencySettings(Schema):
     seeds: int = Field(
         3, ge=1, description="runs of each case, with other structures and another initial network"
     )
-    steps: int = Field(
-        20_000, ge=10, description="optimiser steps of every run, whatever the number of structures"
-    )
+    steps: int = Field(8_000, ge=10, description="optimiser steps of every run, within `epochs`")
+    epochs: int = Field(300, ge=2, description="most epochs of a run; few structures need fewer steps")
     base: dict[str, Any] = Field(
         default_factory=dict, description="changes of what `forgefield init --quality fast` suggests"
     )
