@@ -9,8 +9,8 @@ Three ways:
 - *absolute*: the property `melting-point` of both, independently: Einstein crystal and ideal gas.
 - *coexistence*: the property of that name of both, crystal and melt in one cell of 3 x 3 x 8 cubes.
 
-For silicon, Stillinger and Weber's potential melts at 1691 ± 20 K (J. Q. Broughton and X. P. Li, Phys. Rev. B 35, 9120
-(1987)).
+Stillinger and Weber's silicon is said to melt at about 1700 K (J. Q. Broughton and X. P. Li, Phys. Rev. B 35, 9120 (1987), as
+others cite it). Their 1691 ± 20 K is quoted from memory: it could not be confirmed in a public text.
 
     python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER
     python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--parts direct absolute coexistence] [--steps 500]
@@ -243,7 +243,8 @@ def table(content: dict[str, Any], system: str) -> str:
             lines.append(f"| {name} | {cells[0]} | {cells[1]} | {unit} |")
     if system in PUBLISHED:
         value, error = PUBLISHED[system]
-        lines += ["", f"Published melting temperature of the truth: {value:.0f} ± {error:.0f} K."]
+        text = f"Published melting temperature of the truth: {value:.0f} ± {error:.0f} K (quoted from memory, not confirmed)."
+        lines += ["", text]
     return "\n".join(lines) + "\n"
 
 

@@ -30,6 +30,7 @@ from forgefield.properties.conductivity_gk import CONDUCTIVITY_GK, Fluxes, condu
 from forgefield.properties.conductivity_hnemd import CONDUCTIVITY_HNEMD, response
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import force_field
+from forgefield.properties.free_energy_potentials import Repulsion
 
 
 def small_potential():
@@ -68,6 +69,19 @@ def test_stresses_of_a_pair_potential_give_the_right_flux():
     atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * 2
     calculator = LennardJones(epsilon=0.0104, sigma=3.4, rc=7.0, smooth=True)
     assert flux_error(atoms, calculator, pairwise=True) < 1e-5
+
+
+def test_pair_list_gives_the_atomic_virials_of_all_pairs():
+    atoms = argon()
+
+    def law(squared):
+        x = squared**-3
+        return 4 * (x * x - x), (-24 * x * x + 12 * x) / squared
+
+    fields = Repulsion(atoms, law, 2.5, skin=0.3), LennardJonesForces()
+    ours, truth = (f.evaluate(atoms.positions, atoms.cell.array, virial=True, atomic=True) for f in fields)
+    for name in ("energy", "forces", "virial", "energies", "virials"):
+        assert getattr(ours, name) == pytest.approx(getattr(truth, name), rel=1e-10, abs=1e-10), name
 
 
 def test_periodic_flux_is_that_of_single_displacements():
