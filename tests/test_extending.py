@@ -12,11 +12,16 @@ import pytest
 import torch
 from ase.build import bulk
 
+import forgefield as ff
+from forgefield.descriptors import DESCRIPTORS, make_descriptor
 from forgefield.engine.inference import Engine
 from forgefield.engine.neighbours import list_neighbours
+from forgefield.errors import ConfigError
 from forgefield.expansions import numpy_backend, torch_backend
 from forgefield.formulas.harmonics import harmonics
 from forgefield.graph import build_graph
+from forgefield.models import make_model
+from forgefield.models.potential import Potential
 from forgefield.stages import TorchArray, TorchStage
 from forgefield.testing import CHECKS
 from forgefield.testing.computation import measure_backend
@@ -115,6 +120,19 @@ def test_the_compiled_potential_agrees(potential, dtype, tolerance):
     assert np.abs(forces - expected.forces).max() < tolerance * np.abs(expected.forces).max()
     energies = result.energies + potential.references.numpy()[potential.graph(atoms).species]
     assert np.abs(energies - expected.energies).max() < tolerance * max(1, np.abs(expected.energies).max())
+
+
+def test_one_registry_line_makes_it_a_setting(page, monkeypatch, tmp_path):
+    assert '"bessel": Bessel,' in (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    monkeypatch.setitem(DESCRIPTORS, "bessel", page.Bessel)
+    d = make_descriptor({"kind": "bessel", "n_max": 2}, ["C", "Si"])
+    assert type(d) is page.Bessel
+    with pytest.raises(ConfigError, match=r"unknown setting `descriptor\.n_mx`.*did you mean 'n_max'"):
+        make_descriptor({"kind": "bessel", "n_mx": 2}, ["C", "Si"])
+    p = Potential(d, make_model({"kind": "linear"}, d.n_features, 2)).to_dtype(torch.float64)
+    loaded = ff.load(p.save(tmp_path / "bessel.ff"))
+    assert type(loaded.descriptor) is page.Bessel
+    assert np.array_equal(loaded.predict(crystal()).forces, p.predict(crystal()).forces)
 
 
 @pytest.mark.parametrize("name", ["forces", "stress", "rotation", "reflection", "permutation", "cutoff"])
