@@ -17,7 +17,7 @@ from forgefield.descriptors.base import Descriptor, DescriptorSettings
 from forgefield.errors import ConfigError
 from forgefield.expansions.spherical import SphericalExpansion, identity_channels
 from forgefield.formulas.invariants import nep_invariants
-from forgefield.formulas.radial import nep_radial
+from forgefield.formulas.radial import nep_factors, nep_radial
 from forgefield.stages import Stage
 
 __all__ = ["NEP", "TRIPLES", "NEPRadial", "NEPSettings"]
@@ -117,6 +117,17 @@ class NEPRadial:
     def __call__(self, r: Any) -> list[Any]:
         """Return the `n_radial` functions at r."""
         return nep_radial(r, self.cutoff, self.n_radial)
+
+    @property
+    def series(self) -> NDArray[np.float64]:
+        """Chebyshev coefficients of the functions over the cutoff function; see `expansions.radial_series`."""
+        result = 0.5 * np.eye(self.n_radial)
+        result[:, 0] += 0.5
+        return result
+
+    def factors(self, r: Any) -> tuple[Any, Any]:
+        """Return the cutoff function and the argument of the polynomials at r."""
+        return nep_factors(r, self.cutoff)
 
 
 class NEP(Descriptor):

@@ -76,6 +76,21 @@ class Block:
         """Lanes, counted over all blocks, that hold an atom."""
         return np.flatnonzero(self.atoms < self.n_atoms)
 
+    @cached_property
+    def slots(self) -> NDArray[np.int64]:
+        """(n_atoms,) lane of every atom that was asked for, counted over all blocks."""
+        slots = np.empty(self.n_atoms, dtype=np.int64)
+        slots[self.atoms[self.real]] = self.real
+        return slots
+
+    @cached_property
+    def strain_slots(self) -> NDArray[np.int64]:
+        """(n_atoms, 6) places of every atom's numbers where each block has six rows of one number per lane."""
+        lanes = self.centres.shape[1]
+        block, lane = np.divmod(self.slots, lanes)
+        places: NDArray[np.int64] = (block[:, None] * 6 + np.arange(6)) * lanes + lane[:, None]
+        return places
+
 
 def make_blocks(
     atoms: NDArray[np.int64],

@@ -220,13 +220,10 @@ class Engine:
 
         run_parts(n, len(forces), part)
         block.is_picked = True
-        real = block.real
-        where = block.atoms[real]
-        out_energies, out_strain = np.empty(len(where)), np.empty((len(where), 6))
-        out_energies[where] = energies[: n * lanes][real]
-        per_lane = strain[: n * 6 * lanes].reshape(n, 6, lanes).transpose(0, 2, 1)
-        out_strain[where] = per_lane.reshape(-1, 6)[real]
-        return out_energies, out_strain
+        return (
+            energies[block.slots].astype(np.float64),
+            strain[block.strain_slots].astype(np.float64),
+        )
 
 
 def _total(parts: list[NDArray[np.floating]]) -> NDArray[np.floating]:

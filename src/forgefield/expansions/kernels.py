@@ -3,6 +3,9 @@
 One atom per lane. The neighbours of a block of atoms come in rows of one neighbour per lane, grouped by species. The
 basis of every row is evaluated once into scratch memory; the sums over neighbours then run as a product of radial
 functions and harmonics, a few harmonics at a time, so that all sums stay in registers.
+
+The reverse goes neighbour by neighbour, one harmonic after the other. Where radial functions are polynomials times a
+factor, the adjoints of the functions become coefficients of powers once per atom, see `radial_series`.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from forgefield.expansions.radial_series import Powers
 from forgefield.expansions.spherical import RadialBasis, SphericalExpansion
 from forgefield.tracer.memory import Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel
@@ -24,10 +28,16 @@ HARMONICS_AT_A_TIME = 2
 COSTLY = 16
 """Operations per radial function from which on values and slopes are kept for the reverse."""
 
+GEOMETRY = 8
+"""Numbers kept of a neighbour beside the functions: its vector, one over its length, factors of the functions."""
+
 Matrix = Callable[[Any, Any], Any]
 Store = Callable[[Any, Any, Any], None]
 Direction = Callable[[Int], list[Any]]
 Stretch = Callable[[Int | int], Vec]
+Pull = Callable[[Int, "Polar", tuple[Rows, Rows]], tuple[Any, Any]]
+"""From a row, its geometry, and memory for its harmonics and their adjoints, which it writes, to the slope with distance
+and a factor that the adjoints lack, or None."""
 
 
 class Edges(Protocol):
@@ -51,11 +61,12 @@ def _is_costly(radial: RadialBasis, bits: int) -> bool:
 
 @dataclass(frozen=True)
 class Polar:
-    """Vectors, lengths and harmonics of one row; constants among the harmonics are plain numbers."""
+    """Vectors, lengths, one over them and unit vectors of one row."""
 
     vector: list[Vec]
     distance: Vec
-    angular: list[Any]
+    inverse: Vec
+    unit: list[Vec]
 
 
 class TracedExpansion:
@@ -97,20 +108,22 @@ class TracedExpansion:
         self.n_constant = 1 if expansion.l_min == 0 else 0
         self.n_harmonics = len(plain)
         self.constants = plain[: self.n_constant]
-        self.kept = keep and _is_costly(expansion.radial, k.bits)
+        self.keep = keep
+        self.powers = None if expansion.radial.per_l else Powers.of(expansion.radial, k.bits)
+        self.kept = keep and self.powers is None and _is_costly(expansion.radial, k.bits)
 
     @staticmethod
     def rows_per_edge(expansion: SphericalExpansion) -> int:
         """Return how many numbers of scratch memory a row of neighbours takes."""
-        return 2 * len(expansion.radial(1.0)) + expansion.n_harmonics
+        return 2 * len(expansion.radial(1.0)) + expansion.n_harmonics + GEOMETRY
 
-    def basis(self, row: Int) -> Polar:
-        """Evaluate the harmonics for one neighbour per lane."""
+    def polar(self, row: Int) -> Polar:
+        """Evaluate the geometry of one neighbour per lane."""
         d = self.edges.vector(row)
         f = d[0].formula_functions
         r = f.sqrt(d[0] * d[0] + d[1] * d[1] + d[2] * d[2])
         inverse = 1.0 / r
-        return Polar(d, r, self.expansion.angular(*(x * inverse for x in d)))
+        return Polar(d, r, inverse, [x * inverse for x in d])
 
     def radial(self, b: Polar, species: Int | int) -> list[Any]:
         """Evaluate the radial functions for neighbours of one species."""
@@ -120,7 +133,9 @@ class TracedExpansion:
     @property
     def stride(self) -> int:
         """Numbers from one row of neighbours to the next in the scratch memory."""
-        return self.n_functions * (2 if self.kept else 1) + self.n_harmonics
+        if not self.keep:
+            return self.n_functions + self.n_harmonics
+        return self.n_functions * (2 if self.kept else 1) + self.n_harmonics + GEOMETRY
 
     # ---- sums over neighbours --------------------------------------------------------------------------------
 
@@ -163,14 +178,32 @@ class TracedExpansion:
 
     def _basis_to_scratch(self, e: Int, species: Int | int, at: Any, direction: Direction | None) -> None:
         with self.k.tape() as tape:
-            b = self.basis(e)
-            values = self.radial(b, species) + b.angular
+            b = self.polar(e)
+            values = self.radial(b, species) + self.expansion.angular(*b.unit)
         if direction is not None:
             values = values + self.k.jvp(tape, b.vector, direction(e), values)
-        elif self.kept:
-            values = values + self.k.jvp(tape, [b.distance], [1.0], values[: self.n_functions])
+        elif self.keep:
+            values += [*b.vector, b.inverse]
+            if self.kept:
+                values += self.k.jvp(tape, [b.distance], [1.0], values[: self.n_functions])
+            elif self.powers is not None:
+                values += self._factors(self.powers, b, species)
         for n, v in enumerate(values):
             self.scratch[at + n] = v
+
+    def _factors(self, powers: Powers, b: Polar, species: Int | int) -> list[Any]:
+        """Return factor and argument of the polynomials, and their derivatives with respect to the distance."""
+        with self.k.tape() as tape:
+            stretched = b.distance if self.stretch is None else b.distance * self.stretch(species)
+            values = list(powers.factors(stretched))
+        return values + self.k.jvp(tape, [b.distance], [1.0], values)
+
+    def _recalled(self, row: Int) -> Polar:
+        """Return the geometry of a row as `forward` has kept it."""
+        *d, inverse = self._kept(row, self.n_functions + self.n_harmonics, 4)
+        return Polar(
+            d, (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]) * inverse, inverse, [x * inverse for x in d]
+        )
 
     def _sums(self, lo: Any, hi: Any, stride: int, *, tangent: bool) -> Iterator[tuple[int, Any, Any]]:
         """Yield (radial function, harmonic, sum over the neighbours lo ... hi - 1)."""
@@ -236,30 +269,99 @@ class TracedExpansion:
             Adjoint of an element of A.
         use : callable (row of neighbours, r_ij, g_ij)
         """
+        own, bars = self.k.buffer(self.n_harmonics), self.k.buffer(self.n_harmonics)
         with self.k.range(self.n_species) as s:
-            seed = self._seeds(s, bar)
+            pull = self._pull(s, bar) if self.powers is None else self._pull_powers(s, bar, self.powers)
             with self.k.range(*self.edges.rows(s, 1)) as e:
+                b = self._recalled(e) if self.keep else self.polar(e)
                 with self.k.tape() as tape:
-                    b = self.basis(e)
-                    radial = self._kept(e, 0) if self.kept else self.radial(b, s)
-                radial_bar: list[Any] = [0.0] * self.n_functions
-                angular_bar: list[Any] = [0.0] * len(b.angular)
-                for functions, harmonics in self.expansion.radial_blocks():
-                    for m in range(harmonics.start, harmonics.stop):
-                        g = [seed(i, m) for i in range(self.n_radial)]
-                        angular_bar[m] = sum(a * r for a, r in zip(g, radial[functions], strict=True))
-                        for i, a in enumerate(g):
-                            radial_bar[functions.start + i] += a * b.angular[m]
-                if self.kept:
-                    slopes = self._kept(e, self.n_functions + self.n_harmonics)
-                    radial_bar = [sum(a * slope for a, slope in zip(radial_bar, slopes, strict=True))]
-                    radial = [b.distance]
-                use(e, b.vector, self.k.vjp(tape, radial + b.angular, radial_bar + angular_bar, b.vector))
+                    angular = self.expansion.angular(*b.unit)
+                if self.keep:
+                    values = self.scratch + (self._row(e) + self.n_functions)
+                else:
+                    values = own
+                    for m in range(self.n_constant, self.n_harmonics):
+                        values[m] = angular[m]
+                slope, scale = pull(e, b, (values, bars))
+                seeds = [bars[m] for m in range(self.n_constant, self.n_harmonics)]
+                u = self.k.vjp(tape, angular[self.n_constant :], seeds, b.unit)
+                # Along the vector the slope, across it what turns the unit vector.
+                inverse = b.inverse if scale is None else b.inverse * scale
+                along = slope - inverse * sum(x * y for x, y in zip(u, b.unit, strict=True))
+                use(e, b.vector, [x * inverse + along * y for x, y in zip(u, b.unit, strict=True)])
 
-    def _kept(self, e: Int, start: int) -> list[Any]:
-        """Return the numbers in the scratch memory, one for each radial function."""
-        at = (e - self.edges.rows(0, 1)[0]) * self.stride + start
-        return [self.scratch[at + i] for i in range(self.n_functions)]
+    def _pull(self, s: Int | int, bar: Matrix) -> Pull:
+        """Return the pull for neighbours of species s: adjoints of products to those of radial functions and harmonics."""
+        k, n, seed = self.k, self.n_radial, self._seeds(s, bar)
+
+        def pull(e: Int, b: Polar, memory: tuple[Rows, Rows]) -> tuple[Any, Any]:
+            values, bars = memory
+            with k.tape() as tape:
+                radial = self._kept(e, 0, self.n_functions) if self.kept else self.radial(b, s)
+            radial_bar: list[Any] = []
+            for functions, harmonics in self.expansion.radial_blocks():
+                own, sums = radial[functions], k.accumulators(n)
+                start = max(harmonics.start, self.n_constant)
+                for m in range(harmonics.start, start):
+                    for i in range(n):
+                        sums[i] = seed(i, m) * self.constants[m]
+                if start < harmonics.stop:
+                    with k.range(start, harmonics.stop) as m:
+                        y, g = values[m], [seed(i, m) for i in range(n)]
+                        bars[m] = sum(a * r for a, r in zip(g, own, strict=True))
+                        for i, a in enumerate(g):
+                            sums[i] += a * y
+                radial_bar += sums.values()
+            if self.kept:
+                slopes = self._kept(e, self.n_functions + self.n_harmonics + 4, self.n_functions)
+                return sum(a * slope for a, slope in zip(radial_bar, slopes, strict=True)), None
+            return k.vjp(tape, radial, radial_bar, [b.distance])[0], None
+
+        return pull
+
+    def _pull_powers(self, s: Int | int, bar: Matrix, powers: Powers) -> Pull:
+        """Return the pull for radial functions that are polynomials times a factor."""
+        k, n, seed = self.k, powers.n, self._seeds(s, bar)
+        rows = k.buffer(n * self.n_harmonics)
+        with k.range(self.n_harmonics) as m:
+            for p, c in enumerate(powers.coefficients([seed(i, m) for i in range(self.n_radial)])):
+                rows[m * n + p] = c
+
+        def pull(e: Int, b: Polar, memory: tuple[Rows, Rows]) -> tuple[Any, Any]:
+            values, bars = memory
+            if self.keep:
+                factor, x, factor_dot, x_dot = self._kept(e, self.n_functions + self.n_harmonics + 4, 4)
+            else:
+                factor, x, factor_dot, x_dot = self._factors(powers, b, s)
+            parts = powers.evaluator(x)
+            sums = k.accumulators(3)
+
+            def add(m: Any, y: Any) -> None:
+                even, odd, slope = parts([rows[m * n + p] for p in range(n)])
+                value = even + x * odd
+                if not isinstance(y, float):
+                    bars[m] = value
+                for i, v in enumerate((value, slope, odd)):
+                    sums[i] += v * y
+
+            for m in range(self.n_constant):
+                add(m, self.constants[m])
+            if self.n_constant < self.n_harmonics:
+                with k.range(self.n_constant, self.n_harmonics) as m:
+                    add(m, values[m])
+            value, slope, odd = sums.values()
+            return factor_dot * value + factor * x_dot * (4.0 * x * slope + odd), factor
+
+        return pull
+
+    def _row(self, e: Int) -> Any:
+        """Return where a row of neighbours begins in the scratch memory."""
+        return (e - self.edges.rows(0, 1)[0]) * self.stride
+
+    def _kept(self, e: Int, start: int, count: int) -> list[Any]:
+        """Return numbers that `forward` has kept in the scratch memory."""
+        at = self._row(e) + start
+        return [self.scratch[at + i] for i in range(count)]
 
     def _seeds(self, s: Int | int, bar: Matrix) -> Matrix:
         """Return the adjoint of what neighbours of species s add, by radial function and harmonic."""

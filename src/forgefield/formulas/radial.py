@@ -14,6 +14,7 @@ from forgefield.formulas.namespace import combine, functions_of
 __all__ = [
     "chebyshev",
     "chebyshev_series",
+    "nep_factors",
     "nep_radial",
     "so3_radial_coefficients",
     "so3_radial_integral",
@@ -28,15 +29,21 @@ def chebyshev(x: Any, n: int) -> list[Any]:
     return polynomials[:n]
 
 
+def nep_factors(r: Any, cutoff: float) -> tuple[Any, Any]:
+    """Return f_c(r) and x = 2 (r/cutoff - 1)^2 - 1, the factor and the argument of NEP's polynomials."""
+    # Beyond the cutoff the polynomials would overflow in float32 before the cutoff function zeroes them.
+    u = functions_of(r).where(r < cutoff, r * (1.0 / cutoff) - 1.0, 0.0)
+    return cosine_cutoff(r, cutoff), 2.0 * u * u - 1.0
+
+
 def nep_radial(r: Any, cutoff: float, n: int) -> list[Any]:
     """Return NEP's n radial functions ``(T_k(2 (r/cutoff - 1)^2 - 1) + 1) / 2 * f_c(r)``.
 
     Source: Huang et al. (GNEP), eq. 6 and appendix A; Fan et al., PRB 104 (2021) 104309, eqs. 4-6.
     """
-    # Beyond the cutoff the polynomials would overflow in float32 before the cutoff function zeroes them.
-    u = functions_of(r).where(r < cutoff, r * (1.0 / cutoff) - 1.0, 0.0)
-    half = 0.5 * cosine_cutoff(r, cutoff)
-    return [(t + 1.0) * half for t in chebyshev(2.0 * u * u - 1.0, n)]
+    cut, x = nep_factors(r, cutoff)
+    half = 0.5 * cut
+    return [(t + 1.0) * half for t in chebyshev(x, n)]
 
 
 def chebyshev_series(

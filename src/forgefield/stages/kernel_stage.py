@@ -337,7 +337,10 @@ class KernelStage:
             planes = [elements(p) for p in range(self.planes)]
             results = self.lifted(function, planes)
         seeds = [y.bar(p, row, j) for p, r in enumerate(results) for j in range(len(r))]
-        flat = k.vjp(tape, [v for r in results for v in r], seeds, [v for plane in planes for v in plane])
+        outputs = [v for r in results for v in r]
+        stored = [y.value(p, row, j) for p, r in enumerate(results) for j in range(len(r))]
+        known = dict(zip(outputs, stored, strict=True))
+        flat = k.vjp(tape, outputs, seeds, [v for plane in planes for v in plane], known)
         width = len(planes[0])
         return [flat[p * width : (p + 1) * width] for p in range(self.planes)]
 

@@ -202,9 +202,18 @@ class Kernel:
             self.tapes.pop()
 
     def vjp(
-        self, tape: Tape, outputs: Sequence[Any], seeds: Sequence[Any], inputs: Sequence[Vec]
+        self,
+        tape: Tape,
+        outputs: Sequence[Any],
+        seeds: Sequence[Any],
+        inputs: Sequence[Vec],
+        known: Mapping[Vec, Vec] | None = None,
     ) -> list[Any]:
-        """Reverse sweep: ``sum_o seed_o d(output_o)/d(input)`` for every input."""
+        """Reverse sweep: ``sum_o seed_o d(output_o)/d(input)`` for every input.
+
+        What is `known` of the tape's values, from memory, need not be computed anew.
+        """
+        known = known or {}
         steps, active = list(tape), set(inputs)
         for _, out, args in steps:
             if not active.isdisjoint(a for a in args if isinstance(a, Vec)):
@@ -218,7 +227,8 @@ class Kernel:
                 continue
             for a, rule in zip(args, LINEAR[name], strict=True):
                 if isinstance(a, Vec) and a in active and rule is not None:
-                    bar[a] = bar.get(a, 0.0) + rule(bar[out], out, *args)
+                    values = (known.get(v, v) for v in (out, *args))
+                    bar[a] = bar.get(a, 0.0) + rule(bar[out], *values)
         return [bar.get(x, 0.0) for x in inputs]
 
     def jvp(
