@@ -145,6 +145,21 @@ def test_features(case: str) -> None:
         assert np.abs(got - expected).max() < 1e-12 * np.abs(expected).max()
 
 
+def test_features_of_a_moving_structure() -> None:
+    """The list is kept for small steps and made anew for large ones, other cells and other structures."""
+    descriptor = potential("acsf").descriptor
+    engine, rng = FeatureEngine(descriptor, skin=0.5), np.random.default_rng(5)
+    atoms, other = frames(CASES["acsf"][1])[:2]
+    for step, builds in ((0.0, 1), (0.02, 1), (0.4, 2), (0.02, 2)):
+        atoms.positions += step * rng.uniform(-1, 1, (len(atoms), 3))
+        expected = descriptor.compute(atoms)
+        assert np.abs(engine.compute(atoms) - expected).max() < 1e-12 * np.abs(expected).max()
+        assert engine._kept.n_builds == builds
+    for structure in (other, atoms):
+        expected = descriptor.compute(structure)
+        assert np.abs(engine.compute(structure) - expected).max() < 1e-12 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_training(case: str) -> None:
     """Energies, forces, stress, loss and gradients of the parameters, two kernels at work."""

@@ -10,9 +10,11 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from forgefield.descriptors.base import Descriptor
+from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.kernel import Plan, list_signature, make_stage, plane_of, setup
-from forgefield.engine.neighbours import list_neighbours
+from forgefield.engine.neighbours import SkinnedList, list_neighbours
+from forgefield.engine.points import Listing, Points
 from forgefield.models import Linear
 from forgefield.models.potential import Potential
 from forgefield.parallel import run_parts
@@ -48,6 +50,8 @@ class FeatureEngine:
     dtype : {'float32', 'float64'}
     threads : int, optional
         Default: `parallel.get_num_threads`.
+    skin : float [Å], >= 0
+        Keep the neighbour list of a structure that moves until it might miss a pair; 0 lists anew at every call.
 
     Raises
     ------
@@ -56,7 +60,11 @@ class FeatureEngine:
     """
 
     def __init__(
-        self, descriptor: Descriptor, dtype: Precision = "float64", threads: int | None = None
+        self,
+        descriptor: Descriptor,
+        dtype: Precision = "float64",
+        threads: int | None = None,
+        skin: float = 0.0,
     ) -> None:
         self.descriptor = descriptor
         self.n_features = descriptor.n_features
@@ -64,6 +72,18 @@ class FeatureEngine:
         potential = Potential(descriptor, model, dict.fromkeys(descriptor.species, 0.0), 1.0)
         self.engine = Engine(potential, dtype, threads, repulsion=False)
         self._kernel: Native | None = None
+        self._kept = SkinnedList(descriptor.species, descriptor.cutoffs, skin)
+        self._blocks: tuple[tuple[Listing, ...], Block] | None = None
+
+    def _listed(self, atoms: Atoms) -> tuple[Points, tuple[Listing, ...], Block]:
+        """Return points, lists and blocks, those of the last call where the skin allows."""
+        if not self._kept.skin:
+            points, lists = list_neighbours(atoms, self.descriptor.species, self.descriptor.cutoffs)
+            return points, lists, self.engine.blocks(points, lists)
+        points, lists = self._kept.update(atoms)
+        if self._blocks is None or self._blocks[0] is not lists:
+            self._blocks = lists, self.engine.blocks(points, lists)
+        return points, lists, self._blocks[1]
 
     def compute(self, atoms: Atoms) -> NDArray[np.float64]:
         """Return the features of every atom, (n_atoms, n_features).
@@ -74,8 +94,7 @@ class FeatureEngine:
             Elements that the descriptor does not know; overlapping atoms, no atoms, flat cell.
         """
         engine, kernel = self.engine, self._native()
-        points, lists = list_neighbours(atoms, self.descriptor.species, self.descriptor.cutoffs)
-        block = engine.blocks(points, lists)
+        points, lists, block = self._listed(atoms)
         lanes, n = engine.lanes, self.n_features
         rows = engine.memory("features", block.n_blocks * n * lanes)
 
@@ -95,6 +114,7 @@ class FeatureEngine:
             )
 
         run_parts(block.n_blocks, engine.threads_for(block), part)
+        block.is_picked = True
         of_lanes = rows[: block.n_blocks * n * lanes].reshape(block.n_blocks, n, lanes).transpose(0, 2, 1)
         result = np.empty((len(atoms), n))
         result[block.atoms[block.real]] = of_lanes.reshape(-1, n)[block.real]
