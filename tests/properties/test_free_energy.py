@@ -282,6 +282,7 @@ def argon(a: float = 5.4) -> tuple[Atoms, Repulsion]:
     return atoms, Repulsion(atoms, argon_law, 7.0)
 
 
+@pytest.mark.slow
 def test_a_liquid_has_one_free_energy_whatever_the_reference() -> None:
     atoms, field = argon(5.9)
     found = []
