@@ -231,10 +231,10 @@ def test_properties_run_resume_and_warn(tmp_path):
     atoms = bulk("Si", cubic=True)
     potential = small_potential()
     options = {
-        "timestep": 0.5, "equilibration": 0.05, "interval": 1.0, "temperature": 300.0, "supercell": (2, 1, 1),
+        "timestep": 0.5, "equilibration": 0.01, "interval": 1.0, "temperature": 300.0, "supercell": (2, 1, 1),
         "error": 1e-4,
     }  # fmt: skip
-    green = {"length": 0.2, "correlation_time": 0.05, "replicas": 2, "blocks": 2, **options}
+    green = {"length": 0.08, "correlation_time": 0.02, "replicas": 2, "blocks": 2, **options}
     result = CONDUCTIVITY_GK(atoms, potential, folder=tmp_path, **green)
     assert result.quantities["flux_error"].value < 1e-6
     assert result.quantities["conductivity"].error > 0
@@ -242,10 +242,10 @@ def test_properties_run_resume_and_warn(tmp_path):
     assert any("replicas of" in text for text in result.warnings)
     again = CONDUCTIVITY_GK(atoms, potential, folder=tmp_path, **green)
     assert again["conductivity"] == result["conductivity"]
-    driven = CONDUCTIVITY_HNEMD(atoms, potential, length=0.2, settle=0.02, fields=(1e-3, 2e-3), **options)
+    driven = CONDUCTIVITY_HNEMD(atoms, potential, length=0.06, settle=0.01, fields=(1e-3, 2e-3), **options)
     assert {"extrapolated", "nonlinearity", "conductivity F=0.001"} <= set(driven.quantities)
     wrong = CONDUCTIVITY_HNEMD(
-        atoms, potential, length=0.1, settle=0.0, fields=(1e-3,), virials="II", **options
+        atoms, potential, length=0.04, settle=0.0, fields=(1e-3,), virials="II", **options
     )
     assert any("take `virials` = I" in text for text in wrong.warnings)
 
