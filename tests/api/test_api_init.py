@@ -94,8 +94,8 @@ def test_quality_sets_optimiser_and_members(alloy_frames):
     assert fast.committee is None
     assert standard.committee is None
     assert best.committee.members == recipe.MEMBERS
-    assert standard.training.epochs >= recipe.KALMAN_EPOCHS["standard"]
-    assert best.training.epochs >= recipe.KALMAN_EPOCHS["best"]
+    assert standard.training.epochs >= recipe.KALMAN_EPOCHS
+    assert best.training.epochs >= recipe.KALMAN_EPOCHS
     for settings in (fast, standard, best):
         assert RunSettings.parse(yaml.safe_load(commented_yaml(settings))) == settings
     with pytest.raises(ConfigError, match="did you mean 'standard'"):
@@ -120,8 +120,8 @@ def work(**changes):
 
 
 def test_kalman_filter_makes_way_where_it_would_take_too_long_or_too_much(monkeypatch):
-    assert work().kalman_epochs("standard") == recipe.KALMAN_EPOCHS["standard"]
-    assert work().kalman_epochs("best") == recipe.KALMAN_EPOCHS["best"]
+    assert work().kalman_epochs("standard") == recipe.KALMAN_EPOCHS
+    assert work().kalman_epochs("best") == recipe.KALMAN_EPOCHS
     assert work(n_train=20).kalman_epochs("standard") == recipe.KALMAN_STEPS // 5
     assert work(n_parameters=recipe.ONE_BLOCK).kalman_epochs("standard") > 0
     assert work(n_parameters=recipe.ONE_BLOCK + 1).kalman_epochs("standard") == 0

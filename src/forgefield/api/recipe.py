@@ -27,8 +27,8 @@ HIDDEN: dict[str, tuple[int, ...]] = {"adamw": (40,), "kalman": (24,)}
 """Neurons: the Kalman filter finds the bottom of what few can do, and more overfit."""
 KALMAN_STEPS = 800
 """Steps of the Kalman filter, or..."""
-KALMAN_EPOCHS: dict[Quality, int] = {"fast": 16, "standard": 16, "best": 32}
-"""... epochs, if these are more, unless that took too long. Members of a committee may learn longer than a potential alone."""
+KALMAN_EPOCHS = 16
+"""... epochs, if these are more, unless that took too long. Longer training makes the errors of the worst structures grow."""
 FEWEST_KALMAN_EPOCHS = 6
 """Where the time allows no more than this, AdamW does better."""
 ONE_BLOCK = 7_000
@@ -93,7 +93,7 @@ class Workload:
         )
         if self.n_parameters > ONE_BLOCK or too_large:
             return 0
-        wanted = max(KALMAN_EPOCHS[quality], math.ceil(KALMAN_STEPS / self.steps))
+        wanted = max(KALMAN_EPOCHS, math.ceil(KALMAN_STEPS / self.steps))
         epochs = min(wanted, int(SECONDS[quality] / self.kalman_seconds))
         return epochs if epochs >= FEWEST_KALMAN_EPOCHS else 0
 
