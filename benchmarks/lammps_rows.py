@@ -22,6 +22,9 @@ FloatArray = NDArray[np.float64]
 BAR = 6.241509074460763e-7
 """eV/Å^3."""
 
+CUT = 1e-13
+"""Singular values below this share of the largest are dropped, as in FitSNAP."""
+
 
 def fit_with_lammps(
     frames: Sequence[Atoms],
@@ -49,7 +52,7 @@ def fit_with_lammps(
     rows, labels = (np.concatenate([p[k] for p in parts]) for k in (0, 1))
     factor = np.concatenate(factors)
     made = time.process_time()
-    values, *_ = lstsq(rows * factor[:, None], labels * factor)
+    values, *_ = lstsq(rows * factor[:, None], labels * factor, cond=CUT)
     end = time.process_time()
     residual = factor * (rows @ values - labels)
     return {

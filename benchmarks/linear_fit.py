@@ -10,6 +10,7 @@ reading the file nor building the kernels, which a first fit of three structures
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import resource
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from ase.io import read
 from lammps_rows import fit_with_lammps
 
@@ -30,7 +32,7 @@ from forgefield.models import make_model
 from forgefield.models.potential import Potential
 from forgefield.models.zbl import ZBL, ZBLSettings
 from forgefield.training.batches import LabelledSet
-from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.least_squares import LeastSquaresSettings, LinearFit, fit_linear
 from forgefield.training.loss import LossSettings
 
 KEYS = ("eweight", "fweight", "vweight")
@@ -135,15 +137,17 @@ def run(name: str, data: Path, every: int) -> dict[str, Any]:
     fit = fit_linear(potential, LabelledSet(potential, frames), LossSettings(), settings)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    left = fit.solution.noise * (fit.n_rows - fit.solution.rank) / fit.n_rows
+    left = _mean_square(fit)
     side = {}
     if name in LAMMPS_EVERY:
         some = frames[:: LAMMPS_EVERY[name]]
         side = fit_with_lammps(some, weights, case.descriptor, (4.0, case.outer), case.shifts)
         side["structures"], side["atoms"] = len(some), sum(map(len, some))
+        whole = len(some) == len(frames)
+        side["our_residual"] = left**0.5 if whole else _residual(copy.deepcopy(potential), some, settings)
     predicted = list(zip(Predictor(potential).predict_many(frames), frames, strict=True))
     energy = np.array([(p.energy - a.get_potential_energy()) / len(a) for p, a in predicted])
-    forces = np.concatenate([(p.forces - a.get_forces()).ravel() for p, a in predicted])
+    forces = np.concatenate([_in_lammps_frame(p.forces - a.get_forces(), a) for p, a in predicted])
     errors = [float(f(x)) for x in (energy, forces) for f in (_mae, _rmse)]
     return {
         "case": name,
@@ -161,6 +165,23 @@ def run(name: str, data: Path, every: int) -> dict[str, Any]:
         "published_seconds": case.published_seconds,
         "published_errors": list(case.published),
     }
+
+
+def _mean_square(fit: LinearFit) -> float:
+    """Return the mean square of the weighted residuals."""
+    return fit.solution.noise * (fit.n_rows - fit.solution.rank) / fit.n_rows
+
+
+def _residual(potential: Potential, frames: list[Atoms], settings: LeastSquaresSettings) -> float:
+    """Return the rms of the weighted residuals of a fit to some structures."""
+    return (
+        _mean_square(fit_linear(potential, LabelledSet(potential, frames), LossSettings(), settings)) ** 0.5
+    )
+
+
+def _in_lammps_frame(forces: np.ndarray, atoms: Atoms) -> np.ndarray:
+    """Return the components of forces in the frame of LAMMPS and FitSNAP, on which mean magnitudes depend."""
+    return (forces @ atoms.cell.standard_form()[1].T).ravel()
 
 
 def _mae(x: np.ndarray) -> float:

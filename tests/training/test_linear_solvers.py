@@ -66,6 +66,25 @@ def test_a_triangle_holds_all_sums_of_squares(problem):
         assert c.labels @ c.labels == pytest.approx(labels @ labels, rel=1e-13)
 
 
+@pytest.mark.parametrize("rcond", [1e-13, 1e-6, 0.02])
+def test_svd_drops_what_it_says_and_zero_columns_get_zero(problem, rcond):
+    rows, labels, _ = problem
+    rows = np.column_stack([rows * 10.0 ** -np.linspace(0, 3, N), np.zeros(N_ROWS)])
+    found = solve(
+        compressed(rows, labels), np.zeros(N + 1, bool), LeastSquaresSettings(solver="svd", rcond=rcond)
+    )
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    keep = s > rcond * s[0]
+    assert found.rank == keep.sum() <= N
+    assert np.allclose(found.values, vt[keep].T @ ((u.T @ labels)[keep] / s[keep]), rtol=1e-8)
+    assert found.condition == pytest.approx(s[keep][0] / s[keep][-1], rel=1e-5)
+    noise = ((labels - rows @ found.values) ** 2).sum() / (N_ROWS - keep.sum())
+    assert found.noise == pytest.approx(noise, rel=1e-9)
+    expected = noise * (vt[keep].T / s[keep] ** 2) @ vt[keep]
+    assert np.allclose(found.covariance, expected, rtol=1e-7, atol=1e-12 * np.abs(expected).max())
+    assert found.values[-1] == 0.0
+
+
 def test_svd_is_least_squares_and_its_covariance_the_textbook_one(problem):
     rows, labels, _ = problem
     found = solve(compressed(rows, labels), nothing_free(), LeastSquaresSettings(solver="svd"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack, solve_triangular
 
 from forgefield.training.linear.bayesian import Posterior, ard, bayesian_ridge
 from forgefield.training.linear.compress import Compressed
@@ -30,6 +31,10 @@ ALPHAS = 10.0 ** -np.arange(0.0, 5.1, 0.25)
 """Strengths among which cross-validation chooses, relative to the least that makes all weights zero."""
 
 SWEEPS = 20_000
+
+STEPS = 200
+"""Power iterations for the largest singular value, at most."""
+
 EPS = float(np.finfo(np.float64).eps)
 
 _log = logging.getLogger(__name__)
@@ -185,8 +190,12 @@ class _Problem:
 
 def _svd(whole: Compressed, rcond: float) -> Solution:
     """Minimise the squares alone; unscaled, so that `rcond` means what it means elsewhere."""
+    cut = max(rcond, EPS)
+    solution = _triangular(whole, cut)
+    if solution is not None:
+        return solution
     u, s, vt = np.linalg.svd(whole.rows, full_matrices=False)
-    keep = s > s.max(initial=0.0) * max(rcond, EPS)
+    keep = s > s.max(initial=0.0) * cut
     u, s, vt = u[:, keep], s[keep], vt[keep]
     values = vt.T @ ((u.T @ whole.labels) / s)
     residual = float(((whole.labels - whole.rows @ values) ** 2).sum())
@@ -194,6 +203,45 @@ def _svd(whole: Compressed, rcond: float) -> Solution:
     covariance = noise * (vt.T / (s * s)) @ vt
     condition = float(s[0] / s[-1]) if len(s) else 1.0
     return Solution(values, covariance, noise, len(s), condition, float("nan"), 0)
+
+
+def _triangular(whole: Compressed, cut: float) -> Solution | None:
+    """Return what `_svd` returns if it certainly drops no singular value, at a fifth of its cost; else None.
+
+    Then the solution is that of the triangle. Frobenius norms of the triangle and of its inverse bound the singular
+    values. Columns of zeros at the end, biases that play no part, get zero.
+    """
+    used = int(np.flatnonzero(whole.rows.any(axis=0)).max(initial=-1)) + 1
+    triangle, rest = whole.rows[:used, :used], whole.rows[:, :used]
+    if used == 0 or len(triangle) < used or np.tril(rest, -1).any() or not np.diag(triangle).all():
+        return None
+    inverse, info = lapack.dtrtri(triangle)
+    with np.errstate(over="ignore", invalid="ignore"):
+        safe = np.linalg.norm(triangle) * np.linalg.norm(inverse) * cut < 1.0
+    if info or not safe:
+        return None
+    values = np.zeros(whole.rows.shape[1])
+    values[:used] = solve_triangular(triangle, whole.labels[:used])
+    noise = float((whole.labels[used:] ** 2).sum()) / max(whole.n_rows - used, 1)
+    covariance = np.zeros((len(values), len(values)))
+    upper = np.triu(lapack.dlauum(inverse)[0])
+    covariance[:used, :used] = noise * (upper + np.triu(upper, 1).T)
+    condition = _norm(triangle) * _norm(inverse)
+    return Solution(values, covariance, noise, used, condition, float("nan"), 0)
+
+
+def _norm(matrix: FloatArray) -> float:
+    """Return the largest singular value, to a millionth."""
+    vector: FloatArray = np.random.default_rng(0).standard_normal((matrix.shape[1],))
+    largest: float = 0.0
+    for _ in range(STEPS):
+        image: FloatArray = matrix.T @ (matrix @ (vector / float(np.linalg.norm(vector))))
+        found = float(np.sqrt(float(np.linalg.norm(image))))
+        if abs(found - largest) <= 1e-7 * found:
+            return found
+        largest = found
+        vector = image
+    return largest
 
 
 def _filtered(problem: _Problem) -> tuple[FloatArray, FloatArray, FloatArray]:
