@@ -24,7 +24,7 @@ S = TypeVar("S", bound="Schema")
 
 
 class Schema(BaseModel):
-    """Base of all settings: immutable, no unknown keys, no silent type conversion of text to numbers."""
+    """Base of all settings: immutable, no unknown keys; numbers may be text, for YAML reads 1e-3 as such."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
