@@ -11,6 +11,7 @@ from pydantic import Field
 
 from forgefield import data as ff_data
 from forgefield.config import Schema
+from forgefield.descriptors import make_descriptor, parse_settings
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.complexity_page import complexity_page
@@ -19,6 +20,7 @@ from forgefield.studies.derivatives import mean_derivatives
 from forgefield.studies.diamond import properties_by
 from forgefield.studies.page import Page
 from forgefield.studies.training import checked, data_source, errors_of, merged, single, train_cell
+from forgefield.training.batches import elements_of
 
 __all__ = ["DESCRIPTORS", "MODELS", "Complexity", "ComplexitySettings"]
 
@@ -54,6 +56,9 @@ class ComplexitySettings(Schema):
     )
     splits: int = Field(5, ge=1, description="random splits into 80 % training, 10 % validation, 10 % test")
     shorter: int = Field(1, ge=1, description="divide the epochs of networks by this")
+    max_coefficients: int = Field(
+        3000, ge=1, description="quadratic models with more coefficients per element are left out"
+    )
     max_force_error: float = Field(
         100.0, gt=0, description="recommendation: largest force RMSE accepted [meV/Å]"
     )
@@ -85,9 +90,12 @@ class Complexity(Study[ComplexitySettings]):
     def cells(self, settings: ComplexitySettings) -> list[Cell]:
         """See `Study.cells`."""
         source = data_source(settings.data)
+        species = elements_of(ff_data.read(source["path"]))
         cells = []
         for descriptor in settings.descriptors:
             for model in settings.models:
+                if _coefficients(descriptor, model, species) > settings.max_coefficients:
+                    continue
                 for ratio in settings.ratios:
                     for split in range(settings.splits):
                         config = _configure(source["path"], descriptor, model, ratio, split, settings.shorter)
@@ -134,6 +142,14 @@ class Complexity(Study[ComplexitySettings]):
             },
             silicon=settings.data == "silicon",
         )
+
+
+def _coefficients(descriptor: str, model: str, species: Sequence[str]) -> int:
+    """Return the coefficients of a quadratic model per element; 0 for others."""
+    if model != "quadratic" or descriptor not in DESCRIPTORS:
+        return 0
+    n: int = make_descriptor(parse_settings(DESCRIPTORS[descriptor]), species).n_features
+    return n * (n + 3) // 2
 
 
 def _configure(
