@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.data import group_of
+from forgefield.errors import StructureError, UnknownSpeciesError
 from forgefield.graph import Graph, batch
 from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation, Potential
@@ -73,7 +74,7 @@ class _Graphs(Sequence[Graph]):
     """Graphs of structures, built when first asked for and kept."""
 
     def __init__(self, potential: Potential, frames: Sequence[Atoms]) -> None:
-        self._build, self._frames = potential.graph, frames
+        self._potential, self._frames = potential, frames
         self._kept: list[Graph | None] = [None] * len(frames)
 
     def __len__(self) -> int:
@@ -88,12 +89,19 @@ class _Graphs(Sequence[Graph]):
             return [self[k] for k in range(*i.indices(len(self)))]
         found = self._kept[i]
         if found is None:
-            found = self._kept[i] = self._build(self._frames[i])
+            found = self._kept[i] = self._build(i)
         return found
 
     def passing(self, i: int) -> Graph:
         """Return a graph without keeping it."""
-        return self._kept[i] or self._build(self._frames[i])
+        return self._kept[i] or self._build(i)
+
+    def _build(self, i: int) -> Graph:
+        try:
+            return self._potential.graph(self._frames[i])
+        except (StructureError, UnknownSpeciesError) as error:
+            name = self._frames[i].info.get("name", f"structure {i}")
+            raise type(error)(f"{name}: {error}") from None
 
 
 class LabelledSet:

@@ -66,7 +66,7 @@ def _read(path: Path, options: ReadOptions) -> Iterator[RawFrame]:
             for index, row in enumerate(rows):
                 values = dict(zip(_COLUMNS, row, strict=True))
                 yield _frame(values, options, Where(f"{path} (id {values['id']})", index))
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the database is damaged or not ASE's ({error})") from None
 
 
