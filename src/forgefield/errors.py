@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "CheckpointError",
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingError",
     "UnknownSpeciesError",
     "did_you_mean",
+    "of_structure",
 ]
 
 
@@ -68,6 +70,21 @@ class CheckpointError(ForgefieldError, ValueError):
 
 class TrainingError(ForgefieldError, RuntimeError):
     """Training cannot go on: the loss diverged or nothing is left to train on."""
+
+
+@contextmanager
+def of_structure(name: str) -> Iterator[None]:
+    """Put the name of the structure in front of an error about it.
+
+    Raises
+    ------
+    StructureError, UnknownSpeciesError
+        As raised inside, with the name.
+    """
+    try:
+        yield
+    except (StructureError, UnknownSpeciesError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -134,7 +134,6 @@ def train(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     prepared = prepare(settings, listener)
-    folder.write_config(settings)
     history = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
     if settings.extrapolation:
@@ -204,7 +203,7 @@ def prepare(settings: RunSettings, listener: Listener) -> Prepared:
         train_set, valid_set = (
             kind(potential, dataset.view(role), settings.group_weights) for role in ("train", "valid")
         )
-    initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
+        initialise(potential, train_set, settings.scaling, torch.Generator().manual_seed(settings.seed))
     return Prepared(dataset, potential, train_set, valid_set)
 
 
@@ -221,6 +220,7 @@ def _fit(
 ) -> list[Row]:
     how, potential = settings.training, prepared.potential
     if isinstance(how, LeastSquaresSettings):
+        folder.write_config(settings)
         listener.on_start(settings, potential, estimate_memory(potential.descriptor, prepared.train, 1, 8))
         fit_linear(potential, prepared.train, settings.loss, how, listener.on_fit)
         return []
@@ -259,6 +259,7 @@ def _descend(
                 f"nothing to resume in {folder.path}: checkpoint.ff is missing; run without --resume"
             )
         trainer.load_state(*read_checkpoint(folder.checkpoint, run))
+    folder.write_config(settings)  # not before: bad structures and checkpoints leave the folder as it was
     n_bytes = 4 if settings.dtype == "float32" else 8
     listener.on_start(
         settings,

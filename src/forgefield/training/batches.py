@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.data import group_of
-from forgefield.errors import StructureError, UnknownSpeciesError
+from forgefield.errors import of_structure
 from forgefield.graph import Graph, batch
 from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation, Potential
@@ -97,11 +97,9 @@ class _Graphs(Sequence[Graph]):
         return self._kept[i] or self._build(i)
 
     def _build(self, i: int) -> Graph:
-        try:
-            return self._potential.graph(self._frames[i])
-        except (StructureError, UnknownSpeciesError) as error:
-            name = self._frames[i].info.get("name", f"structure {i}")
-            raise type(error)(f"{name}: {error}") from None
+        atoms = self._frames[i]
+        with of_structure(atoms.info.get("name", f"structure {i}")):
+            return self._potential.graph(atoms)
 
 
 class LabelledSet:

@@ -19,7 +19,7 @@ from forgefield.engine.inference import Engine, Precision
 from forgefield.engine.kernel import gradient_kernel, gradient_signature
 from forgefield.engine.neighbours import list_neighbours
 from forgefield.engine.points import Listing
-from forgefield.errors import ForgefieldError
+from forgefield.errors import ForgefieldError, of_structure
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.tracer.cache import Native, aligned, native
@@ -62,7 +62,10 @@ class SetPoints:
     """All structures of a set as points with one common numbering."""
 
     def __init__(self, potential: Potential, data: LabelledSet) -> None:
-        parts = [list_neighbours(a, potential.species, potential.descriptor.cutoffs) for a in data.frames]
+        parts = []
+        for n, atoms in enumerate(data.frames):
+            with of_structure(atoms.info.get("name", f"structure {n}")):
+                parts.append(list_neighbours(atoms, potential.species, potential.descriptor.cutoffs))
         sizes = np.array([len(p.positions) - 2 for p, _ in parts], dtype=np.int64)
         bases = np.cumsum(sizes) - sizes
         self.padding = int(sizes.sum())
