@@ -1,4 +1,4 @@
-"""The descriptor of docs/extending.md: only formulas, and it runs on NumPy, torch and compiled kernels."""
+"""The descriptor of docs/extend.md: only formulas, and it runs on NumPy, torch and compiled kernels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def code_of(page):
 def page(tmp_path_factory):
     """The code of the page as a module in a file of its own."""
     file = tmp_path_factory.mktemp("docs") / "code_of_extending.py"
-    file.write_text("from __future__ import annotations\n" + code_of("extending.md"))
+    file.write_text("from __future__ import annotations\n" + code_of("extend.md"))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
@@ -64,7 +64,7 @@ def crystal():
 
 def test_the_page_defines_what_it_talks_about(page):
     assert page.descriptor.n_features == len(set(page.descriptor.feature_names)) == 4 * 2 * 3
-    assert "tracer" not in code_of("extending.md"), "only formulas"
+    assert "tracer" not in code_of("extend.md"), "only formulas"
 
 
 def test_radial_functions_are_spherical_bessel_functions(page):
@@ -123,7 +123,7 @@ def test_the_compiled_potential_agrees(potential, dtype, tolerance):
 
 
 def test_one_registry_line_makes_it_a_setting(page, monkeypatch, tmp_path):
-    assert '"bessel": Bessel,' in (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert '"bessel": Bessel,' in (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
     monkeypatch.setitem(DESCRIPTORS, "bessel", page.Bessel)
     d = make_descriptor({"kind": "bessel", "n_max": 2}, ["C", "Si"])
     assert type(d) is page.Bessel
