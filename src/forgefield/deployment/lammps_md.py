@@ -25,19 +25,21 @@ from forgefield.deployment.lammps_library import own_level, write_library
 from forgefield.deployment.lammps_output import Frame, LammpsOutput
 from forgefield.deployment.lammps_run import ended, started
 from forgefield.deployment.load import load_single
-from forgefield.deployment.md import (
+from forgefield.deployment.md import run_md
+from forgefield.deployment.md_common import (
     MDSettings,
     MDSummary,
-    _centre_at_rest,
-    _check,
-    _summary,
-    _velocities,
-    run_md,
+    broken_down,
+    centre_at_rest,
+    check_start,
+    draw_velocities,
+    highest_temperature,
+    summarise,
 )
 from forgefield.deployment.md_record import Recorder, broken
 from forgefield.engine.inference import Precision
 from forgefield.engine.restricted import restricted
-from forgefield.errors import ConfigError, SimulationError, did_you_mean
+from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import write_bytes, write_text
 from forgefield.graph import species_index
 from forgefield.keys import matrix_to_voigt
@@ -159,8 +161,8 @@ def run_lammps_md(
         raise ConfigError(f"give either `settings` or parameters by name, not both: {sorted(parameters)}")
     settings = settings or MDSettings.parse(parameters, where="md")
     _check_structure(atoms, potential, settings, processes)
-    with _centre_at_rest(atoms, settings):
-        _velocities(atoms, settings, np.random.default_rng(settings.seed))
+    with centre_at_rest(atoms, settings):
+        draw_velocities(atoms, settings, np.random.default_rng(settings.seed))
     system = _System.of(atoms)
     with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
         folder = Path(scratch)
@@ -174,8 +176,9 @@ def run_lammps_md(
             problem = _follow(folder, processes, system, settings, recorder)
             seconds = time.perf_counter() - start
             if problem:
-                raise _stopped(settings, problem, recorder)
-    return _summary(settings, recorder, seconds)
+                step = recorder.rows[-1]["step"] if recorder.rows else 0
+                raise broken_down(step, settings, problem, recorder, "after")
+    return summarise(settings, recorder, seconds)
 
 
 def simulate(
@@ -221,7 +224,7 @@ def simulate(
 
 
 def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, processes: int) -> None:
-    _check(atoms, settings)
+    check_start(atoms, settings)
     species_index(atoms.numbers, potential.species)
     if processes < 1:
         raise ConfigError(f"`processes` must be >= 1, got {processes}")
@@ -240,10 +243,6 @@ def _of_elements(potential: Potential, atoms: Atoms) -> Potential:
     if present == potential.species or not potential.descriptor.restrictable:
         return potential
     return restricted(potential, present)
-
-
-def _limit(settings: MDSettings) -> float:
-    return settings.temperature_limit or max(10.0 * (settings.temperature or 0.0), 1e4)
 
 
 def _script(system: _System, settings: MDSettings) -> str:
@@ -265,7 +264,7 @@ def _script(system: _System, settings: MDSettings) -> str:
         f"dump frames all custom {every} frames.txt id xu yu zu vx vy vz fx fy fz",
         "dump_modify frames sort id format float %.17g flush yes",
         "variable now equal temp",
-        f"fix limit all halt {every} v_now > {_limit(settings)!r} error soft message no",
+        f"fix limit all halt {every} v_now > {highest_temperature(settings)!r} error soft message no",
         f"run {settings.steps}",
     ]
     return "\n".join(commands) + "\n"
@@ -319,21 +318,9 @@ def _record(frame: Frame, system: _System, settings: MDSettings, recorder: Recor
     atoms.set_velocities(vectors[:, 1] / PER_PS)
     results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}
     atoms.calc = SinglePointCalculator(atoms, **results)
-    problem = broken(atoms, _limit(settings))
+    problem = broken(atoms, highest_temperature(settings))
     if problem:
         return problem
     bath = settings.ensemble == "nvt" and settings.thermostat == "langevin"
     recorder.row(frame.step, frame.step * settings.timestep, None if bath else lambda: conserved)
-    return broken(atoms, _limit(settings), settings.closest_fraction)
-
-
-def _stopped(settings: MDSettings, problem: str, recorder: Recorder) -> SimulationError:
-    recorder.last_frame()
-    step = recorder.rows[-1]["step"] if recorder.rows else 0
-    kept = [f"{recorder.n_frames} frames in {recorder.trajectory}"] if recorder.trajectory else []
-    kept += [f"{len(recorder.rows)} rows in {recorder.log}"] if recorder.log else []
-    return SimulationError(
-        f"the simulation in LAMMPS broke down after step {step} ({step * settings.timestep / 1000:.3f} ps): {problem}. "
-        f"Kept: {', '.join(kept) or 'nothing was asked for'}. Check the starting structure, try a shorter `timestep` "
-        f"(now {settings.timestep} fs), or train the potential with structures like the last frame"
-    )
+    return broken(atoms, highest_temperature(settings), settings.closest_fraction)
