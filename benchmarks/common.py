@@ -11,20 +11,18 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import machine, version_of
 
 from forgefield.parallel import set_num_threads
-from forgefield.tracer.cache import host
 
 __all__ = ["RESULTS", "Options", "Report", "Timing", "alternate", "options"]
 
@@ -155,6 +153,8 @@ class Report:
     options : Options
     packages : tuple of str
         Whose versions matter beside ours.
+    done : list of str
+        Parts measured so far, of a table made by `parts`.
     """
 
     name: str
@@ -165,6 +165,41 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     load: tuple[float, ...] = field(default_factory=os.getloadavg)
+    done: list[str] = field(default_factory=list)
+
+    def parts(self, todo: Mapping[str, Callable[[], None]], *, resume: bool) -> None:
+        """Measure the parts of a long table one by one and save it after each.
+
+        Parameters
+        ----------
+        todo : mapping of name to callable
+            Each adds rows and notes.
+        resume : bool
+            Keep what the saved table has and measure only the parts it lacks.
+        """
+        if resume:
+            self._take_saved(todo)
+        for name, measure in todo.items():
+            if name in self.done:
+                continue
+            measure()
+            self.done.append(name)
+            missing = [other for other in todo if other not in self.done]
+            self.save(f"unfinished, still to do with --resume: {', '.join(missing)}" if missing else "")
+        print("\n" + (self._folder() / f"{self.name}.md").read_text(encoding="utf-8"))
+
+    def _take_saved(self, todo: Mapping[str, Callable[[], None]]) -> None:
+        path = self._folder() / f"{self.name}.json"
+        if not path.exists():
+            return
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        done = [name for name in todo if name in saved.get("parts", [])]
+        if len(done) == len(todo):  # a whole table is renewed, not resumed
+            return
+        self.done = done
+        self.rows = [Row(**row) for row in saved["rows"]]
+        self.notes = saved["notes"]
+        self.load = tuple(saved["machine"]["load_before"])
 
     def speed(
         self,
@@ -229,22 +264,30 @@ class Report:
 
     def finish(self) -> None:
         """Print the whole table and save it."""
+        print("\n" + self.save())
+
+    def _folder(self) -> Path:
+        return RESULTS / "short" if self.options.short else RESULTS
+
+    def save(self, remark: str = "") -> str:
+        """Save the table as it is, with a remark as its last note, and return it as Markdown."""
         values = {
             "name": self.name,
             "title": self.title,
             "peer": self.peer,
             "date": time.strftime("%Y-%m-%d %H:%M"),
             "machine": {**machine(), "load_before": self.load, "load_after": os.getloadavg()},
-            "versions": {p: v for p in (*PACKAGES, *self.packages) if (v := _version(p)) is not None},
+            "versions": {p: v for p in (*PACKAGES, *self.packages) if (v := version_of(p)) is not None},
             "rows": [asdict(r) for r in self.rows],
             "notes": self.notes,
+            "parts": self.done,
         }
-        folder = RESULTS / "short" if self.options.short else RESULTS
+        folder = self._folder()
         folder.mkdir(parents=True, exist_ok=True)
-        text = markdown(values)
+        text = markdown({**values, "notes": [*self.notes, remark] if remark else self.notes})
         (folder / f"{self.name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (folder / f"{self.name}.md").write_text(text, encoding="utf-8")
-        print("\n" + text)
+        return text
 
 
 COLUMNS = ("what", "ours", "other", "unit", "ratio", "CPU, ours", "CPU, other", "ratio", "goal", "met")
@@ -292,33 +335,6 @@ def markdown(values: Mapping[str, Any]) -> str:
         f"- {versions}, Python {m['python']}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def machine() -> dict[str, Any]:
-    """Return what the times depend on beside the programs."""
-    return {
-        "cpu": _cpu(),
-        "features": f"{host().lanes(32)} lanes of 32 bits",
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
-    return names[0] if names else "unknown processor"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 # ---- command line ----------------------------------------------------------------------------------------------

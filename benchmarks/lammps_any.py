@@ -1,18 +1,20 @@
 """One SNAP potential (2J = 8, tungsten) in LAMMPS: pair_style forgefield against pair_style snap.
 
-    python benchmarks/lammps_any.py [--short]
+    python benchmarks/lammps_any.py [--short] [--resume]
 
 Molecular dynamics at 300 K with LAMMPS's usual settings, the same on both sides: potential (that of LAMMPS's file
 ``W_2940_2017_2.snap``, its nuclear repulsion included), structure, velocities, time step, neighbour lists. Before
 anything is timed both sides have to agree on energy and forces. Then one MPI process against two, and the drift of the
-energy over 100 ps at constant energy.
+energy over 100 ps at constant energy. The table is saved after each part; ``--resume`` measures those it lacks.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,28 +136,26 @@ def speed(report: Report, chosen: Options, commands: dict[str, list[str]], cells
 
 
 def processes(
-    report: Report, chosen: Options, commands: dict[str, list[str]], folder: Path, cells: int
+    report: Report, chosen: Options, commands: dict[str, list[str]], folder: Path, cells: int, *, name: str
 ) -> None:
-    """Add the rows of one process against two."""
-    turns = 3 if chosen.short else 5
-    for name in ("float64", "snap"):
-        steps = 100 if name == "float64" else 5
-        lines = [*setup(cells), *commands[name], *dynamics(), "run 5 post no", f"run {steps}"]
-        (folder / "in.ranks").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
-        for _ in range(turns):
-            for n, times in found.items():
-                times.append(loop_time(launch("in.ranks", folder, n).stdout, n))
-        per = 1e6 / (2 * cells**3 * steps)
-        one, two = (Timing(*zip(*found[n], strict=True)) for n in (1, 2))
-        report.speed(
-            f"two processes against one, {2 * cells**3} atoms, {name}",
-            two,
-            one,
-            unit="us/atom/step",
-            factor=per,
-            goal=GOAL_OF_TWO if name == "float64" else None,
-        )
+    """Add the row of one process against two, of one side."""
+    turns, steps = 3 if chosen.short else 5, 100 if name == "float64" else 5
+    lines = [*setup(cells), *commands[name], *dynamics(), "run 5 post no", f"run {steps}"]
+    (folder / "in.ranks").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+    for _ in range(turns):
+        for n, times in found.items():
+            times.append(loop_time(launch("in.ranks", folder, n).stdout, n))
+    per = 1e6 / (2 * cells**3 * steps)
+    one, two = (Timing(*zip(*found[n], strict=True)) for n in (1, 2))
+    report.speed(
+        f"two processes against one, {2 * cells**3} atoms, {name}",
+        two,
+        one,
+        unit="us/atom/step",
+        factor=per,
+        goal=GOAL_OF_TWO if name == "float64" else None,
+    )
 
 
 def loop_time(said: str, n: int) -> tuple[float, float]:
@@ -167,38 +167,42 @@ def loop_time(said: str, n: int) -> tuple[float, float]:
     return float(loops[-1]), float(loops[-1]) * float(use[-1]) / 100.0 * n
 
 
-def drift(report: Report, chosen: Options, commands: dict[str, list[str]], folder: Path) -> None:
-    """Add the rows of the energy over a long time."""
+def drift(
+    report: Report, chosen: Options, commands: dict[str, list[str]], folder: Path, *, dtype: Precision
+) -> None:
+    """Add the row of the energy over a long time, of one number type."""
     cells, picoseconds = 3, 10 if chosen.short else 100
     steps = round(picoseconds / TIMESTEP)
-    for dtype in PRECISIONS:
-        lines = [
-            *setup(cells),
-            *commands[dtype],
-            *dynamics(),
-            "neigh_modify delay 0 every 1 check yes",
-            f"run {steps}",
-        ]
-        (folder / "in.drift").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        said = launch("in.drift", folder).stdout
-        rows = np.array(re.findall(r"^\s+(\d+)\s+(\S+)\s+(\S+)\s+(\S+)\s*$", said, re.MULTILINE), dtype=float)
-        if len(rows) != steps // 100 + 1:
-            raise SystemExit(said[-2000:])
-        n, times, energies = 2 * cells**3, rows[10:, 0] * TIMESTEP, rows[10:, 2]
-        slope = float(np.polyfit(times, energies, 1)[0]) / n
-        spread = float(np.std(energies - np.polyval(np.polyfit(times, energies, 1), times))) / n
-        report.limit(
-            f"drift over {picoseconds} ps, {n} atoms, {dtype}", abs(slope), "eV/atom/ps", DRIFT[dtype]
-        )
-        report.note(
-            f"{dtype}: energy fluctuates by {spread:.1e} eV/atom around the drift of {slope:+.1e} eV/atom/ps, mean "
-            f"temperature {rows[10:, 3].mean():.0f} K, {TIMESTEP * 1000:g} fs"
-        )
+    lines = [
+        *setup(cells),
+        *commands[dtype],
+        *dynamics(),
+        "neigh_modify delay 0 every 1 check yes",
+        f"run {steps}",
+    ]
+    (folder / "in.drift").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said = launch("in.drift", folder).stdout
+    rows = np.array(re.findall(r"^\s+(\d+)\s+(\S+)\s+(\S+)\s+(\S+)\s*$", said, re.MULTILINE), dtype=float)
+    if len(rows) != steps // 100 + 1:
+        raise SystemExit(said[-2000:])
+    n, times, energies = 2 * cells**3, rows[10:, 0] * TIMESTEP, rows[10:, 2]
+    slope = float(np.polyfit(times, energies, 1)[0]) / n
+    spread = float(np.std(energies - np.polyval(np.polyfit(times, energies, 1), times))) / n
+    report.limit(f"drift over {picoseconds} ps, {n} atoms, {dtype}", abs(slope), "eV/atom/ps", DRIFT[dtype])
+    report.note(
+        f"{dtype}: energy fluctuates by {spread:.1e} eV/atom around the drift of {slope:+.1e} eV/atom/ps, mean "
+        f"temperature {rows[10:, 3].mean():.0f} K, {TIMESTEP * 1000:g} fs"
+    )
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what this script understands beside the common options."""
+    parser.add_argument("--resume", action="store_true", help="measure only what the saved table lacks")
 
 
 def main() -> None:
     """Measure, print and save."""
-    chosen = options(__doc__)
+    chosen = options(__doc__, arguments)
     os.environ["LAMMPS_POTENTIALS"] = str(native())  # where LAMMPS looks for the files that FILE names
     potential = read_include(native() / FILE)
     report = Report(
@@ -212,10 +216,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         commands = files(potential, folder)
-        speed(report, chosen, commands, cells)
-        processes(report, chosen, commands, folder, cells)
-        drift(report, chosen, commands, folder)
-    report.finish()
+        ranks = partial(processes, report, chosen, commands, folder, cells)
+        energy = partial(drift, report, chosen, commands, folder)
+        report.parts(
+            {
+                "speed": partial(speed, report, chosen, commands, cells),
+                "processes, float64": partial(ranks, name="float64"),
+                "processes, snap": partial(ranks, name="snap"),
+                "drift, float64": partial(energy, dtype="float64"),
+                "drift, float32": partial(energy, dtype="float32"),
+            },
+            resume=chosen.values.resume,
+        )
 
 
 if __name__ == "__main__":
