@@ -70,6 +70,18 @@ CASES = {
         "linear",
         {"g4": (), "g5": ({"etas": (0.1,), "zetas": (1.5, 3.0), "lambdas": (1.0,)},), "cutoff_angular": 4.0},
     ),
+    "acsf near and wide": (  # factors that no polynomial fits, some of them absent; powers that are none
+        "acsf",
+        ("Si",),
+        "linear",
+        {
+            "g2": (),
+            "g4": ({"etas": (0.0, 0.1), "zetas": (1.0, 2.5), "lambdas": (1.0,)},),
+            "g5": ({"etas": (0.1,), "zetas": (1.5,), "lambdas": (-1.0,)},),
+            "cutoff_function": "tanh",
+            "cutoff": 4.0,
+        },
+    ),
     "wacsf": ("wacsf", ("Si", "O"), "linear", {}),
     "ead": ("ead", ("Si",), "network", {"l_max": 1}),
     "chebyshev": ("chebyshev", ("C", "Si"), "network", {}),

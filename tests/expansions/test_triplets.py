@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from forgefield.descriptors import ACSF
 from forgefield.expansions import TripletExpansion, numpy_backend, torch_backend, torch_triplets
-from forgefield.expansions.triplets import pair_channels, product_channel
+from forgefield.expansions.fitted import FittedFactors, value, value_and_slope
+from forgefield.expansions.triplets import FactoredBasis, pair_channels, product_channel
 from forgefield.formulas.symmetry_functions import triplet_functions
 from forgefield.testing.computation import measure_backend, measure_derivatives, random_pairs
 
@@ -172,3 +174,51 @@ def test_channels():
     assert product_channel((2.0, 3.0)) == (((4.0,), (6.0,)), ((6.0,), (9.0,)))
     assert [e.shape for e in EXPANSIONS.values()] == [(1, 3, 1), (6, 5, 1), (3, 2, 1), (1, 3, 1), (2, 5, 1)]
     assert [e.n_species for e in EXPANSIONS.values()] == [1, 3, 2, 2, 2]
+
+
+G4_AND_G5 = {
+    "g4": [{"etas": [0.0, 0.1], "zetas": [1, 2.5]}],
+    "g5": [{"etas": [0.1, 0.3], "zetas": [1.5], "lambdas": [0.5]}],
+}
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"preset": "behler"}, {"cutoff_function": "exponential"}, G4_AND_G5]
+)
+def test_factors_make_the_functions(settings):
+    basis = ACSF(["Si"], **settings)._triplets
+    assert isinstance(basis, FactoredBasis)
+    rng = np.random.default_rng(6)
+    j, k = rng.uniform(-3, 3, (2, 40, 3))
+    r, s, t = (np.linalg.norm(v, axis=-1) for v in (j, k, k - j))
+    angles = basis.angles((j * k).sum(axis=-1) / (r * s))
+    sides = [a * b * c for a, b, c in zip(basis.sides(r), basis.sides(s), basis.thirds(t), strict=True)]
+    got = [sides[e] * angles[a] for e, a in basis.factors]
+    assert np.allclose(got, basis(r, s, t), rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize(("bits", "allowed"), [(64, 3e-15), (32, 5e-8)])
+@pytest.mark.parametrize("settings", [{}, {"preset": "behler", "cutoff": 6.0}])
+def test_fitted_factors(settings, bits, allowed):
+    basis = ACSF(["Si"], **settings)._triplets
+    fitted = FittedFactors.of(basis.thirds, basis.third_reach, bits)
+    r = np.linspace(0.0, fitted.reach, 1001)
+    y = 2.0 * (r / fitted.reach) ** 2 - 1.0
+    for c, expected in zip(fitted.coefficients, basis.thirds(r), strict=True):
+        assert np.abs((1.0 - y) ** 2 * value(c, y) - expected).max() < allowed * expected.max()
+
+
+def test_what_no_polynomial_fits():
+    """Functions with a kink, or that do not vanish at the reach with their slope."""
+    for function in (abs, lambda r: 1.0 - r, lambda r: (1.0 - r) ** 3):
+        assert FittedFactors.of(lambda r, f=function: [f(r - 0.5)], 1.0, 64) is None
+    assert FittedFactors.of(lambda r: [1.0, (1.0 - r * r) ** 2], 1.0, 64).coefficients[0] is None
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_value_and_slope(n):
+    polynomial = np.polynomial.Polynomial(np.random.default_rng(n).standard_normal(n))
+    for x in (-0.7, 0.0, 1.3):
+        got, slope = value_and_slope(polynomial.coef.tolist(), [x**p for p in range(max(n, 2))])
+        assert abs(got - polynomial(x)) < 1e-13
+        assert abs(slope - polynomial.deriv()(x)) < 1e-12

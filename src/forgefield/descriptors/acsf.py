@@ -18,6 +18,7 @@ from forgefield.expansions.spherical import SphericalExpansion, identity_channel
 from forgefield.expansions.triplets import TripletExpansion, pair_channels
 from forgefield.formulas.cutoffs import COSINE, CutoffShape
 from forgefield.formulas.symmetry_functions import (
+    angular_factors,
     angular_power,
     angular_weights,
     cosine_sums,
@@ -181,6 +182,52 @@ class SymmetryTriplets:
     def __call__(self, r_ij: Any, r_ik: Any, r_jk: Any) -> list[Any]:
         """Return the functions at the three distances."""
         return triplet_functions(r_ij, r_ik, r_jk, self.cutoff, self.g4, self.g5, self.shape)
+
+    # The factors of the functions, see `FactoredBasis`: a Gaussian of the three distances is a product of three.
+
+    @property
+    def _gaussians(self) -> list[tuple[float, bool]]:
+        """Exponents, and whether the distance between the neighbours counts."""
+        return list(dict.fromkeys([(x[0], True) for x in self.g4] + [(x[0], False) for x in self.g5]))
+
+    @property
+    def _powers(self) -> list[tuple[float, float]]:
+        """(zeta, lambda) of every angle."""
+        return list(dict.fromkeys((zeta, lam) for _, zeta, lam in (*self.g4, *self.g5)))
+
+    @property
+    def factors(self) -> list[tuple[int, int]]:
+        """Gaussian and angle of each function."""
+        gaussian = {x: n for n, x in enumerate(self._gaussians)}
+        angle = {x: n for n, x in enumerate(self._powers)}
+        return [(gaussian[eta, True], angle[zeta, lam]) for eta, zeta, lam in self.g4] + [
+            (gaussian[eta, False], angle[zeta, lam]) for eta, zeta, lam in self.g5
+        ]
+
+    @property
+    def angular_degree(self) -> int | None:
+        """The largest power, if all are integers."""
+        powers = [zeta for zeta, _ in self._powers]
+        return int(max(powers)) if all(float(zeta).is_integer() for zeta in powers) else None
+
+    @property
+    def third_reach(self) -> float:
+        """Where the factors of the distance between the neighbours vanish."""
+        return self.cutoff
+
+    def sides(self, r: Any) -> list[Any]:
+        """Return the factors of the distance of a neighbour."""
+        return gaussians(r, self.cutoff, [(eta, 0.0) for eta, _ in self._gaussians], self.shape)
+
+    def thirds(self, r: Any) -> list[Any]:
+        """Return the factors of the distance between the neighbours."""
+        near = [(eta, 0.0) for eta, is_near in self._gaussians if is_near]
+        own = iter(gaussians(r, self.cutoff, near, self.shape))
+        return [next(own) if is_near else 1.0 for _, is_near in self._gaussians]
+
+    def angles(self, cosine: Any) -> list[Any]:
+        """Return the powers of the angle."""
+        return angular_factors(cosine, self._powers)
 
 
 class SymmetryFunctions(Descriptor):

@@ -145,12 +145,19 @@ class TracedTriplets:
                         values = k.jvp(tape, [own[3], other[3], r], [own_change[3], change[3], third], values)
                     for q, v in enumerate(values):
                         sums[q] += v
-            for q in range(n):
-                if self.expansion.resolves_species:
-                    store(self._channel(s, t) * n + q, 0, sums[q])
-                    continue
-                for c in range(self.n_channels):
-                    add(c * n + q, 0, self._weight(s, t, c) * sums[q])
+            self._store_sums((s, t), sums.values(), store, add)
+
+    def _store_sums(
+        self, species: tuple[Int | int, Int | int], sums: list[Vec], store: Store, add: Store
+    ) -> None:
+        """Put the sums over the pairs of two species where they belong."""
+        n = self.n_functions
+        for q, v in enumerate(sums):
+            if self.expansion.resolves_species:
+                store(self._channel(*species) * n + q, 0, v)
+                continue
+            for c in range(self.n_channels):
+                add(c * n + q, 0, self._weight(*species, c) * v)
 
     # ---- back to the neighbours ------------------------------------------------------------------------------
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.kernels import Direction, Edges, Matrix, Store, TracedExpansion
+from forgefield.expansions.kernels_factored import FactoredTriplets
 from forgefield.expansions.kernels_hyperspherical import HypersphericalMap, TracedHyperspherical
 from forgefield.expansions.kernels_triplets import TracedTriplets
 from forgefield.expansions.spherical import SphericalExpansion
 from forgefield.expansions.terms import TermArguments, TermMemory
-from forgefield.expansions.triplets import TripletExpansion
+from forgefield.expansions.triplets import FactoredBasis, TripletExpansion
 from forgefield.tracer.memory import Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Vec
@@ -110,7 +111,14 @@ def _hyperspherical(k: Kernel, e: HypersphericalExpansion, place: Place) -> Trac
 
 
 def _triplets(k: Kernel, e: TripletExpansion, place: Place) -> Traced:
+    if isinstance(e.basis, FactoredBasis):
+        return FactoredTriplets(k, e, place.edges, place.scratch, place.constants, keep=place.keep)
     return TracedTriplets(k, e, place.edges, place.scratch, place.constants)
+
+
+def _triplets_rows(e: TripletExpansion) -> int:
+    kind = FactoredTriplets if isinstance(e.basis, FactoredBasis) else TracedTriplets
+    return kind.rows_per_edge(e)
 
 
 KINDS: dict[type[Expansion], Kind] = {
@@ -121,5 +129,5 @@ KINDS: dict[type[Expansion], Kind] = {
         TracedHyperspherical.constants_of,
         HypersphericalMap.of,
     ),
-    TripletExpansion: Kind(_triplets, TracedTriplets.rows_per_edge, TracedTriplets.constants_of),
+    TripletExpansion: Kind(_triplets, _triplets_rows, TracedTriplets.constants_of),
 }

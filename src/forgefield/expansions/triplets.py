@@ -12,12 +12,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TripletBasis", "TripletExpansion", "pair_channels", "product_channel"]
+__all__ = ["FactoredBasis", "TripletBasis", "TripletExpansion", "pair_channels", "product_channel"]
 
 TYPICAL_DENSITY = 0.06
 """Atoms per Å^3 of a condensed phase, to estimate memory."""
@@ -47,6 +47,44 @@ class TripletBasis(Protocol):
 
         Every function and its derivatives must vanish where r_ij or r_ik is at or beyond the cutoff.
         """
+        ...
+
+
+@runtime_checkable
+class FactoredBasis(TripletBasis, Protocol):
+    """Functions that are products, of which kernels evaluate each factor as rarely as possible.
+
+    ``B_q = side_e(r_ij) side_e(r_ik) third_e(r_jk) angle_a(cos theta)`` for ``factors[q] = (e, a)``.
+
+    Attributes
+    ----------
+    factors : sequence of (e, a)
+        For every function.
+    angular_degree : int or None
+        Of the angles as polynomials of the cosine; None if one of them is none.
+    third_reach : float [Å]
+        The `thirds` that are not constant vanish there with their slopes.
+    """
+
+    @property
+    def factors(self) -> Sequence[tuple[int, int]]: ...  # noqa: D102
+
+    @property
+    def angular_degree(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def third_reach(self) -> float: ...  # noqa: D102
+
+    def sides(self, r: Any) -> list[Any]:
+        """Return every ``side_e`` at the distance of a neighbour."""
+        ...
+
+    def thirds(self, r: Any) -> list[Any]:
+        """Return every ``third_e`` at the distance between two neighbours; a plain 1.0 where there is none."""
+        ...
+
+    def angles(self, cosine: Any) -> list[Any]:
+        """Return every ``angle_a``."""
         ...
 
 

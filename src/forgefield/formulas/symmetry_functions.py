@@ -25,6 +25,7 @@ from forgefield.formulas.radial import chebyshev
 
 __all__ = [
     "aenet_radial",
+    "angular_factors",
     "angular_power",
     "angular_weights",
     "cosine_sums",
@@ -168,6 +169,11 @@ def _power(x: Any, exponent: float) -> Any:
     return f.exp(exponent * f.log1p(f.where(x > -0.9999999, x, -0.9999999)))
 
 
+def angular_factors(cosine: Any, powers: Sequence[tuple[float, float]]) -> list[Any]:
+    """Return ``2^(1 - zeta) (1 + lambda cos theta)^zeta`` for every (zeta, lambda)."""
+    return [2.0 ** (1 - zeta) * _power(lam * cosine, zeta) for zeta, lam in powers]
+
+
 def triplet_functions(
     r_ij: Any,
     r_ik: Any,
@@ -198,10 +204,8 @@ def triplet_functions(
     a, b, c = r_ij * r_ij, r_ik * r_ik, r_jk * r_jk
     cosine = (a + b - c) / (2.0 * r_ij * r_ik)
     cut = shape(r_ij, cutoff) * shape(r_ik, cutoff)
-    angles: dict[tuple[float, float], Any] = {}
-    for _, zeta, lam in (*near, *wide):
-        if (zeta, lam) not in angles:
-            angles[zeta, lam] = 2.0 ** (1 - zeta) * _power(lam * cosine, zeta)
+    powers = list(dict.fromkeys((zeta, lam) for _, zeta, lam in (*near, *wide)))
+    angles = dict(zip(powers, angular_factors(cosine, powers), strict=True))
     radial: dict[tuple[float, bool], Any] = {}
     if near:
         closed = cut * shape(r_jk, cutoff)
