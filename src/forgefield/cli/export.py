@@ -40,9 +40,9 @@ def export(
     from forgefield.cli.structures import read_structure
     from forgefield.deployment.export import UnverifiedExportWarning
     from forgefield.deployment.export import export as write
-    from forgefield.deployment.load import load_single
+    from forgefield.deployment.load import load
 
-    loaded = load_single(potential)
+    loaded = load(potential)
     atoms = None if structure is None else read_structure(structure, (1, 1, 1))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnverifiedExportWarning)

@@ -26,6 +26,7 @@ from forgefield.deployment.engines import Answer
 from forgefield.errors import PotentialFileError
 from forgefield.files import write_json
 from forgefield.keys import matrix_to_voigt
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 from forgefield.models.results import Prediction, VirialKind
 
@@ -143,12 +144,12 @@ class Certificate:
         return f"largest differences on {len(self.structures)} structures: {', '.join(parts)}"
 
 
-def certify(potential: Potential, target: str, exported: Exported) -> Certificate:
+def certify(potential: Potential | Committee, target: str, exported: Exported) -> Certificate:
     """Compare a potential with the program its exported files are for.
 
     Parameters
     ----------
-    potential : Potential
+    potential : Potential or Committee
         In double precision.
     target : str
         Name of the export.
@@ -251,9 +252,10 @@ def _plain(value: Any) -> Any:
 
 
 def write_certificate(
-    certificate: Certificate, potential: Potential, files: Sequence[Path], folder: Path
+    certificate: Certificate, potential: Potential | Committee, files: Sequence[Path], folder: Path
 ) -> Path:
     """Write ``certificate.json``, with the checksums of the files it is about."""
+    first = potential.members[0] if isinstance(potential, Committee) else potential
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -270,9 +272,10 @@ def write_certificate(
         },
         "potential": {
             "elements": potential.elements,
-            "descriptor": potential.descriptor.settings.model_dump(mode="json"),
-            "model": potential.model.settings.model_dump(mode="json"),
-            "zbl": None if potential.zbl is None else potential.zbl.settings.model_dump(mode="json"),
+            "members": len(potential) if isinstance(potential, Committee) else 1,
+            "descriptor": first.descriptor.settings.model_dump(mode="json"),
+            "model": first.model.settings.model_dump(mode="json"),
+            "zbl": None if first.zbl is None else first.zbl.settings.model_dump(mode="json"),
             "data_hash": potential.provenance.data_hash,
         },
         "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
 __all__ = ["MOST_PURE", "certificate_structures"]
@@ -20,7 +21,7 @@ SLANTED = np.array([[1.0, 0.0, 0.0], [0.32, 0.95, 0.0], [-0.27, 0.24, 1.06]])
 STRAINED = np.diag([1.07, 0.95, 1.03])
 
 
-def certificate_structures(potential: Potential) -> dict[str, Atoms]:
+def certificate_structures(potential: Potential | Committee) -> dict[str, Atoms]:
     """Return named structures with every element of a potential, the same every time.
 
     All are periodic, with lower triangular cells and positions inside, so that every program sees the same numbers;
@@ -28,7 +29,7 @@ def certificate_structures(potential: Potential) -> dict[str, Atoms]:
 
     Parameters
     ----------
-    potential : Potential
+    potential : Potential or Committee
 
     Returns
     -------

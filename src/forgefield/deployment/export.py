@@ -11,13 +11,20 @@ from pathlib import Path
 import torch
 from ase import Atoms
 
-from forgefield.deployment.certificate import FILE_NAME, CertificateError, certify, write_certificate
+from forgefield.deployment.certificate import (
+    FILE_NAME,
+    CertificateError,
+    Exported,
+    certify,
+    write_certificate,
+)
 from forgefield.deployment.certificate_structures import certificate_structures
 from forgefield.deployment.engines import EngineError, EngineMissingError
-from forgefield.deployment.targets import HOLDS, TARGETS
+from forgefield.deployment.targets import HOLDS, MEANS, TARGETS
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import make_folder, write_bytes
 from forgefield.graph import species_index
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
 __all__ = ["NOT_VERIFIED", "TARGETS", "UnverifiedExportWarning", "export"]
@@ -33,7 +40,7 @@ class UnverifiedExportWarning(UserWarning):
 
 
 def export(
-    potential: Potential,
+    potential: Potential | Committee,
     to: str,
     folder: str | Path,
     *,
@@ -47,7 +54,8 @@ def export(
 
     Parameters
     ----------
-    potential : Potential
+    potential : Potential or Committee
+        Of a committee the mean; for `MEANS` only.
     to : str
         One of `TARGETS`.
     folder : str or Path
@@ -82,7 +90,7 @@ def export(
     potential = copy.deepcopy(potential).to("cpu").to_dtype(torch.float64)
     with tempfile.TemporaryDirectory(prefix="forgefield-export-") as scratch:
         try:
-            exported = TARGETS[to](potential, Path(scratch))
+            exported = _write(potential, to, Path(scratch))
         except ConfigError as error:
             raise ConfigError(f"{error}{_alternatives(potential, to)}") from None
         start = certificate_structures(potential)["rattled"] if structure is None else structure
@@ -108,7 +116,18 @@ def export(
         return _moved(files, folder)
 
 
-def _check_structure(structure: Atoms, potential: Potential) -> None:
+def _write(potential: Potential | Committee, to: str, folder: Path) -> Exported:
+    if not isinstance(potential, Committee):
+        return TARGETS[to](potential, folder)
+    if to in MEANS:
+        return MEANS[to](potential, folder)
+    raise ConfigError(
+        f"{to} knows no mean of several potentials, and this is a committee of {len(potential)}; export one member: "
+        "member_1/potential.ff of its training run, or `committee.members[0]`"
+    )
+
+
+def _check_structure(structure: Atoms, potential: Potential | Committee) -> None:
     species_index(structure.numbers, potential.species)
     if len(structure) == 0 or not structure.pbc.all():
         raise ConfigError(
@@ -117,8 +136,10 @@ def _check_structure(structure: Atoms, potential: Potential) -> None:
         )
 
 
-def _alternatives(potential: Potential, refused: str) -> str:
+def _alternatives(potential: Potential | Committee, refused: str) -> str:
     """Return which other exports can hold a potential, for a message."""
+    if isinstance(potential, Committee):
+        return f". Its mean can be exported to {', '.join(MEANS)}" if refused not in MEANS else ""
     able = []
     for name, write in TARGETS.items():
         with (

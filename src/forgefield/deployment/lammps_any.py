@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -14,19 +15,37 @@ from pathlib import Path
 
 from forgefield.deployment.cpp import compile_shared, compiler
 from forgefield.deployment.engines import EngineMissingError
-from forgefield.deployment.lammps_library import write_library
+from forgefield.deployment.lammps_library import check_compiles, write_library
 from forgefield.engine.inference import Precision
+from forgefield.errors import ConfigError
 from forgefield.files import write_bytes
 from forgefield.kernel_cache import cached
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
-__all__ = ["PLUGIN", "SOURCES", "InstalledLammps", "export_any", "find_lammps", "pair_commands", "plugin"]
+__all__ = [
+    "PLUGIN",
+    "SOURCES",
+    "InstalledLammps",
+    "check_holds",
+    "export_any",
+    "find_lammps",
+    "pair_commands",
+    "plugin",
+    "write_libraries",
+]
 
 PLUGIN = "forgefieldplugin.so"
 
 FOLDER = Path(__file__).parent / "lammps_plugin"
 
-SOURCES = ("pair_forgefield.h", "pair_forgefield.cpp", "forgefield_model.h", "forgefield_plugin.cpp")
+SOURCES = (
+    "pair_forgefield.h",
+    "pair_forgefield.cpp",
+    "forgefield_spread.cpp",
+    "forgefield_model.h",
+    "forgefield_plugin.cpp",
+)
 
 INSTALL = "pip install 'forgefield[md]'"
 
@@ -120,13 +139,56 @@ def _compiler_version() -> str:
     return done.stdout.partition("\n")[0]
 
 
-def export_any(potential: Potential, folder: Path, name: str, dtype: Precision = "float64") -> list[Path]:
-    """Write a potential for LAMMPS's ``pair_style forgefield``: its library, the plug-in and the sources of that.
+def check_holds(potential: Potential | Committee) -> None:
+    """Raise what keeps a potential from running in LAMMPS.
+
+    Raises
+    ------
+    ConfigError
+        A part has no kernel, or the members of a committee differ in their cutoffs.
+    """
+    members = potential.members if isinstance(potential, Committee) else (potential,)
+    for n, member in enumerate(members, start=1):
+        check_compiles(member)
+        if member.cutoffs != members[0].cutoffs:
+            raise ConfigError(
+                f"in LAMMPS the members of a committee share their rows of neighbours: the first has the cutoffs "
+                f"{members[0].cutoffs} Å, number {n} {member.cutoffs} Å; export single members, or train them alike"
+            )
+
+
+def write_libraries(
+    potential: Potential | Committee,
+    folder: Path,
+    name: str,
+    dtype: Precision = "float64",
+    kinds: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write ``NAME.so``, or for a committee ``NAME_1.so``, ``NAME_2.so``, ...; see `lammps_library.write_library`.
+
+    Raises
+    ------
+    ConfigError
+        See `check_holds`.
+    """
+    check_holds(potential)
+    if not isinstance(potential, Committee):
+        return [write_library(potential, folder / f"{name}.so", dtype, kinds)]
+    return [
+        write_library(member, folder / f"{name}_{n}.so", dtype, kinds)
+        for n, member in enumerate(potential.members, start=1)
+    ]
+
+
+def export_any(
+    potential: Potential | Committee, folder: Path, name: str, dtype: Precision = "float64"
+) -> tuple[list[Path], list[Path]]:
+    """Write a potential for LAMMPS's ``pair_style forgefield``.
 
     Returns
     -------
-    list of Path
-        The library comes first.
+    tuple of (list of Path, list of Path)
+        The libraries; the plug-in and its sources.
 
     Raises
     ------
@@ -135,15 +197,16 @@ def export_any(potential: Potential, folder: Path, name: str, dtype: Precision =
     EngineMissingError
         LAMMPS or a C++ compiler is not installed.
     """
-    library = write_library(potential, folder / f"{name}.so", dtype)
-    files = [library, write_bytes(folder / PLUGIN, plugin())]
-    return files + [write_bytes(folder / n, (FOLDER / n).read_bytes()) for n in SOURCES]
+    libraries = write_libraries(potential, folder, name, dtype)
+    program = write_bytes(folder / PLUGIN, plugin())
+    return libraries, [program, *(write_bytes(folder / n, (FOLDER / n).read_bytes()) for n in SOURCES)]
 
 
-def pair_commands(library: str, elements: tuple[str, ...] | list[str], where: str = "./") -> list[str]:
-    """Return the commands that load the plug-in and set up the pair style."""
+def pair_commands(libraries: str | Sequence[str], elements: Sequence[str], where: str = "./") -> list[str]:
+    """Return the commands that load the plug-in and set up the pair style; several libraries are a committee."""
+    names = [libraries] if isinstance(libraries, str) else libraries
     return [
         f"plugin load {where}{PLUGIN}",
         "pair_style forgefield",
-        f"pair_coeff * * {where}{library} {' '.join(elements)}",
+        f"pair_coeff * * {' '.join(where + name for name in names)} {' '.join(elements)}",
     ]

@@ -93,21 +93,37 @@ def write_commands(path: Path, commands: Sequence[str]) -> Path:
     return write_text(path, UNITS + "".join(f"{line}\n" for line in commands))
 
 
+WATCH = """# How far the members of the committee disagree on the force on an atom, eV/Angstrom: f_spread is the value of each atom.
+fix           spread all pair 20 forgefield spread 1
+compute       largest all reduce max f_spread
+"""
+
+
 def write_input(
-    folder: Path, include: Path, atoms: Atoms, elements: Sequence[str], name: str = "in.lammps"
+    folder: Path,
+    include: Path,
+    atoms: Atoms,
+    elements: Sequence[str],
+    name: str = "in.lammps",
+    *,
+    spread: bool = False,
 ) -> list[Path]:
-    """Write a script and ``structure.data``: the energy of a structure, then a short simulation."""
+    """Write a script and ``structure.data``: the energy of a structure, then a short simulation.
+
+    With `spread` it also prints the largest spread of the members of a committee.
+    """
     buffer = StringIO()
     write_lammps_data(
         buffer, atoms, specorder=list(elements), masses=True, atom_style="atomic", units="metal"
     )
+    watch, column = (WATCH, " c_largest") if spread else ("", "")
     script = f"""# lmp -in {name}
 units         metal
 atom_style    atomic
 read_data     structure.data
 include       {include.name}
 thermo        20
-thermo_style  custom step temp pe etotal press
+{watch}thermo_style  custom step temp pe etotal press{column}
 run           0
 # From here on: 100 fs at 300 K. Put your own structure into structure.data; types are {" ".join(elements)}.
 timestep      0.001

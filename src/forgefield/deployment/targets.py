@@ -14,8 +14,7 @@ from forgefield.deployment.certificate import Exported
 from forgefield.deployment.engines import Answer, LammpsRun, run_calorine, run_lammps
 from forgefield.deployment.gpumd import export_nep
 from forgefield.deployment.gpumd_tasks import TaskSettings, write_tasks
-from forgefield.deployment.lammps_any import export_any, pair_commands
-from forgefield.deployment.lammps_library import check_compiles
+from forgefield.deployment.lammps_any import check_holds, export_any, pair_commands
 from forgefield.deployment.lammps_mliap import export_mliap, model_kind
 from forgefield.deployment.lammps_pod import export_pod
 from forgefield.deployment.lammps_script import PairStyle, write_commands, write_include, write_input
@@ -23,11 +22,14 @@ from forgefield.deployment.lammps_snap import export_snap
 from forgefield.descriptors.snap import SNAP
 from forgefield.engine.inference import Precision
 from forgefield.errors import ConfigError
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
-__all__ = ["HOLDS", "TARGETS", "Writer"]
+__all__ = ["HOLDS", "MEANS", "TARGETS", "Writer"]
 
 Writer = Callable[[Potential, Path], Exported]
+
+AnyWriter = Callable[[Potential | Committee, Path], Exported]
 
 NAME = "potential"
 
@@ -87,9 +89,9 @@ def _pod(potential: Potential, folder: Path) -> Exported:
     )
 
 
-def _any(potential: Potential, folder: Path, dtype: Precision, tolerance: float) -> Exported:
-    files = export_any(potential, folder, NAME, dtype)
-    commands = pair_commands(files[0].name, potential.elements)
+def _any(potential: Potential | Committee, folder: Path, dtype: Precision, tolerance: float) -> Exported:
+    libraries, program = export_any(potential, folder, NAME, dtype)
+    commands = pair_commands([path.name for path in libraries], potential.elements)
     include = write_commands(folder / f"{NAME}.forgefield", commands)
     file = folder / f"{NAME}.ff"
     potential.save(file)
@@ -100,12 +102,19 @@ def _any(potential: Potential, folder: Path, dtype: Precision, tolerance: float)
         return answers[0], version
 
     return Exported(
-        files=[file, *files, include],
+        files=[file, *libraries, *program, include],
         engine="LAMMPS",
         ask=ask,
         virials="I",
         tolerance=tolerance,
-        finish=lambda atoms: write_input(folder, include, atoms, potential.elements, "in.forgefield"),
+        finish=lambda atoms: write_input(
+            folder,
+            include,
+            atoms,
+            potential.elements,
+            "in.forgefield",
+            spread=isinstance(potential, Committee),
+        ),
     )
 
 
@@ -148,15 +157,21 @@ TARGETS: dict[str, Writer] = {
     "lammps-mliap": _mliap,
     "lammps-pod": _pod,
     "lammps-snap": _snap,
-    "lammps": partial(_any, dtype="float64", tolerance=DOUBLE),
-    "lammps-float32": partial(_any, dtype="float32", tolerance=SINGLE),
     "metatomic": _metatomic,
 }
 """What writes the files for each program into a folder."""
 
+MEANS: dict[str, AnyWriter] = {
+    "lammps": partial(_any, dtype="float64", tolerance=DOUBLE),
+    "lammps-float32": partial(_any, dtype="float32", tolerance=SINGLE),
+}
+"""Those among them that also take a committee, of which they compute the mean."""
+
+TARGETS |= MEANS
+
 HOLDS: dict[str, Callable[[Potential], None]] = {
-    "lammps": check_compiles,
-    "lammps-float32": check_compiles,
+    "lammps": check_holds,
+    "lammps-float32": check_holds,
     "metatomic": _check_metatomic,
 }
 """What raises a `ConfigError` for a potential that a target cannot hold, for targets whose files take long to write."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forgefield.errors import ConfigError
 from forgefield.graph import Graph
 from forgefield.models.potential import Potential
-from forgefield.models.results import Prediction, Provenance
+from forgefield.models.results import Prediction, Provenance, VirialKind
 
 if TYPE_CHECKING:
     from forgefield.deployment.ase import ForgefieldCalculator
@@ -161,8 +161,10 @@ class Committee:
         """Return the graph of a structure for the first member; raises for what no member can be applied to."""
         return self.members[0].graph(atoms)
 
-    def predict(self, atoms: Atoms) -> CommitteePrediction:
-        """Return means and spreads of energy, forces, stress and virials of a structure.
+    def predict(
+        self, atoms: Atoms, properties: Collection[str] | None = None, *, virials: VirialKind = "I"
+    ) -> CommitteePrediction:
+        """Return means and spreads of energy, forces, stress and virials of a structure; see `Potential.predict`.
 
         Raises
         ------
@@ -174,8 +176,10 @@ class Committee:
         for member in self.members:
             if member.cutoffs not in graphs:
                 graphs[member.cutoffs] = member.graph(atoms)
-            results.append(member.predict_graph(graphs[member.cutoffs]))
-        return combine(results)
+            results.append(member.predict_graph(graphs[member.cutoffs], virials=virials))
+        result = combine(results)
+        result.check_asked(properties, atoms.pbc)
+        return result
 
     def predict_many(self, frames: Sequence[Atoms]) -> list[CommitteePrediction]:
         """Return the predictions for many structures."""
@@ -200,10 +204,10 @@ class Committee:
 
         return ForgefieldCalculator(self, dtype=dtype, threads=threads, skin=skin, backend=backend)
 
-    def export(self, to: str, folder: str | Path, **options: Any) -> NoReturn:
-        """Refuse: other programs know single potentials."""
-        del options
-        raise ConfigError(
-            f"a committee of {len(self)} cannot be written for {to} into {folder} as one potential; export a member, "
-            "e.g. `member_1/potential.ff` of its training run or `committee.members[0]`"
-        )
+    def export(
+        self, to: str, folder: str | Path, *, verify: bool = True, structure: Atoms | None = None
+    ) -> list[Path]:
+        """Write the mean for another program, where it can be had there; see `deployment.export.export`."""
+        from forgefield.deployment.export import export
+
+        return export(self, to, folder, verify=verify, structure=structure)

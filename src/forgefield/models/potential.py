@@ -289,11 +289,7 @@ class Potential(nn.Module):
             Elements the potential does not know; overlapping atoms, no atoms, flat cell.
         """
         result = self.predict_graph(self.graph(atoms), virials=virials)
-        if properties is not None and "stress" in properties and result.stress is None:
-            raise ConfigError(
-                f"`stress` needs a cell periodic in three directions, got pbc={atoms.pbc.tolist()}; "
-                "ask for energy and forces only, or set pbc=True with a cell"
-            )
+        result.check_asked(properties, atoms.pbc)
         return result
 
     def predict_graph(self, graph: Graph, *, virials: VirialKind = "I") -> Prediction:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from forgefield.errors import ConfigError
 
 __all__ = ["Evaluation", "Extrapolation", "Prediction", "Provenance", "VirialKind"]
 
@@ -37,6 +40,19 @@ class Prediction:
     forces: FloatArray
     stress: FloatArray | None
     virials: FloatArray
+
+    def check_asked(self, properties: Collection[str] | None, periodic: Collection[bool]) -> None:
+        """Raise if ``stress`` was asked for and the structure has no volume.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if properties is not None and "stress" in properties and self.stress is None:
+            raise ConfigError(
+                f"`stress` needs a cell periodic in three directions, got pbc={list(map(bool, periodic))}; "
+                "ask for energy and forces only, or set pbc=True with a cell"
+            )
 
 
 @dataclass(frozen=True)

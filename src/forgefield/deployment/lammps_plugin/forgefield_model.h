@@ -66,6 +66,12 @@ class ForgefieldModel {
   ForgefieldModel(const ForgefieldModel &) = delete;
   ForgefieldModel &operator=(const ForgefieldModel &) = delete;
 
+  // Whether another potential can work on the same rows of neighbours.
+  bool same_rows(const ForgefieldModel &other) const
+  {
+    return bits == other.bits && lanes == other.lanes && elements == other.elements && cutoffs == other.cutoffs;
+  }
+
   double largest_cutoff() const
   {
     double largest = 0.0;

@@ -2,7 +2,10 @@
 
    A kernel works on blocks of atoms of one element, one atom per lane, with rows of one neighbour per lane. Energies
    belong to centres; the gradient of an atom's energy with respect to its neighbours goes to owned and ghost points
-   alike, and LAMMPS adds what ghosts collected to their owners (newton on). So nothing is communicated but forces. */
+   alike, and LAMMPS adds what ghosts collected to their owners (newton on). So nothing is communicated but forces.
+
+   Several files are a committee: its members work one after the other on the same rows, and what they say is divided by
+   their number. How far the forces of the members spread is computed at the steps at which `fix pair` asks for it. */
 
 #include "pair_forgefield.h"
 
@@ -83,6 +86,7 @@ PairForgefield::PairForgefield(LAMMPS *lmp) : Pair(lmp), inner_skin(0.3)
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
+  comm_reverse = 3;
   centroidstressflag = CENTROID_AVAIL;
 }
 
@@ -116,26 +120,40 @@ void PairForgefield::settings(int narg, char **arg)
 void PairForgefield::coeff(int narg, char **arg)
 {
   if (!allocated) allocate();
-  if (narg < 3) error->all(FLERR, "pair_coeff of forgefield needs: * * FILE ELEMENT ...");
-  if (narg != 3 + atom->ntypes)
+  const int n_files = narg - 2 - atom->ntypes;
+  if (n_files < 1)
     error->all(FLERR,
-               "pair_coeff of forgefield needs one element (or NULL) for each of the {} atom types after {}, got {}",
-               atom->ntypes, arg[2], narg - 3);
-  std::string path = utils::get_potential_file_path(arg[2]);
-  if (path.empty()) error->all(FLERR, "cannot open the potential {}: no such file here or in LAMMPS_POTENTIALS", arg[2]);
-  try {
-    blocks.reset();
-    model = std::make_unique<ForgefieldModel>(path);
-    blocks = std::make_unique<ForgefieldBlocks>(*model);
-  } catch (const std::exception &problem) {
-    error->one(FLERR, "cannot use the potential {}: {}", path, problem.what());
+               "pair_coeff of forgefield needs: * * FILE ... ELEMENT ..., with one element (or NULL) for each of the {} "
+               "atom types; got {} words after * *",
+               atom->ntypes, narg - 2);
+  blocks.reset();
+  members.clear();
+  for (int n = 2; n < 2 + n_files; n++) {
+    const std::string path = utils::get_potential_file_path(arg[n]);
+    if (path.empty())
+      error->all(FLERR,
+                 "cannot open the potential {}: no such file here or in LAMMPS_POTENTIALS; after the files pair_coeff "
+                 "needs one element (or NULL) for each of the {} atom types",
+                 arg[n], atom->ntypes);
+    try {
+      members.push_back(std::make_unique<ForgefieldModel>(path));
+    } catch (const std::exception &problem) {
+      error->one(FLERR, "cannot use the potential {}: {}", path, problem.what());
+    }
+    if (!members.back()->same_rows(*members.front()))
+      error->all(FLERR,
+                 "the potentials {} and {} cannot be a committee: elements, cutoffs and number types must be the same",
+                 arg[2], arg[n]);
   }
-  map_element2type(narg - 3, arg + 3);
+  model = members.front().get();
+  blocks = std::make_unique<ForgefieldBlocks>(*model);
+  char **elements = arg + 2 + n_files;
+  map_element2type(atom->ntypes, elements);
   std::string known;
   for (const auto &e : model->elements) known += " " + e;
   element_of_type.assign(atom->ntypes + 1, -1);
   for (int t = 1; t <= atom->ntypes; t++) {
-    const std::string name = arg[2 + t];
+    const std::string name = elements[t - 1];
     if (name == "NULL") continue;
     const auto found = std::find(model->elements.begin(), model->elements.end(), name);
     if (found == model->elements.end())
@@ -144,7 +162,8 @@ void PairForgefield::coeff(int narg, char **arg)
     element_of_type[t] = static_cast<int>(found - model->elements.begin());
   }
   if (comm->me == 0)
-    utils::logmesg(lmp, "Potential {}: elements{}, float{}, {} kernels, cutoff {:.6g}\n", arg[2], known, model->bits,
+    utils::logmesg(lmp, "Potential {}{}: elements{}, float{}, {} kernels, cutoff {:.6g}\n", arg[2],
+                   n_files > 1 ? fmt::format(" and {} more, mean taken", n_files - 1) : "", known, model->bits,
                    model->level, model->largest_cutoff());
 }
 
@@ -171,6 +190,7 @@ double PairForgefield::init_one(int i, int j)
 double PairForgefield::memory_usage()
 {
   double total = Pair::memory_usage() + 8.0 * listed_positions.capacity() + 4.0 * listed_types.capacity();
+  total += 8.0 * (member_forces.capacity() + sums.capacity() + spread.capacity());
   return blocks ? total + blocks->bytes() : total;
 }
 
@@ -319,21 +339,22 @@ template <typename Real> void PairForgefield::collect(bool atomic)
 {
   ForgefieldBlocks &b = *blocks;
   const int n = b.n_points - 2, lanes = model->lanes;
+  const double share = 1.0 / static_cast<double>(members.size());
   const Real *forces = b.forces.as<Real>(0), *energies = b.energies.as<Real>(0), *strain = b.strain.as<Real>(0);
   double **f = atom->f;
   for (int i = 0; i < n; i++)
-    for (int c = 0; c < 3; c++) f[i][c] += forces[4 * static_cast<size_t>(i) + c];
+    for (int c = 0; c < 3; c++) f[i][c] += share * forces[4 * static_cast<size_t>(i) + c];
   if (!evflag) return;
   for (int block = 0; block < b.n_blocks; block++)
     for (int lane = 0; lane < lanes; lane++) {
       const size_t at = static_cast<size_t>(block) * lanes + lane;
       const int i = b.centres[at];
       if (i >= n) continue;
-      const double energy = static_cast<double>(energies[at]) + model->offsets[b.species[block]];
+      const double energy = share * (static_cast<double>(energies[at]) + model->offsets[b.species[block]]);
       if (eflag_global) eng_vdwl += energy;
       if (eflag_atom) eatom[i] += energy;
       for (int k = 0; k < 6; k++) {
-        const double s = strain[(static_cast<size_t>(block) * 6 + STRAIN[k]) * lanes + lane];
+        const double s = share * strain[(static_cast<size_t>(block) * 6 + STRAIN[k]) * lanes + lane];
         if (vflag_global) virial[k] -= s;
         if (vflag_atom) vatom[i][k] -= 0.5 * s;
       }
@@ -342,7 +363,7 @@ template <typename Real> void PairForgefield::collect(bool atomic)
   const Real *axes[3] = {b.virials[0].as<Real>(0), b.virials[1].as<Real>(0), b.virials[2].as<Real>(0)};
   for (int i = 0; i < n; i++)
     for (int k = 0; k < 9; k++) {
-      const double w = axes[ROW[k]][4 * static_cast<size_t>(i) + COLUMN[k]];
+      const double w = share * axes[ROW[k]][4 * static_cast<size_t>(i) + COLUMN[k]];
       if (vflag_atom && k < 6) vatom[i][k] += 0.5 * w;
       if (cvflag_atom) cvatom[i][k] += w;
     }
@@ -353,11 +374,19 @@ void PairForgefield::compute(int eflag, int vflag)
   ev_init(eflag, vflag);
   try {
     if (outdated()) make_list();
-    const bool atomic = vflag_atom || cvflag_atom;
-    if (model->bits == 64)
-      run<double>(atomic);
-    else
-      run<float>(atomic);
+    const bool atomic = vflag_atom || cvflag_atom, spreading = spread_wanted && members.size() > 1;
+    if (spreading) sums.assign(4 * static_cast<size_t>(atom->nlocal), 0.0);
+    for (const auto &member : members) {
+      model = member.get();
+      if (model->bits == 64) {
+        run<double>(atomic);
+        if (spreading) add_spread(blocks->forces.as<double>(0));
+      } else {
+        run<float>(atomic);
+        if (spreading) add_spread(blocks->forces.as<float>(0));
+      }
+    }
+    if (spread_wanted) end_spread();
   } catch (const std::bad_alloc &) {
     error->one(FLERR, "pair_style forgefield: not enough memory; use more processes");
   }
