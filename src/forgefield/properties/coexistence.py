@@ -11,16 +11,17 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgefield.config import Schema
 from forgefield.errors import ConfigError, SimulationError
-from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.dynamics import DynamicsSettings, State
+from forgefield.properties.barostat import Barostat, choose_barostat
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, silent
+from forgefield.properties.dynamics import State
 from forgefield.properties.dynamics_forces import ForceField, Forces, force_field
 from forgefield.properties.free_energy_checks import nearest_distance
 from forgefield.properties.free_energy_estimators import Measured
-from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import BraggOrder, Tethered
 from forgefield.properties.structures import require_crystal
+from forgefield.properties.walks import BathSettings, begin_walk, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["COEXISTENCE", "CoexistenceSettings", "half_melted"]
@@ -34,7 +35,7 @@ TETHER = 0.07
 """Thermal amplitude along one direction of atoms held in place, in nearest-neighbour distances."""
 
 
-class CoexistenceSettings(Schema):
+class CoexistenceSettings(BathSettings):
     """Settings of two phases in one cell."""
 
     temperature: float = Field(1000.0, gt=0, description="a guess of the melting temperature [K]")
@@ -59,11 +60,8 @@ class CoexistenceSettings(Schema):
         None, gt=0, description="of the half that is melted [K]; null: 2.5 times the guess"
     )
     melt_steps: int = Field(3000, ge=10, description="steps of that")
-    compressibility: float = Field(0.01, gt=0, description="rough, sets the pace of the barostat [1/GPa]")
-    timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
     friction: float = Field(0.005, gt=0, description="of the Langevin bath [1/fs]")
     every: int = Field(10, ge=1, description="steps between samples")
-    seed: int = Field(0, ge=0, description="of velocities, bath and barostat")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -83,6 +81,8 @@ class _Slab:
         self.crystal, self.field, self.walker, self.settings = atoms, field, walker, settings
         self.order = BraggOrder(atoms, settings.axis)
         self.psi = 1.0
+        # With a melt in the cell its angles have nothing to hold them.
+        self.mixed: Barostat = "isotropic" if walker.dynamics.barostat == "isotropic" else "anisotropic"
 
     def psi_of(self, state: State, _forces: Forces) -> float:
         """Mean Bragg order of all slabs."""
@@ -110,7 +110,7 @@ class _Slab:
                 f"wrong phase: the crystal melted at the guess of {s.temperature:.0f} K before half of it was to be "
                 f"melted (Bragg order {self.psi:.2f}, a crystal has more than {CRYSTAL}); lower `temperature`"
             )
-        walker.scale_to(found["volume"].value)
+        walker.settle("crystal")
         held = self._held()
         hot = s.melt_temperature or 2.5 * s.temperature
         for stage, temperature, steps, ensemble in (
@@ -126,6 +126,7 @@ class _Slab:
                 every=s.every,
                 temperature=temperature,
                 ensemble=ensemble,
+                barostat=self.mixed,
             )
         made = walker.average(
             "settle",
@@ -135,6 +136,7 @@ class _Slab:
             equilibration=0,
             every=s.every,
             ensemble="npt",
+            barostat=self.mixed,
         )
         self._check(made["solid"].value, "after the preparation")
 
@@ -203,6 +205,7 @@ class _Slab:
                 every=max(1, min(s.every, s.steps // chunks // 8)),
                 ensemble="npt",
                 temperature=temperature,
+                barostat=self.mixed,
             )
             parts.append(found["solid"].value)
             if not 0.15 < parts[-1] < 0.85:
@@ -272,30 +275,26 @@ def _compute(
     crystal = atoms.copy() * settings.repeat
     crystal.calc = None
     field = force_field(calculator, crystal)
-    path = None if folder is None else folder / JOURNAL
-    journal = Journal(path, fingerprint(crystal, settings.model_dump()))
-    dynamics = DynamicsSettings(
+    barostat = choose_barostat(settings.barostat, crystal)
+    walker = begin_walk(
+        "slab",
+        crystal,
+        settings,
+        open_journal(folder, JOURNAL, crystal, settings),
+        steps=3.5 * settings.equilibration + settings.melt_steps + _runs(settings) * settings.steps,
+        progress=progress,
         ensemble="npt",
         temperature=settings.temperature,
         pressure=settings.pressure,
-        timestep=settings.timestep,
-        friction=settings.friction,
-        compressibility=settings.compressibility,
-        seed=settings.seed,
+        barostat=barostat,
     )
-    walker = Walker("slab", crystal, dynamics, journal, progress)
-    runs = (
-        1
-        if settings.method == "nve"
-        else 2
-        + math.ceil(
-            math.log2(max(2.0 * (settings.interval or 0.2 * settings.temperature) / settings.tolerance, 1.0))
-        )
-    )
-    walker.planned = float(3.5 * settings.equilibration + settings.melt_steps + runs * settings.steps)
     slab = _Slab(crystal, field, walker, settings)
     slab.prepare()
-    conditions = settings.model_dump() | {"n_atoms": len(crystal), "bragg_order_of_crystal": slab.psi}
+    conditions = settings.model_dump() | {
+        "n_atoms": len(crystal),
+        "barostat": barostat,
+        "bragg_order_of_crystal": slab.psi,
+    }
     if settings.method == "bisection":
         melting, tried = _bisect(slab)
         order = np.argsort(tried[:, 0])
@@ -304,12 +303,20 @@ def _compute(
         )
         return PropertyResult(
             name="coexistence",
-            quantities={"melting_temperature": Quantity(melting.value, "K", melting.error, "bisection")},
+            quantities={"melting_temperature": quantity(melting, "K", "bisection")},
             conditions=conditions | {"ensemble": "npt"},
             curves={"crystalline part": curve},
         )
     averages, series = slab.at_constant_energy()
     return _settled(averages, series, settings, conditions)
+
+
+def _runs(settings: CoexistenceSettings) -> int:
+    """Return at how many temperatures there is a run of `steps`."""
+    if settings.method == "nve":
+        return 1
+    bracket = 2.0 * (settings.interval or 0.2 * settings.temperature)
+    return 2 + math.ceil(math.log2(max(bracket / settings.tolerance, 1.0)))
 
 
 def _settled(
@@ -338,9 +345,9 @@ def _settled(
     return PropertyResult(
         name="coexistence",
         quantities={
-            "melting_temperature": Quantity(melting.value, "K", melting.error, "mean of the second half"),
-            "pressure": Quantity(pressure.value, "GPa", pressure.error, "mean of the second half"),
-            "crystalline_part": Quantity(averages["solid"].value, "", averages["solid"].error),
+            "melting_temperature": quantity(melting, "K", "mean of the second half"),
+            "pressure": quantity(pressure, "GPa", "mean of the second half"),
+            "crystalline_part": quantity(averages["solid"], ""),
         },
         conditions=conditions | {"ensemble": "nve"},
         curves={

@@ -22,6 +22,7 @@ from forgefield.properties.dynamics_forces import ForceField, Forces
 from forgefield.properties.dynamics_state import DynamicsSettings, State, check_start, symbol_of
 from forgefield.properties.dynamics_steps import (
     bussi_factor,
+    deformation,
     draw_velocities,
     langevin_kick,
     rescaled_length,
@@ -239,19 +240,33 @@ class Dynamics:
         virial = None if self._forces is None else self._forces.virial
         if virial is None:
             raise ConfigError("ensemble 'npt' needs a force field with a virial (stress)")
-        volume = s.volume
-        internal = (2.0 * s.kinetic + float(np.trace(virial))) / (3.0 * volume)
+        volume, thermal = s.volume, units.kB * settings.temperature
         rate = settings.compressibility * EV_PER_A3_TO_GPA * step / (settings.barostat_time * units.fs)
-        excess = internal - settings.pressure / EV_PER_A3_TO_GPA
-        factor = rescaled_length(volume, excess, units.kB * settings.temperature, rate, self.rng)
+        external = settings.pressure / EV_PER_A3_TO_GPA
+        if settings.barostat == "isotropic":
+            internal = (2.0 * s.kinetic + float(np.trace(virial))) / (3.0 * volume)
+            factor = rescaled_length(volume, internal - external, thermal, rate, self.rng)
+            self._check_pace(factor)
+            s.positions *= factor
+            s.cell = s.cell * factor
+            s.velocities = s.velocities / factor
+            return
+        excess = (s.kinetic_tensor + virial) / volume - external * np.eye(3)
+        turn = deformation(s.cell, excess, thermal, rate, self.rng, angles=settings.barostat == "triclinic")
+        self._check_pace(float(np.linalg.det(turn)) ** (1.0 / 3.0))
+        s.positions = s.positions @ turn
+        s.cell = s.cell @ turn
+        s.velocities = (
+            s.velocities @ np.linalg.inv(turn).T
+        )  # momenta go with the inverse: the map is canonical
+
+    def _check_pace(self, factor: float) -> None:
         if not 0.8 < factor < 1.25:
             raise StructureError(
                 f"the barostat wanted to scale the cell by {factor:.3g} in one step; use a longer `barostat_time` (now "
-                f"{settings.barostat_time} fs) or a smaller `compressibility` (now {settings.compressibility} /GPa)"
+                f"{self.settings.barostat_time} fs) or a smaller `compressibility` (now "
+                f"{self.settings.compressibility} /GPa)"
             )
-        s.positions *= factor
-        s.cell = s.cell * factor
-        s.velocities = s.velocities / factor
 
     # ---- records, files, trouble -----------------------------------------------------------------------------------
 

@@ -36,6 +36,9 @@ class DynamicsSettings(Schema):
     friction: float = Field(0.005, gt=0, description="langevin: friction [1/fs]")
     thermostat_time: float = Field(100.0, gt=0, description="bussi: relaxation time of the temperature [fs]")
     pressure: float = Field(0.0, description="npt: external pressure [GPa]")
+    barostat: Literal["isotropic", "anisotropic", "triclinic"] = Field(
+        "isotropic", description="npt: what moves: the size of the cell; its three lengths; its angles too"
+    )
     barostat_time: float = Field(1000.0, gt=0, description="npt: relaxation time of the volume [fs]")
     compressibility: float = Field(
         0.01, gt=0, description="npt: rough isothermal compressibility [1/GPa]; sets the pace, not the result"

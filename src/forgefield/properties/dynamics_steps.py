@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "bussi_factor",
+    "deformation",
     "draw_velocities",
     "langevin_kick",
     "rescaled_length",
@@ -126,3 +127,50 @@ def rescaled_length(
     drift = 0.5 * root * rate * (excess_pressure + 0.5 * thermal / volume)
     moved = root + drift + math.sqrt(0.5 * thermal * rate) * float(rng.standard_normal())
     return (moved / root) ** (2.0 / 3.0) if moved > 0.0 else 0.0
+
+
+def deformation(
+    cell: FloatArray,
+    excess_pressure: FloatArray,
+    thermal: float,
+    rate: float,
+    rng: np.random.Generator,
+    *,
+    angles: bool,
+) -> FloatArray:
+    """Return the factor (3, 3) of all vectors (rows, from the right) in one step of anisotropic cell rescaling.
+
+    Parameters
+    ----------
+    cell : (3, 3) [Å]
+    excess_pressure : (3, 3) [eV/Å^3]
+        Internal pressure, with the instantaneous kinetic energy, minus the external one.
+    thermal : float [eV]
+        kT.
+    rate : float [Å^3/eV]
+        Compressibility times time step, divided by the time constant.
+    rng : numpy.random.Generator
+    angles : bool
+        Six components of strain; else the lengths of the three cell vectors, with the angles between them kept.
+
+    Notes
+    -----
+    After V. Del Tatto, P. Raiteri, M. Bernetti and G. Bussi, Appl. Sci. 12, 1139 (2022). Cells move by
+    ``h -> exp(e) h``, ``e = b/(3t) (P - P0) dt + sqrt(2 kT b / (3 V t)) dW``, with e symmetric. On the group of
+    deformations, whose invariant measure is ``dh / V^3``, this samples ``V exp(-(H + P0 V) / kT)``: the term kT/V of the
+    derivative of ``ln V`` and that of the noise, which falls as 1/V, cancel. For isotropic strains both that measure
+    and this step are those of `rescaled_length`.
+    """
+    volume = abs(float(np.linalg.det(cell)))
+    width = math.sqrt(2.0 * thermal * rate / (3.0 * volume))
+    if angles:
+        noise = rng.standard_normal((3, 3))
+        strain = rate / 6.0 * (excess_pressure + excess_pressure.T) + 0.5 * width * (noise + noise.T)
+        values, vectors = np.linalg.eigh(strain)
+        whole: FloatArray = (vectors * np.exp(values)) @ vectors.T
+        return whole
+    inverse = np.linalg.inv(cell)
+    along = np.einsum("ai,ij,ja->a", cell, excess_pressure, inverse)
+    lengths = np.exp(rate / 3.0 * along + width * rng.standard_normal(3))
+    scaled: FloatArray = inverse @ (lengths[:, None] * cell)
+    return scaled

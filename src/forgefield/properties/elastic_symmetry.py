@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,9 @@ def find_symmetry(atoms: Atoms, tolerance: float = 1e-3) -> CrystalSymmetry:
         raise ConfigError("the symmetry of crystals needs spglib: pip install 'forgefield[md]'") from None
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     try:
-        found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+        with warnings.catch_warnings():  # its own call of what it will remove
+            warnings.filterwarnings("ignore", message="Set OLD_ERROR_HANDLING")
+            found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
     except spglib.SpglibError as error:
         raise StructureError(f"no symmetry found within {tolerance} Å: {error}") from None
     if found is None:

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from forgefield.errors import SimulationError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.dynamics_forces import ForceField, force_field
-from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_phases import (
     PhaseFreeEnergy,
     liquid_free_energy,
     solid_free_energy,
 )
-from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+from forgefield.properties.free_energy_sampling import Journal, Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
 from forgefield.properties.free_energy_temperature import reversible_scaling
 from forgefield.properties.structures import require_crystal
+from forgefield.properties.walks import open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["FREE_ENERGY", "JOURNAL", "phase_free_energy", "planned_steps"]
@@ -111,8 +111,7 @@ def _compute(
     progress: Progress = silent,
 ) -> PropertyResult:
     field = force_field(calculator, atoms)
-    path = None if folder is None else folder / JOURNAL
-    journal = Journal(path, fingerprint(atoms, settings.model_dump()))
+    journal = open_journal(folder, JOURNAL, atoms, settings)
     phase, walker = phase_free_energy(atoms, field, settings, journal=journal, progress=progress)
     curves = _curves(phase)
     quantities = _quantities(phase, settings)
@@ -131,30 +130,22 @@ def _compute(
 
 def _quantities(phase: PhaseFreeEnergy, settings: FreeEnergySettings) -> dict[str, Quantity]:
     n = phase.n_atoms
-
-    def per_atom(x: Measured, note: str = "") -> Quantity:
-        return Quantity(x.value / n, "eV/atom", x.error / n, note)
-
+    atom: dict[str, Any] = {"unit": "eV/atom", "scale": 1.0 / n}
     found = {
-        "helmholtz": per_atom(phase.free_energy, "absolute, classical, kinetic part included"),
-        "potential_energy": per_atom(phase.target["potential"]),
-        "entropy": Quantity(
-            phase.entropy.value / n / units.kB, "k_B/atom", phase.entropy.error / n / units.kB
-        ),
+        "helmholtz": quantity(phase.free_energy, note="absolute, classical, kinetic part included", **atom),
+        "potential_energy": quantity(phase.target["potential"], **atom),
+        "entropy": quantity(phase.entropy, "k_B/atom", scale=1.0 / n / units.kB),
         "volume": Quantity(phase.volume / n, "Å^3/atom"),
         "reference": Quantity(phase.reference / n, "eV/atom", None, "closed form"),
     }
     if "pressure" in phase.target:
-        pressure = phase.target["pressure"]
-        found["pressure"] = Quantity(
-            pressure.value * EV_PER_A3_TO_GPA, "GPa", pressure.error * EV_PER_A3_TO_GPA, "measured"
-        )
+        found["pressure"] = quantity(phase.target["pressure"], "GPa", "measured", scale=EV_PER_A3_TO_GPA)
     if settings.pressure is not None or "pressure" in phase.target:
-        found["gibbs"] = per_atom(phase.gibbs(settings.pressure), "F + P V")
+        found["gibbs"] = quantity(phase.gibbs(settings.pressure), note="F + P V", **atom)
     for name, leg in phase.legs.items():
-        found[f"difference_{name}"] = per_atom(leg.difference)
-        found[f"hysteresis_{name}"] = per_atom(
-            leg.hysteresis, "way up minus way down; wasted work of switching"
+        found[f"difference_{name}"] = quantity(leg.difference, **atom)
+        found[f"hysteresis_{name}"] = quantity(
+            leg.hysteresis, note="way up minus way down; wasted work of switching", **atom
         )
     return found
 

@@ -9,6 +9,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from forgefield.errors import StructureError
+from forgefield.properties.barostat import choose_barostat
 from forgefield.properties.dynamics import Observable
 from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_checks import (
@@ -60,6 +61,8 @@ class PhaseFreeEnergy:
     conditions : dict
         Numbers of the reference system.
     warnings : tuple of str
+    cell : (3, 3) [Å], optional
+        Of the crystal's sites.
     """
 
     free_energy: Measured
@@ -71,6 +74,7 @@ class PhaseFreeEnergy:
     n_atoms: int
     conditions: dict[str, float | str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    cell: FloatArray | None = None
 
     def gibbs(self, pressure: float | None) -> Measured:
         """Return ``F + P V`` [eV] with a pressure [GPa] that was given, or else the measured one."""
@@ -105,9 +109,14 @@ def solid_free_energy(
         An atom left its site: the crystal melted or its atoms diffuse.
     """
     sites, spacing = atoms.copy(), nearest_distance(atoms)
+    barostat = choose_barostat(settings.barostat, atoms)
+    walker.dynamics = walker.dynamics.model_copy(update={"barostat": barostat})
     volume = _equilibrium_volume(target, walker, settings)
-    factor = (volume / sites.get_volume()) ** (1.0 / 3.0)
-    sites.set_cell(sites.cell.array * factor, scale_atoms=True)
+    if barostat == "isotropic" or settings.pressure is None:
+        factor = (volume / sites.get_volume()) ** (1.0 / 3.0)
+        sites.set_cell(sites.cell.array * factor, scale_atoms=True)
+    else:
+        sites.set_cell(walker.profile("volume", "cell"), scale_atoms=True)
     floating = EinsteinSprings(sites.positions, 1.0)
     species = np.unique(sites.numbers)
     observe: dict[str, Observable] = {
@@ -140,9 +149,8 @@ def solid_free_energy(
     lattice = volume_per_lattice_point(sites)
     reference = einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, lattice)
     size, warnings = _finite_size(sites, target, settings, lattice)
-    conditions: dict[str, float | str] = {
-        f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species
-    }
+    conditions: dict[str, float | str] = {} if settings.pressure is None else {"barostat": barostat}
+    conditions |= {f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species}
     conditions |= {
         "finite_size_correction_eV_per_atom": size,
         "volume_per_lattice_point_A3": lattice,
@@ -160,6 +168,7 @@ def solid_free_energy(
         n_atoms=len(atoms),
         conditions=conditions,
         warnings=hysteresis_warnings({"einstein": leg}, len(atoms)) + warnings,
+        cell=sites.cell.array.copy(),
     )
 
 
@@ -252,7 +261,7 @@ def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergy
         equilibration=max(settings.equilibration, settings.target_steps // 2),
         ensemble="npt",
     )
-    walker.scale_to(found["volume"].value)
+    walker.settle("volume")
     return found["volume"].value
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from forgefield.errors import CheckpointError, ConfigError
 from forgefield.files import read_text, write_json
+from forgefield.properties.barostat import check_shape, mean_cell
 from forgefield.properties.base import Progress, silent
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings, Observable, Records
 from forgefield.properties.dynamics_forces import ForceField, Forces
@@ -164,7 +165,7 @@ class Walker:
         self.atoms.calc = None
         self.atoms.set_constraint()
         self.planned, self.done = 1.0, 0.0
-        self._volume: float | None = None
+        self._wanted: float | FloatArray | None = None
         self._state = journal.states.get(name)
         self._ready = self._state is None  # stages already in the journal are passed over
 
@@ -202,14 +203,23 @@ class Walker:
         """
         known = self._known(stage)
         if known is None:
+            before = self.atoms.cell.array.copy()
+            shape = self._shape(**changes)
             self._run(field, equilibration, stage + " (equilibration)", **changes)
-            records = self._run(field, steps, stage, {**observe, **(profiles or {})}, every, **changes)
+            records = self._run(
+                field, steps, stage, {**observe, **(profiles or {}), **shape}, every, **changes
+            )
             names = ["potential", "temperature", "volume", *observe]
             known = {name: _mean(records[name]) for name in names}
             if "pressure" in records:
                 known["pressure"] = _mean(np.trace(records["pressure"], axis1=1, axis2=2) / 3.0)
             for name in profiles or {}:
                 self.journal.profiles[f"{self.name}/{stage}/{name}"] = records[name].mean(axis=0).tolist()
+            if "cell" in records:
+                cell = mean_cell(records["cell"], known["volume"][0])
+                used = DynamicsSettings.parse(self.dynamics.model_dump() | changes)
+                check_shape(before, cell, used.barostat, used.temperature)
+                self.journal.profiles[f"{self.name}/{stage}/cell"] = cell.tolist()
             self._close(stage, known)
         return {name: Measured(*pair) for name, pair in known.items()}
 
@@ -278,10 +288,26 @@ class Walker:
 
     def scale_to(self, volume: float) -> None:
         """Change the volume [Å^3], atoms and all, at equal shape."""
-        self._volume = volume  # asked for again once a state has been taken from the journal
+        self._wanted = volume  # asked for again once a state has been taken from the journal
         if abs(volume / self.atoms.get_volume() - 1.0) > 1e-12:
             factor = (volume / self.atoms.get_volume()) ** (1.0 / 3.0)
             self.atoms.set_cell(self.atoms.cell.array * factor, scale_atoms=True)
+
+    def settle(self, stage: str) -> None:
+        """Take the mean cell of a stage at constant pressure that is done, atoms and all."""
+        key = f"{self.name}/{stage}"
+        if f"{key}/cell" not in self.journal.profiles:  # the shape was kept
+            self.scale_to(float(self.journal.stages[key]["volume"][0]))
+            return
+        self._wanted = self.profile(stage, "cell")
+        self.atoms.set_cell(self._wanted, scale_atoms=True)
+
+    def _shape(self, **changes: Any) -> dict[str, Observable]:
+        """Return what has to be observed of the cell: where its shape moves, all of it."""
+        settings = self.dynamics.model_dump() | changes
+        if settings["ensemble"] != "npt" or settings["barostat"] == "isotropic":
+            return {}
+        return {"cell": lambda state, _forces: state.cell}
 
     def current(self) -> Atoms:
         """Return the structure with its velocities after the last stage, also where the journal knows that stage."""
@@ -302,8 +328,10 @@ class Walker:
             self.atoms.positions[:] = state["positions"]
             self.atoms.set_velocities(np.array(state["velocities"]))
             self._ready = True
-            if self._volume is not None:
-                self.scale_to(self._volume)
+            if isinstance(self._wanted, float):
+                self.scale_to(self._wanted)
+            elif self._wanted is not None:
+                self.atoms.set_cell(self._wanted, scale_atoms=True)
 
     def _close(self, stage: str, result: dict[str, Any]) -> None:
         state = {

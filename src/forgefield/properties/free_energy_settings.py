@@ -6,13 +6,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from forgefield.config import Schema
 from forgefield.properties.dynamics import DynamicsSettings
+from forgefield.properties.walks import BathSettings
 
 __all__ = ["FreeEnergySettings", "PathSettings"]
 
 
-class PathSettings(Schema):
+class PathSettings(BathSettings):
     """How a free energy is integrated."""
 
     method: Literal["equilibrium", "switching"] = Field(
@@ -54,13 +54,9 @@ class PathSettings(Schema):
     target_steps: int = Field(
         4000, ge=20, description="steps of the potential itself: volume, energy, springs"
     )
-    timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
-    friction: float = Field(0.01, gt=0, description="of the Langevin bath [1/fs]")
-    compressibility: float = Field(0.01, gt=0, description="rough, sets the pace of the barostat [1/GPa]")
     target_error: float | None = Field(
         None, gt=0, description="largest standard error accepted [meV/atom]; null: any"
     )
-    seed: int = Field(0, ge=0, description="of velocities and bath")
 
 
 class FreeEnergySettings(PathSettings):
@@ -83,13 +79,5 @@ class FreeEnergySettings(PathSettings):
         return self
 
     def dynamics(self) -> DynamicsSettings:
-        """Return the equations of motion."""
-        return DynamicsSettings(
-            ensemble="nvt",
-            temperature=self.temperature,
-            timestep=self.timestep,
-            friction=self.friction,
-            pressure=self.pressure or 0.0,
-            compressibility=self.compressibility,
-            seed=self.seed,
-        )
+        """Return the equations of motion; the size of the cell alone moves, until a barostat is chosen."""
+        return self.equations(ensemble="nvt", temperature=self.temperature, pressure=self.pressure or 0.0)

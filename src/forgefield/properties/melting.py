@@ -12,15 +12,15 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgefield.config import Schema
+from forgefield.properties.barostat import choose_barostat
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.dynamics import DynamicsSettings
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy_checks import SMALLEST_FLOW, flow
 from forgefield.properties.free_energy_estimators import Measured
-from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import pair_distribution
 from forgefield.properties.structures import require_crystal
+from forgefield.properties.walks import BathSettings, begin_walk, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["MELTING", "MeltingSettings", "Sweep", "sweep_temperature", "transition"]
@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float64]
 JOURNAL = "melting.journal.json"
 
 
-class MeltingSettings(Schema):
+class MeltingSettings(BathSettings):
     """Settings of heating and cooling."""
 
     low: float = Field(300.0, gt=0, description="where heating begins and cooling ends [K]")
@@ -40,13 +40,9 @@ class MeltingSettings(Schema):
     equilibration: int = Field(1000, ge=0, description="steps before them")
     cool: bool = Field(default=True, description="cool down again")
     pressure: float = Field(0.0, description="[GPa]")
-    compressibility: float = Field(0.01, gt=0, description="rough, sets the pace of the barostat [1/GPa]")
-    timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
-    friction: float = Field(0.01, gt=0, description="of the Langevin bath [1/fs]")
     rdf_cutoff: float = Field(8.0, gt=0, description="range of g(r) [Å]")
     rdf_bins: int = Field(160, ge=10, description="points of g(r)")
     every: int = Field(20, ge=1, description="steps between samples")
-    seed: int = Field(0, ge=0, description="of velocities, bath and barostat")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -96,6 +92,7 @@ def sweep_temperature(
     n = len(walker.atoms)
     _, distribution = pair_distribution(walker.atoms, settings.rdf_cutoff, settings.rdf_bins)
     enthalpies, volumes, flows, profiles = [], [], [], []
+    changes: dict[str, Any] = {"ensemble": "npt"}
     for t in temperatures:
         distance = (walker.atoms.get_volume() / n) ** (1.0 / 3.0)
         stage = f"{name} {t:.2f} K"
@@ -108,8 +105,10 @@ def sweep_temperature(
             every=settings.every,
             profiles={"g": distribution},
             temperature=float(t),
-            ensemble="npt",
+            **changes,
         )
+        if found["flow"].value > SMALLEST_FLOW:  # a liquid has no shape to relax
+            changes["barostat"] = "isotropic"
         enthalpies.append(_enthalpy(found, float(t), n, settings.pressure))
         volumes.append(found["volume"] * (1.0 / n))
         flows.append(found["flow"].value)
@@ -143,20 +142,20 @@ def _compute(
 ) -> PropertyResult:
     require_crystal(atoms, "melting")
     field = force_field(calculator, atoms)
-    path = None if folder is None else folder / JOURNAL
-    journal = Journal(path, fingerprint(atoms, settings.model_dump()))
-    dynamics = DynamicsSettings(
+    barostat = choose_barostat(settings.barostat, atoms)
+    up = settings.temperatures()
+    walker = begin_walk(
+        "melting",
+        atoms,
+        settings,
+        open_journal(folder, JOURNAL, atoms, settings),
+        steps=len(up) * (1 + settings.cool) * (settings.steps + settings.equilibration),
+        progress=progress,
         ensemble="npt",
         temperature=settings.low,
         pressure=settings.pressure,
-        timestep=settings.timestep,
-        friction=settings.friction,
-        compressibility=settings.compressibility,
-        seed=settings.seed,
+        barostat=barostat,
     )
-    walker = Walker("melting", atoms, dynamics, journal, progress)
-    up = settings.temperatures()
-    walker.planned = float(len(up) * (1 + settings.cool) * (settings.steps + settings.equilibration))
     sweeps = {"heating": sweep_temperature(walker, field, up, settings, "heating")}
     if settings.cool:
         sweeps["cooling"] = sweep_temperature(walker, field, up[::-1], settings, "cooling")
@@ -164,7 +163,7 @@ def _compute(
     return PropertyResult(
         name="melting",
         quantities=quantities,
-        conditions=settings.model_dump() | {"n_atoms": len(atoms), "ensemble": "npt"},
+        conditions=settings.model_dump() | {"n_atoms": len(atoms), "ensemble": "npt", "barostat": barostat},
         curves=_curves(sweeps, settings),
         warnings=warnings,
     )
@@ -189,8 +188,8 @@ def _judge(
     if frozen is not None:
         quantities["undercooling_limit"] = Quantity(frozen, "K", grid, "where it stopped to flow on cooling")
         difference = sweeps["cooling"].enthalpies[-1] - sweeps["heating"].enthalpies[0]
-        quantities["enthalpy_left"] = Quantity(
-            difference.value, "eV/atom", difference.error, f"after minus before, at {settings.low:g} K"
+        quantities["enthalpy_left"] = quantity(
+            difference, "eV/atom", f"after minus before, at {settings.low:g} K"
         )
         if difference.value > max(5.0 * difference.error, 0.02):
             warnings.append(

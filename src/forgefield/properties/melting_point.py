@@ -22,10 +22,11 @@ from forgefield.properties.free_energy_checks import (
 )
 from forgefield.properties.free_energy_phases import PhaseFreeEnergy
 from forgefield.properties.free_energy_potentials import EinsteinSprings
-from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings, PathSettings
 from forgefield.properties.free_energy_temperature import GibbsCurve, crossing, gibbs_helmholtz
 from forgefield.properties.structures import require_crystal
+from forgefield.properties.walks import open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["MELTING_POINT", "MeltingPointSettings"]
@@ -117,8 +118,7 @@ def _compute(
 ) -> PropertyResult:
     require_crystal(atoms, "a melting point")
     field = force_field(calculator, atoms)
-    path = None if folder is None else folder / JOURNAL
-    journal = Journal(path, fingerprint(atoms, settings.model_dump()))
+    journal = open_journal(folder, JOURNAL, atoms, settings)
     curves, tables, phases = {}, {}, {}
     for k, name in enumerate(("solid", "liquid")):
 
@@ -131,14 +131,17 @@ def _compute(
             settings.n_temperatures * (settings.enthalpy_steps + settings.equilibration)
             + planned_steps(of_phase)
         )
-        sites = None
-        if name == "solid":
-            sites = atoms.copy()
-            sites.set_cell(
-                atoms.cell.array * (phases[name].volume / atoms.get_volume()) ** (1 / 3), scale_atoms=True
-            )
+        sites = _sites(atoms, phases[name]) if name == "solid" else None
         curves[name], tables[name] = _gibbs(phases[name], walker, field, sites, settings)
     return _result(phases, curves, tables, settings)
+
+
+def _sites(atoms: Atoms, phase: PhaseFreeEnergy) -> Atoms:
+    """Return the crystal on its sites in the cell that its free energy was computed for."""
+    sites = atoms.copy()
+    factor = (phase.volume / atoms.get_volume()) ** (1.0 / 3.0)
+    sites.set_cell(atoms.cell.array * factor if phase.cell is None else phase.cell, scale_atoms=True)
+    return sites
 
 
 def _result(
@@ -150,20 +153,18 @@ def _result(
     solid, liquid = phases["solid"], phases["liquid"]
     n, grid = solid.n_atoms, settings.temperatures()
     found = crossing(curves["solid"], curves["liquid"], float(grid[0]), float(grid[-1]))
-    melting, heat = found.temperature, found.latent_heat
     difference = curves["liquid"].anchor - curves["solid"].anchor
     quantities = {
-        "melting_temperature": Quantity(melting.value, "K", melting.error, "equal Gibbs energies"),
-        "latent_heat": Quantity(heat.value, "eV/atom", heat.error),
+        "melting_temperature": quantity(found.temperature, "K", "equal Gibbs energies"),
+        "latent_heat": quantity(found.latent_heat, "eV/atom"),
         "entropy_of_melting": Quantity(found.entropy, "k_B/atom"),
-        "gibbs_difference": Quantity(
-            difference.value, "eV/atom", difference.error, f"liquid minus solid at {settings.temperature:g} K"
+        "gibbs_difference": quantity(
+            difference, "eV/atom", f"liquid minus solid at {settings.temperature:g} K"
         ),
         "volume_of_melting": Quantity((liquid.volume - solid.volume) / n, "Å^3/atom"),
     }
     for name, phase in phases.items():
-        helmholtz = phase.free_energy * (1.0 / n)
-        quantities[f"helmholtz_{name}"] = Quantity(helmholtz.value, "eV/atom", helmholtz.error)
+        quantities[f"helmholtz_{name}"] = quantity(phase.free_energy, "eV/atom", scale=1.0 / n)
         quantities[f"volume_{name}"] = Quantity(phase.volume / n, "Å^3/atom")
     fine = np.linspace(grid[0], grid[-1], 41)
     lines = {}

@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from forgefield.config import Schema
+from forgefield.properties.barostat import (
+    BAROSTAT,
+    BarostatChoice,
+    check_shape,
+    choose_barostat,
+    mean_cell,
+)
 from forgefield.properties.base import Progress, silent
 from forgefield.properties.dynamics import Drive, Dynamics, Observable, Records
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.dynamics_state import DynamicsSettings
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.trajectory import Trajectory, read_trajectory
+from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = [
     "RunSettings",
@@ -40,6 +48,10 @@ class RunSettings(Schema):
     pressure: float | None = Field(
         None,
         description="[GPa]; the volume is averaged in npt before production; null keeps that of the structure",
+    )
+    barostat: BarostatChoice = Field("auto", description=BAROSTAT)
+    compressibility: float = Field(
+        0.01, gt=0, description="rough, sets the pace of the barostat [1/GPa]; soft matter: 0.1 and more"
     )
     timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
     equilibration: float = Field(5.0, ge=0, description="before production [ps]")
@@ -106,6 +118,7 @@ def dynamics_settings(settings: RunSettings, **changes: Any) -> DynamicsSettings
         "timestep": settings.timestep,
         "temperature": settings.temperature,
         "friction": settings.friction,
+        "compressibility": settings.compressibility,
         "seed": settings.seed,
     }
     return DynamicsSettings.parse(common | changes, where="dynamics")
@@ -116,25 +129,49 @@ def equilibrate(
 ) -> tuple[Atoms, dict[str, Any]]:
     """Return a structure with velocities at temperature (and pressure), and what was done.
 
-    With a pressure, the first half is npt; then the cell gets the mean volume of the second half of that.
+    With a pressure, there is a run at that pressure first, half as long; then the cell gets the mean volume of its second
+    half, or, if its shape moves as well, the mean of all its components.
     """
     done: dict[str, Any] = {"equilibration_ps": settings.equilibration, "pressure_GPa": settings.pressure}
     steps = round(settings.equilibration * 1000.0 / settings.timestep)
     if steps < 1:
         return atoms.copy(), done
     if settings.pressure is not None:
-        npt = Dynamics(atoms, field, dynamics_settings(settings, ensemble="npt", pressure=settings.pressure))
-        volumes = npt.run(max(steps // 2, 2), every=1, progress=progress)["volume"]
-        atoms = npt.atoms()
-        volume = float(volumes[len(volumes) // 2 :].mean())
-        factor = (volume / abs(atoms.get_volume())) ** (1.0 / 3.0)
-        velocities = atoms.get_velocities()
-        atoms.set_cell(atoms.cell.array * factor, scale_atoms=True)
-        atoms.set_velocities(velocities)
-        done["volume_A3"] = volume
+        atoms, found = _at_pressure(atoms, field, settings, steps, progress)
+        done |= found
     warm = Dynamics(atoms, field, dynamics_settings(settings, ensemble="nvt", seed=settings.seed + 1))
     warm.run(steps, every=max(1, steps // 10), progress=progress)
     return warm.atoms(), done
+
+
+def _at_pressure(
+    atoms: Atoms, field: ForceField, settings: RunSettings, steps: int, progress: Progress
+) -> tuple[Atoms, dict[str, Any]]:
+    """Return the structure in the mean cell of the second half of a run at constant pressure."""
+    barostat = choose_barostat(settings.barostat, atoms)
+    equations = dynamics_settings(settings, ensemble="npt", pressure=settings.pressure, barostat=barostat)
+    npt = Dynamics(atoms, field, equations)
+    records = npt.run(
+        max(steps // 2, 2), every=1, observe={"cell": lambda state, _: state.cell}, progress=progress
+    )
+    late = slice(len(records["volume"]) // 2, None)
+    volume = float(records["volume"][late].mean())
+    before, warm = atoms.cell.array, npt.atoms()
+    if barostat == "isotropic":
+        cell = warm.cell.array * (volume / abs(warm.get_volume())) ** (1.0 / 3.0)
+    else:
+        cell = mean_cell(records["cell"][late], volume)
+        check_shape(before, cell, barostat, settings.temperature)
+    velocities = warm.get_velocities()
+    warm.set_cell(cell, scale_atoms=True)
+    warm.set_velocities(velocities)
+    found = records["pressure"][late].mean(axis=0) * EV_PER_A3_TO_GPA
+    return warm, {
+        "volume_A3": volume,
+        "barostat": barostat,
+        "cell_A": np.round(cell, 6).tolist(),
+        "pressure_found_GPa": np.round(found[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], 4).tolist(),
+    }
 
 
 def produce(

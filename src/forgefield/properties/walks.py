@@ -1,0 +1,72 @@
+"""What properties made of many runs in a row share: settings of the bath, journal and walker, numbers with errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from pydantic import Field
+
+from forgefield.config import Schema
+from forgefield.properties.barostat import BAROSTAT, BarostatChoice
+from forgefield.properties.base import Progress, Quantity, silent
+from forgefield.properties.dynamics import DynamicsSettings
+from forgefield.properties.free_energy_estimators import Measured
+from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+
+__all__ = ["BathSettings", "begin_walk", "open_journal", "quantity"]
+
+
+class BathSettings(Schema):
+    """Equations of motion that all stages of a property share."""
+
+    timestep: float = Field(1.0, gt=0, le=100, description="[fs]")
+    friction: float = Field(0.01, gt=0, description="of the Langevin bath [1/fs]")
+    compressibility: float = Field(0.01, gt=0, description="rough, sets the pace of the barostat [1/GPa]")
+    barostat: BarostatChoice = Field("auto", description=BAROSTAT)
+    seed: int = Field(0, ge=0, description="of velocities, bath and barostat")
+
+    def equations(self, **changes: Any) -> DynamicsSettings:
+        """Return the equations of motion; `changes` say ensemble, temperature, pressure, barostat."""
+        common = {
+            "timestep": self.timestep,
+            "friction": self.friction,
+            "compressibility": self.compressibility,
+            "seed": self.seed,
+        }
+        return DynamicsSettings.parse(common | changes, where="dynamics")
+
+
+def open_journal(folder: Path | None, name: str, atoms: Atoms, settings: Schema) -> Journal:
+    """Return the journal of a computation, in `folder` or in memory.
+
+    Raises
+    ------
+    CheckpointError
+        The one on disk belongs to another structure or other settings.
+    """
+    path = None if folder is None else folder / name
+    return Journal(path, fingerprint(atoms, settings.model_dump()))
+
+
+def begin_walk(
+    name: str,
+    atoms: Atoms,
+    settings: BathSettings,
+    journal: Journal,
+    *,
+    steps: float,
+    progress: Progress = silent,
+    **equations: Any,
+) -> Walker:
+    """Return a walker that will take so many steps, with the equations of motion of the settings."""
+    walker = Walker(name, atoms, settings.equations(**equations), journal, progress)
+    walker.planned = float(steps)
+    return walker
+
+
+def quantity(found: Measured, unit: str, note: str = "", *, scale: float = 1.0) -> Quantity:
+    """Return a measured number, times `scale`, as one of a result."""
+    scaled = found * scale
+    return Quantity(scaled.value, unit, scaled.error, note)
