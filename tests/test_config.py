@@ -21,6 +21,8 @@ class Outer(Schema):
     inner: Inner = Inner()
     optional: Inner | None = None
     items: tuple[Inner, ...] = ()
+    weights: dict[str, tuple[float, float]] | None = None
+    switch: bool = False
     name: str
 
 
@@ -49,11 +51,21 @@ def test_values_defaults_and_immutability():
         ({"name": "x", "inner": 3}, r"`inner`: .*got 3"),
         ({"name": "x", "items": [{"cutoff": 1}, {"cutoff": -1}]}, r"`items.1.cutoff`: .*got -1"),
         ([1, 2], "must be a mapping"),
+        ({"name": "x", "epochs": True}, "`epochs`: should be a number, not true or false, got True"),
+        ({"name": "x", "inner": {"cutoff": False}}, r"`inner.cutoff`: should be a number"),
+        ({"name": "x", "weights": {"Si": [1.0, True]}}, r"`weights`: should be a number"),
     ],
 )
 def test_problems_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         parse(Outer, values)
+
+
+def test_truth_values_and_numbers_as_text_where_they_belong():
+    settings = Outer.parse({"name": "x", "switch": True, "epochs": "30", "weights": {"Si": ["1e-3", 2]}})
+    assert settings.switch is True
+    assert settings.epochs == 30
+    assert settings.weights == {"Si": (0.001, 2.0)}
 
 
 def test_all_problems_at_once_and_their_place():

@@ -8,12 +8,12 @@ the reading and writing of YAML and the `--set key=value` overrides.
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import read_text
@@ -32,6 +32,46 @@ class Schema(BaseModel):
     def parse(cls, values: Mapping[str, Any], *, where: str = "") -> Self:
         """Validate a mapping; raise `ConfigError` with one line per problem."""
         return parse(cls, values, where=where)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where numbers belong, which pydantic takes for 1 and 0."""
+        if info.field_name is not None and _is_misplaced(value, cls.model_fields[info.field_name].annotation):
+            raise ValueError("should be a number, not true or false")
+        return value
+
+
+def _is_misplaced(value: Any, annotation: Any) -> bool:
+    """Return whether a truth value stands where only numbers may, alone or within a list or mapping."""
+    if isinstance(value, bool):
+        kinds = set(_kinds(annotation))
+        return bool(kinds & {int, float}) and not kinds & {bool, Any, object}
+    if isinstance(value, list | tuple):
+        inner: Iterable[Any] = value
+    elif isinstance(value, Mapping):
+        inner = value.values()
+    else:
+        return False
+    # A union of containers is rare; each value may then be any of what they hold.
+    held = [a for container in _parts(annotation) for a in get_args(container) if a is not Ellipsis]
+    return bool(held) and any(_is_misplaced(v, Union[tuple(held)]) for v in inner)  # noqa: UP007 - made at run time
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """Return the alternatives of an annotation."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _parts(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [part for a in get_args(annotation) for part in _parts(a)]
+    return [annotation]
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types a single value may have."""
+    for part in _parts(annotation):
+        yield from map(type, get_args(part)) if get_origin(part) is Literal else (part,)
 
 
 def parse(schema: type[S], values: Mapping[str, Any], *, where: str = "") -> S:
