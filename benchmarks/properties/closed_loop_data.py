@@ -3,7 +3,7 @@
 A classical potential that LAMMPS ships is the truth: it can be asked for anything, so that every property of a potential
 trained on it has an exact reference, and what differs is the error of training and of nothing else. The set covers
 what such properties need: strained and perturbed cells, hot crystals at several volumes, the melt, vacancies,
-interstitials, surfaces and compressed cells.
+interstitials, surfaces and compressed cells. What is the truth is said in a file of the folder `systems`.
 
 ::
 
@@ -17,83 +17,22 @@ import argparse
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
-from ase.build import bulk, surface
-from ase.calculators.calculator import Calculator
+from ase import Atoms
+from ase.build import surface
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixCom
 from ase.io import write
-from ase.md.langevin import Langevin
+from closed_loop_system import System, find_system, system_names
 
 import forgefield as ff
-from forgefield.api.init import INVARIANTS, suggest
+from forgefield.api.init import suggest
 from forgefield.api.recipe import QUALITIES
-from forgefield.deployment.engine_worker import import_lammps
+from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 
 SEED = 20
-EPOCHS = 50
-"""Of the Kalman filter: more than usual, for the labels have no noise."""
-
-
-@dataclass(frozen=True)
-class System:
-    """A classical potential that serves as the truth.
-
-    Attributes
-    ----------
-    element, lattice : str
-    length : float [Å]
-        Edge of its cube.
-    style, file : str
-        Pair style of LAMMPS and its file.
-    melting : float [K]
-        About where it melts; temperatures of the set are relative to it.
-    interstitial : (3,)
-        Of the cube's edges: an open site.
-    cutoff : float [Å]
-        Reach of the potential trained on it.
-    three_body : bool
-        Whether it is known to have no terms of more than three bodies.
-    """
-
-    element: str
-    lattice: str
-    length: float
-    style: str
-    file: str
-    melting: float
-    interstitial: tuple[float, float, float]
-    cutoff: float
-    three_body: bool = False
-
-    @property
-    def crystal(self) -> Atoms:
-        """The cube at its equilibrium."""
-        return bulk(self.element, self.lattice, a=self.length, cubic=True)
-
-
-SYSTEMS = {
-    "sw_si": System("Si", "diamond", 5.43095, "sw", "Si.sw", 1690.0, (0.5, 0.5, 0.5), 3.77, three_body=True),
-    "eam_cu": System("Cu", "fcc", 3.615, "eam/alloy", "Cu_mishin1.eam.alloy", 1330.0, (0.5, 0.5, 0.5), 5.5),
-}
-
-
-def truth(system: System) -> Calculator:
-    """Return LAMMPS with the classical potential, as an ASE calculator."""
-    from ase.calculators.lammpslib import LAMMPSlib
-
-    file = Path(import_lammps().__file__).parent / "share" / "lammps" / "potentials" / system.file
-    return LAMMPSlib(
-        lmpcmds=[f"pair_style {system.style}", f"pair_coeff * * {file} {system.element}"],
-        atom_types={system.element: 1},
-        keep_alive=True,
-    )
-
 
 # ---- structures ------------------------------------------------------------------------------------------------
 
@@ -103,7 +42,7 @@ class Collector:
 
     def __init__(self, system: System, seed: int) -> None:
         self.system = system
-        self.calculator = truth(system)
+        self.calculator = system.calculator()
         self.rng = np.random.default_rng(seed)
         self.frames: list[Atoms] = []
 
@@ -137,15 +76,15 @@ class Collector:
     ) -> None:
         """Collect frames of Langevin dynamics; `start` [K] melts the structure before."""
         atoms = atoms.copy()
-        atoms.calc = self.calculator
-        rng = np.random.default_rng(int(self.rng.integers(2**31)))
-        width = np.sqrt(atoms.get_masses() * units.kB * 2.0 * max(temperature, start))
-        atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * width[:, None])
-        atoms.set_constraint(FixCom())
+        field = self.system.field(atoms)
 
         def run(kelvin: float, friction: float, steps: int) -> None:
-            bath = {"temperature_K": kelvin, "friction": friction / units.fs, "rng": rng, "fixcm": False}
-            Langevin(atoms, 2.0 * units.fs, **bath).run(steps)
+            nonlocal atoms
+            seed = int(self.rng.integers(2**31))
+            bath = {"timestep": 2.0, "temperature": kelvin, "friction": friction, "seed": seed}
+            dynamics = Dynamics(atoms, field, DynamicsSettings.parse(bath))
+            dynamics.run(steps, every=steps)
+            atoms = dynamics.atoms()
 
         if start:
             run(start, 0.02, 1500)
@@ -157,8 +96,7 @@ class Collector:
 
 def still(c: Collector) -> None:
     """Add crystals: volumes, strains, displacements; close neighbours."""
-    cube = c.system.crystal
-    primitive = bulk(c.system.element, c.system.lattice, a=c.system.length)
+    cube, primitive = c.system.crystal, c.system.primitive
     for normal in np.linspace(-0.12, 0.12, 17):
         c.add(c.strain(cube, 0.0, float(normal)), "volume")
     for size in np.repeat([0.01, 0.03, 0.06], 10):
@@ -172,8 +110,7 @@ def still(c: Collector) -> None:
 
 def near(c: Collector) -> None:
     """Add crystals near equilibrium, which elastic constants and force constants are made of."""
-    cube = c.system.crystal
-    primitive = bulk(c.system.element, c.system.lattice, a=c.system.length)
+    cube, primitive = c.system.crystal, c.system.primitive
     cells = cube.repeat(2 if len(cube) == 8 else 3)
     for normal in np.linspace(-0.03, 0.03, 13):
         c.add(c.strain(primitive, 0.0, float(normal)), "near")
@@ -195,18 +132,24 @@ def defects(c: Collector) -> None:
     """Add a vacancy, an interstitial and surfaces: at rest, displaced and hot."""
     cube = c.system.crystal
     cells = cube.repeat(2 if len(cube) == 8 else 3)
-    vacancy, interstitial = cells.copy(), cells.copy()
-    del vacancy[0]
-    interstitial.append(c.system.element)
-    interstitial.positions[-1] = np.array(c.system.interstitial) @ cube.cell.array
     hot = 0.6 * c.system.melting
-    for name, atoms in {"vacancy": vacancy, "interstitial": interstitial}.items():
+    made: list[tuple[str, Atoms]] = []
+    for element in c.system.elements:
+        vacancy = cells.copy()
+        del vacancy[cells.get_chemical_symbols().index(element)]
+        made.append(("vacancy", vacancy))
+    for element, site in c.system.interstitials.items():
+        interstitial = cells.copy()
+        interstitial.append(element)
+        interstitial.positions[-1] = np.array(site) @ cube.cell.array
+        made.append(("interstitial", interstitial))
+    for name, atoms in made:
         c.add(atoms, name)
         for width in (0.02, 0.05, 0.1, 0.15):
             c.add(c.rattle(atoms, width), name)
         c.simulate(atoms, 0.3 * c.system.melting, name, frames=5)
         c.simulate(atoms, hot, name, frames=6)
-    for miller in ((1, 0, 0), (1, 1, 0), (1, 1, 1)):
+    for miller in c.system.planes:
         slab = surface(cube, miller, 4, vacuum=5.0)
         slab = slab.repeat((2 if len(slab) < 24 else 1, 2 if len(slab) < 24 else 1, 1))
         slab.pbc = True
@@ -237,8 +180,8 @@ def hot(c: Collector) -> None:
 def settings(system: System, data: Path, quality: str, threads: int) -> dict[str, Any]:
     """Return the settings of the training run: those that `forgefield init` suggests, and what is known of the truth.
 
-    Its reach is known, and with `three_body` that there are no terms of more bodies. Stresses weigh more than usual, and
-    the radial functions are finer, for the sake of elastic constants. All was chosen by errors of validation.
+    Its reach is known, and in `descriptor` what else. Stresses weigh more than usual, the radial functions are finer, for the
+    sake of elastic constants, and epochs are more, for the labels have no noise. All was chosen by errors of validation.
     """
     values: dict[str, Any] = suggest([data], quality=quality).model_dump(mode="json")
     values["data"]["split"] |= {"valid": 0.1, "test": 0.1, "by": "structure"}
@@ -248,18 +191,17 @@ def settings(system: System, data: Path, quality: str, threads: int) -> dict[str
         "basis_size_radial": 12,
         "basis_size_angular": 12,
     }
-    if system.three_body:
-        values["descriptor"] |= dict.fromkeys(INVARIANTS, False)
+    values["descriptor"] |= system.descriptor
     values["loss"]["stress"] = 0.5
     if values["training"]["kind"] == "kalman":
-        values["training"] |= {"epochs": EPOCHS}
+        values["training"] |= {"epochs": system.epochs}
     return values | {"dtype": "float64", "extrapolation": True, "seed": 1, "threads": threads}
 
 
 def main() -> None:
     """Generate, then train."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("system", choices=sorted(SYSTEMS))
+    parser.add_argument("system", choices=system_names())
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="folder for train.xyz and potential.ff"
     )
@@ -267,7 +209,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-train", action="store_true", help="only the data")
     arguments = parser.parse_args()
-    system = SYSTEMS[arguments.system]
+    system = find_system(arguments.system)
     arguments.output.mkdir(parents=True, exist_ok=True)
     data = arguments.output / "train.xyz"
     start = time.process_time()

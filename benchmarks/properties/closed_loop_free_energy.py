@@ -9,9 +9,6 @@ Three ways:
 - *absolute*: the property `melting-point` of both, independently: Einstein crystal and ideal gas.
 - *coexistence*: the property of that name of both, crystal and melt in one cell of 3 x 3 x 8 cubes.
 
-Stillinger and Weber's silicon is said to melt at about 1700 K (J. Q. Broughton and X. P. Li, Phys. Rev. B 35, 9120 (1987), as
-others cite it). Their 1691 ± 20 K is quoted from memory: it could not be confirmed in a public text.
-
     python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER
     python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--parts direct absolute coexistence] [--steps 500]
 """
@@ -21,12 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import units
-from closed_loop_data import SYSTEMS, truth
+from ase import Atoms, units
+from closed_loop_system import ERRORS, RESULTS, System, find_system, system_names
 
 import forgefield as ff
 from forgefield.properties.coexistence import COEXISTENCE
@@ -45,22 +43,34 @@ from forgefield.properties.free_energy_sampling import Journal, Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
 from forgefield.properties.melting_point import MELTING_POINT
 
-RESULTS = Path(__file__).resolve().parent / "results"
-PUBLISHED = {"sw_si": (1691.0, 20.0)}
-"""Melting temperature of the truth and its error [K]."""
+DIFFERENCE, SHIFT = 1.0, 1.0
+"""Differences of the direct comparison that count as within: of free energies [meV/atom], of the melting point [%]."""
+
+
+def supercell(args: argparse.Namespace) -> Atoms:
+    """Return the crystal, about 100 atoms if not told otherwise."""
+    cube = find_system(args.system).crystal
+    return cube * (args.cells or (2 if len(cube) == 8 else 3))
+
+
+def both(args: argparse.Namespace, atoms: Atoms) -> Iterator[tuple[str, ForceField]]:
+    """Yield the truth and the trained potential."""
+    yield "truth", find_system(args.system).field(atoms)
+    yield "trained", force_field(ff.load(args.potential).calculator(threads=1), atoms)
 
 
 def prepare(
     args: argparse.Namespace, phase: str, reference: ForceField, settings: FreeEnergySettings
 ) -> tuple[Walker, dict[str, Measured]]:
     """Return one phase at the volume that the truth has at zero pressure, and its averages."""
-    system, t = SYSTEMS[args.system], settings.temperature
-    atoms = system.crystal.repeat(args.cells)
+    t = settings.temperature
+    atoms = supercell(args)
     walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
     watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
     if phase == "liquid":
-        hot = {"ensemble": "npt", "temperature": 2.0 * t}
-        walker.average("melt", reference, {}, steps=3 * args.steps, equilibration=0, **hot)
+        walker.average(
+            "melt", reference, {}, steps=3 * args.steps, equilibration=0, ensemble="npt", temperature=2.0 * t
+        )
         watch = flow((walker.atoms.get_volume() / len(atoms)) ** (1 / 3))
     averages = walker.average(
         "volume",
@@ -80,11 +90,9 @@ def prepare(
 
 def direct(args: argparse.Namespace) -> dict[str, Any]:
     """Integrate from the truth to the trained potential in both phases, at zero pressure of the truth."""
-    system = SYSTEMS[args.system]
-    t, atoms = system.melting, system.crystal.repeat(args.cells)
+    t, atoms = find_system(args.system).melting, supercell(args)
     n = len(atoms)
-    reference = force_field(truth(system), atoms)
-    trained = force_field(ff.load(args.potential).calculator(threads=1), atoms)
+    reference, trained = (field for _, field in both(args, atoms))
     settings = FreeEnergySettings(
         temperature=t, points=3, steps=args.steps, equilibration=args.steps // 4, timestep=2.0
     )
@@ -130,19 +138,15 @@ def direct(args: argparse.Namespace) -> dict[str, Any]:
 
 def absolute(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both from absolute free energies."""
-    system = SYSTEMS[args.system]
-    atoms = system.crystal.repeat(args.cells)
-    found = {}
-    for name, calculator in (
-        ("truth", truth(system)),
-        ("trained", ff.load(args.potential).calculator(threads=1)),
-    ):
+    atoms = supercell(args)
+    found: dict[str, Any] = {"n_atoms": len(atoms)}
+    for name, field in both(args, atoms):
         start = time.process_time()
         result = MELTING_POINT(
             atoms,
-            calculator,
+            field,
             folder=None if args.work is None else Path(args.work) / name,
-            temperature=system.melting,
+            temperature=find_system(args.system).melting,
             points=8,
             reference_points=8,
             steps=args.steps,
@@ -164,24 +168,22 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
 
 def coexistence(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both with crystal and melt in one cell."""
-    system = SYSTEMS[args.system]
-    found: dict[str, Any] = {}
-    for name, calculator in (
-        ("truth", truth(system)),
-        ("trained", ff.load(args.potential).calculator(threads=1)),
-    ):
+    system = find_system(args.system)
+    repeat = (3, 3, 8)
+    large = system.crystal.repeat(repeat)
+    found: dict[str, Any] = {"n_atoms": len(large)}
+    for name, field in both(args, large):
         start = time.process_time()
         result = COEXISTENCE(
             system.crystal,
-            calculator,
+            field,
             folder=None if args.work is None else Path(args.work) / f"coexistence_{name}",
-            repeat=(3, 3, 8),
+            repeat=repeat,
             temperature=system.melting,
             timestep=2.0,
             steps=20 * args.steps,
             equilibration=2 * args.steps,
             melt_steps=3 * args.steps,
-            melt_temperature=4000.0,
         )
         found[name] = {
             "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()},
@@ -200,51 +202,65 @@ def direct_lines(d: dict[str, Any]) -> list[str]:
     lines = [
         f"Direct, {d['n_atoms']} atoms at {d['temperature_K']:.0f} K:",
         "",
-        "| phase | volume [Å^3/atom] | F(trained) - F(truth) [meV/atom] | hysteresis [meV/atom] |",
-        "|---|---|---|---|",
+        "| phase | volume [Å^3/atom] | F(trained) - F(truth) [meV/atom] | hysteresis [meV/atom] | allowed | within |",
+        "|---|---|---|---|---|---|",
     ]
     for phase in ("solid", "liquid"):
         p = d[phase]
+        good = abs(p["difference_meV_per_atom"]) <= DIFFERENCE
         lines.append(
             f"| {phase} | {p['volume_A3_per_atom']:.3f} | {p['difference_meV_per_atom']:.2f} ± "
-            f"{p['error_meV_per_atom']:.2f} | {p['hysteresis_meV_per_atom']:.2f} |"
+            f"{p['error_meV_per_atom']:.2f} | {p['hysteresis_meV_per_atom']:.2f} | {DIFFERENCE:g} | "
+            f"{'yes' if good else 'no'} |"
         )
     latent, latent_error = d["latent_heat_eV_per_atom"], d["latent_heat_error_eV_per_atom"]
     shift, shift_error = d["melting_shift_K"], d["melting_shift_error_K"]
+    limit = 0.01 * SHIFT * d["temperature_K"]
     return [
         *lines,
         "",
         (
             f"Latent heat of the truth {latent:.3f} ± {latent_error:.3f} eV/atom; the trained potential melts "
-            f"{shift:+.1f} ± {shift_error:.1f} K from the truth."
+            f"{shift:+.1f} ± {shift_error:.1f} K from the truth (allowed: {limit:.0f} K; "
+            f"{'within' if abs(shift) <= limit else 'not within'})."
         ),
     ]
 
 
-def table(content: dict[str, Any], system: str) -> str:
+def both_lines(results: dict[str, Any]) -> list[str]:
+    """Return the results of two simulations, of the truth and the trained potential, as Markdown."""
+    lines = ["", "| quantity | unit | truth | trained | in errors | within |", "|---|---|---|---|---|---|"]
+    for name, (value, error, unit) in results["truth"]["quantities"].items():
+        other, other_error, _ = results["trained"]["quantities"][name]
+        cells = [
+            f"{v:.5g}" + ("" if e is None else f" ± {e:.2g}")
+            for v, e in ((value, error), (other, other_error))
+        ]
+        pull, within = "", ""
+        if error and other_error and name != "crystalline_part":
+            off = (other - value) / float(np.hypot(error, other_error))
+            pull, within = f"{off:+.1f}", "yes" if abs(off) <= ERRORS else "no"
+        lines.append(f"| {name} | {unit} | {cells[0]} | {cells[1]} | {pull} | {within} |")
+    return lines
+
+
+def table(content: dict[str, Any], system: System) -> str:
     """Return the results as Markdown."""
-    lines = []
+    lines = [
+        f"# Free energy and melting of a potential trained on {system.title}, against {system.title} itself",
+        "",
+    ]
     if "direct" in content:
         lines += direct_lines(content["direct"])
     for part, title in (
-        ("absolute", "Absolute free energies:"),
-        ("coexistence", "Crystal and melt in one cell:"),
+        ("absolute", "Absolute free energies"),
+        ("coexistence", "Crystal and melt in one cell"),
     ):
-        if part not in content:
-            continue
-        both = content[part]
-        lines += ["", title, "", "| quantity | truth | trained | unit |", "|---|---|---|---|"]
-        for name, (value, error, unit) in both["truth"]["quantities"].items():
-            other, other_error, _ = both["trained"]["quantities"][name]
-            cells = [
-                f"{v:.5g}" + ("" if e is None else f" ± {e:.2g}")
-                for v, e in ((value, error), (other, other_error))
-            ]
-            lines.append(f"| {name} | {cells[0]} | {cells[1]} | {unit} |")
-    if system in PUBLISHED:
-        value, error = PUBLISHED[system]
-        text = f"Published melting temperature of the truth: {value:.0f} ± {error:.0f} K (quoted from memory, not confirmed)."
-        lines += ["", text]
+        if part in content:
+            lines += ["", f"{title}, {content[part]['n_atoms']} atoms:", *both_lines(content[part])]
+    if system.published is not None:
+        value, error, source = system.published
+        lines += ["", f"Melting temperature of the truth elsewhere: {value:.0f} ± {error:.0f} K ({source})."]
     return "\n".join(lines) + "\n"
 
 
@@ -253,10 +269,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("system", choices=SYSTEMS)
+    parser.add_argument("system", choices=system_names())
     parser.add_argument("potential")
-    parser.add_argument("--cells", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--cells", type=int, help="repeats of the cube; default: about 100 atoms")
+    parser.add_argument("--steps", type=int, default=500, help="at each point")
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="others keep their results"
     )
@@ -269,8 +285,8 @@ def main() -> None:
     for part in args.parts:
         content[part] = PARTS[part](args) | {"steps": args.steps}
         saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        target.with_suffix(".md").write_text(table(content, args.system), encoding="utf-8")
-    print(table(content, args.system))
+        target.with_suffix(".md").write_text(table(content, find_system(args.system)), encoding="utf-8")
+    print(table(content, find_system(args.system)))
 
 
 if __name__ == "__main__":

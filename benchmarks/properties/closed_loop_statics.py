@@ -1,7 +1,7 @@
 """Statics of a potential trained on a classical potential, against that potential itself: the second half of the loop.
 
 Equation of state, elastic constants, phonons, surfaces, vacancy and interstitial of both, by the same code and with the
-same settings; each relaxes its own crystal. What differs is the error of the training.
+same settings; each relaxes its own crystal. What differs is the error of the training; what is allowed was set before.
 
 ::
 
@@ -16,92 +16,93 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
-from ase.build import bulk
-from closed_loop_data import SYSTEMS, truth
+from closed_loop_system import RESULTS, System, find_system, system_names
 
 import forgefield as ff
 from forgefield.files import write_json, write_text
 from forgefield.properties.base import PropertyResult
 from forgefield.properties.registry import find_property
 
-RESULTS = Path(__file__).resolve().parent / "results"
-
-ASKED: dict[str, dict[str, Any]] = {
-    "eos": {},
-    "elastic": {},
-    "phonons": {"mesh": 40.0},
-    "surfaces": {},
-    "vacancy": {},
-    "interstitial": {},
-}
-"""Settings of each property."""
 SHOWN = {
     "eos": ("volume", "energy", "bulk_modulus", "bulk_modulus_derivative"),
     "elastic": ("c11", "c12", "c44", "bulk_modulus", "shear_modulus", "poisson_ratio"),
     "phonons": ("highest_frequency", "zero_point_energy", "free_energy_300K", "heat_capacity_300K"),
-    "vacancy": ("lowest",),
-    "interstitial": ("lowest",),
 }
-"""Quantities of the table; of a property not named here all."""
+"""Quantities of the table; of point defects the relaxed energies, or the lowest alone where many are tried."""
 
 
-def compute(crystal: Atoms, calculator: Any) -> dict[str, PropertyResult]:
-    """Return every property."""
-    found = {}
-    for name, settings in ASKED.items():
+def compute(system: System, calculator: Any) -> dict[str, PropertyResult]:
+    """Return every property; in a compound a defect takes its atom from the crystal, at the mean energy of its atoms."""
+    found: dict[str, PropertyResult] = {}
+    for name, given in system.statics.items():
         start = time.process_time()
+        settings = dict(given)
+        if name in ("vacancy", "interstitial") and len(system.elements) > 1:
+            settings["chemical_potentials"] = dict.fromkeys(system.elements, found["eos"]["energy"])
+        crystal = system.primitive
         found[name] = find_property(name)(crystal, calculator, relax=True, **settings)
         print(f"{name}: {time.process_time() - start:.1f} s", flush=True)
     return found
 
 
-def compare(ours: dict[str, PropertyResult], exact: dict[str, PropertyResult]) -> list[dict[str, Any]]:
+def wanted(system: System, name: str, key: str) -> bool:
+    """Tell whether a quantity is in the table."""
+    if name in ("vacancy", "interstitial"):
+        return key.endswith(" relaxed") if len(system.elements) > 1 else key == "lowest"
+    return key in SHOWN.get(name, (key,))
+
+
+def compare(
+    system: System, ours: dict[str, PropertyResult], exact: dict[str, PropertyResult]
+) -> list[dict[str, Any]]:
     """Return one row for each quantity both have."""
     rows = []
     for name, reference in exact.items():
         for key, quantity in reference.quantities.items():
-            if key not in SHOWN.get(name, tuple(reference.quantities)) or key not in ours[name].quantities:
+            if not wanted(system, name, key) or key not in ours[name].quantities:
                 continue
             value = ours[name].quantities[key]
-            rows.append(
-                {
-                    "property": name,
-                    "quantity": key,
-                    "unit": quantity.unit,
-                    "truth": quantity.value,
-                    "trained": value.value,
-                    "difference": value.value - quantity.value,
-                    "relative": (value.value - quantity.value) / abs(quantity.value),
-                }
-            )
+            rows.append(row(system, name, key, quantity.unit, quantity.value, value.value))
     frequencies = [r["phonons"].tables["special_points"].values for r in (ours, exact)]
-    difference = np.sqrt(np.mean((frequencies[0] - frequencies[1]) ** 2))
-    rows.append(
-        {
-            "property": "phonons",
-            "quantity": "RMS over special points",
-            "unit": "THz",
-            "truth": 0.0,
-            "trained": float(difference),
-            "difference": float(difference),
-            "relative": float(difference / np.sqrt(np.mean(frequencies[1] ** 2))),
-        }
-    )
-    return rows
+    difference = float(np.sqrt(np.mean((frequencies[0] - frequencies[1]) ** 2)))
+    scale = float(np.sqrt(np.mean(frequencies[1] ** 2)))
+    last = row(system, "phonons", "RMS over special points", "THz", 0.0, difference, scale)
+    return [*rows, last]
+
+
+def row(
+    system: System, name: str, key: str, unit: str, truth: float, trained: float, scale: float | None = None
+) -> dict[str, Any]:
+    """Return a line of the table; `scale` is what the difference is relative to, the truth by default."""
+    relative = (trained - truth) / abs(truth if scale is None else scale)
+    allowed = system.tolerance(f"{name} {key}")
+    return {
+        "property": name,
+        "quantity": key,
+        "unit": unit,
+        "truth": truth,
+        "trained": trained,
+        "difference": trained - truth,
+        "relative": relative,
+        "allowed_percent": allowed,
+        "within": bool(abs(100.0 * relative) <= allowed),
+    }
 
 
 def table(title: str, rows: list[dict[str, Any]]) -> str:
     """Return the comparison as Markdown."""
+    good = sum(r["within"] for r in rows)
     lines = [
         f"# {title}",
         "",
-        "| property | quantity | truth | trained | difference |",
-        "|---|---|---|---|---|",
+        f"{good} of {len(rows)} within what is allowed.",
+        "",
+        "| property | quantity | truth | trained | difference | allowed | within |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r['property']} | {r['quantity']} [{r['unit'] or '1'}] | {r['truth']:.5g} | {r['trained']:.5g} | "
-        f"{100 * r['relative']:+.2f} % |"
+        f"{100 * r['relative']:+.2f} % | {r['allowed_percent']:g} % | {'yes' if r['within'] else 'no'} |"
         for r in rows
     ]
     return "\n".join(lines) + "\n"
@@ -110,24 +111,24 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Compare and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("system", choices=sorted(SYSTEMS))
+    parser.add_argument("system", choices=system_names())
     parser.add_argument("potential", type=Path)
     arguments = parser.parse_args()
-    system = SYSTEMS[arguments.system]
+    system = find_system(arguments.system)
+    start = time.process_time()
     potential = ff.load(arguments.potential)
-    crystal = bulk(system.element, system.lattice, a=system.length)
-    ours = compute(crystal, potential.calculator(dtype="float64", threads=1))
-    exact = compute(crystal, truth(system))
-    rows = compare(ours, exact)
-    title = f"Statics of a potential trained on {system.file}, against {system.file} itself"
-    text = table(title, rows)
+    ours = compute(system, potential.calculator(dtype="float64", threads=1))
+    exact = compute(system, system.calculator())
+    rows = compare(system, ours, exact)
+    text = table(f"Statics of a potential trained on {system.title}, against {system.title} itself", rows)
     print(text)
-    RESULTS.mkdir(exist_ok=True)
     content = {
         "system": arguments.system,
-        "truth": system.file,
+        "truth": system.title,
+        "cpu_seconds": round(time.process_time() - start, 1),
         "rows": rows,
         "warnings": {k: list(r.warnings) for k, r in ours.items()},
+        "warnings_truth": {k: list(r.warnings) for k, r in exact.items()},
     }
     write_json(RESULTS / f"closed_loop_statics_{arguments.system}.json", content)
     write_text(RESULTS / f"closed_loop_statics_{arguments.system}.md", text)

@@ -1,0 +1,1 @@
+"""The truths of the closed loops, one file each."""
