@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from lammps_any_cases import crystal, dumped, make_potential, run_script, write_files
+from lammps_cases import random_potential
 
 from forgefield.deployment.export import export
 from forgefield.deployment.lammps_any import pair_commands
 from forgefield.deployment.lammps_library import own_level, write_library
-from forgefield.deployment.lammps_md import _System
+from forgefield.deployment.lammps_md import _System, simulate
+from forgefield.deployment.md import MDSettings
+from forgefield.descriptors import SNAP
 from forgefield.errors import ConfigError
 from forgefield.models.committee import Committee
 from forgefield.testing.tolerances import OTHER_PROGRAM
@@ -120,6 +123,23 @@ def test_export_with_certificate(tmp_path):
     done = run_script((tmp_path / "out" / "in.forgefield").read_text().splitlines(), tmp_path / "out")
     assert done.returncode == 0, done.stdout[-800:]
     assert "c_largest" in done.stdout
+
+
+def test_dynamics(tmp_path):
+    """Forces at the end are the mean's; a structure of one element needs the members for that alone."""
+    members = []
+    for n in range(2):
+        member = random_potential(SNAP(two_j_max=2, cutoff=4.2, species=["C", "Si"]), repulsion=True)
+        for parameter in member.model.parameters():
+            parameter.data *= 0.003 + 0.001 * n
+        members.append(member)
+    committee, atoms = Committee(members), crystal(["Si"], (2, 2, 1))
+    write_files(members[0], tmp_path)  # skips where nothing can be compiled
+    path = committee.save(tmp_path / "committee.ff")
+    settings = MDSettings(ensemble="nve", steps=20, temperature=400.0, log_interval=10, timestep=0.5)
+    simulate("lammps", path, atoms, settings, dtype="float64")
+    expected = committee.predict(atoms).forces
+    assert np.abs(atoms.get_forces() - expected).max() < OTHER_PROGRAM * np.abs(expected).max()
 
 
 def test_programs_without_a_mean_are_refused_with_the_way_out(tmp_path):

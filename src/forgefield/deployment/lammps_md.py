@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from forgefield.deployment.ase import ForgefieldCalculator
 from forgefield.deployment.engines import last_words
-from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin
-from forgefield.deployment.lammps_library import own_level, write_library
+from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin, write_libraries
+from forgefield.deployment.lammps_library import own_level
 from forgefield.deployment.lammps_output import Frame, LammpsOutput
 from forgefield.deployment.lammps_run import ended, started
-from forgefield.deployment.load import load_single
+from forgefield.deployment.load import load
 from forgefield.deployment.md import run_md
 from forgefield.deployment.md_common import (
     MDSettings,
@@ -43,6 +43,7 @@ from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import write_bytes, write_text
 from forgefield.graph import species_index
 from forgefield.keys import matrix_to_voigt
+from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
 __all__ = ["ENGINES", "run_lammps_md", "simulate"]
@@ -114,7 +115,7 @@ class _System:
 
 def run_lammps_md(
     atoms: Atoms,
-    potential: Potential,
+    potential: Potential | Committee,
     settings: MDSettings | None = None,
     *,
     processes: int = 1,
@@ -130,8 +131,8 @@ def run_lammps_md(
     ----------
     atoms : ase.Atoms
         Periodic in three directions, without constraints.
-    potential : Potential
-        With kernels for all its parts.
+    potential : Potential or Committee
+        With kernels for all its parts; the members of a committee have the same cutoffs.
     settings : MDSettings, optional
         Alternatively by name, as in `md.run_md`.
     processes : int
@@ -166,10 +167,10 @@ def run_lammps_md(
     system = _System.of(atoms)
     with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
         folder = Path(scratch)
-        write_library(_of_elements(potential, atoms), folder / "potential.so", dtype, [own_level()])
+        libraries = write_libraries(_of_elements(potential, atoms), folder, "potential", dtype, [own_level()])
         write_bytes(folder / PLUGIN, plugin())
         write_text(folder / "structure.data", system.data(atoms))
-        write_text(folder / "in.md", _script(system, settings))
+        write_text(folder / "in.md", _script(system, settings, [path.name for path in libraries]))
         recorder = Recorder(atoms, trajectory, log, on_row)
         with recorder:
             start = time.perf_counter()
@@ -210,10 +211,9 @@ def simulate(
         )
     if dtype not in get_args(Precision):
         raise ConfigError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
-    single = load_single(potential)
     return run_lammps_md(
         atoms,
-        single,
+        load(potential),
         settings,
         processes=processes,
         dtype=dtype,  # type: ignore[arg-type]
@@ -223,7 +223,9 @@ def simulate(
     )
 
 
-def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, processes: int) -> None:
+def _check_structure(
+    atoms: Atoms, potential: Potential | Committee, settings: MDSettings, processes: int
+) -> None:
     check_start(atoms, settings)
     species_index(atoms.numbers, potential.species)
     if processes < 1:
@@ -237,15 +239,21 @@ def _check_structure(atoms: Atoms, potential: Potential, settings: MDSettings, p
         raise ConfigError("constraints are not passed on to LAMMPS; remove them or use the engine 'ase'")
 
 
-def _of_elements(potential: Potential, atoms: Atoms) -> Potential:
+def _of_elements(potential: Potential | Committee, atoms: Atoms) -> Potential | Committee:
     """Return the potential for the elements of a structure: its kernels need not look for others."""
+    if isinstance(potential, Committee):
+        return Committee(_single_of_elements(member, atoms) for member in potential.members)
+    return _single_of_elements(potential, atoms)
+
+
+def _single_of_elements(potential: Potential, atoms: Atoms) -> Potential:
     present = tuple(np.unique(atoms.numbers).tolist())
     if present == potential.species or not potential.descriptor.restrictable:
         return potential
     return restricted(potential, present)
 
 
-def _script(system: _System, settings: MDSettings) -> str:
+def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> str:
     """Return the input script."""
     every = settings.log_interval
     commands = [
@@ -254,7 +262,7 @@ def _script(system: _System, settings: MDSettings) -> str:
         "atom_modify map array",
         "box tilt large",
         "read_data structure.data",
-        *pair_commands("potential.so", system.elements),
+        *pair_commands(libraries, system.elements),
         f"timestep {settings.timestep / 1000.0!r}",
         *_fixes(settings),
         "compute virial all pressure NULL virial",
