@@ -104,6 +104,19 @@ class Study(ABC, Generic[S]):
     def page(self, settings: S, results: Sequence[CellResult]) -> Page:
         """Return the report; `results` may lack cells that failed."""
 
+    def conclude(
+        self,
+        settings: S,  # noqa: ARG002 - for studies that have something to write
+        results: Sequence[CellResult],  # noqa: ARG002
+        page: Page,
+        folder: Path,  # noqa: ARG002
+    ) -> Page:
+        """Write what follows from all results into the folder of the study, and return the page with what was written.
+
+        Here nothing is written.
+        """
+        return page
+
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean and its standard error; NaN for the error of a single value."""

@@ -1,8 +1,10 @@
-"""Descriptors, models and force weights: the experiment of Rohskopf et al. (paper 4), figures 2 to 4, and what to take."""
+"""Descriptors, models and force weights: the experiment of Rohskopf et al. (paper 4), figures 2 to 6, and what to take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +16,15 @@ from forgefield.config import Schema
 from forgefield.descriptors import make_descriptor, parse_settings
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.studies.base import Cell, CellResult, Study
-from forgefield.studies.complexity_page import complexity_page
+from forgefield.studies.complexity_choice import NO_EXPORT, export_chosen, ways
+from forgefield.studies.complexity_loop import LoopSettings, answers, training_file
+from forgefield.studies.complexity_page import complexity_page, sort_results, written
 from forgefield.studies.cost import microseconds_per_atom
 from forgefield.studies.derivatives import mean_derivatives
 from forgefield.studies.diamond import properties_by
 from forgefield.studies.page import Page
 from forgefield.studies.training import checked, data_source, errors_of, merged, single, train_cell
+from forgefield.studies.truths import find_truth
 from forgefield.training.batches import elements_of
 
 __all__ = ["DESCRIPTORS", "MODELS", "Complexity", "ComplexitySettings"]
@@ -68,6 +73,20 @@ class ComplexitySettings(Schema):
     max_property_error: float = Field(
         10.0, gt=0, description="recommendation: largest error of lattice, moduli and phonons accepted [%]"
     )
+    max_transport_error: float | None = Field(
+        None,
+        gt=0,
+        description="recommendation: largest error of g(r), diffusion and conductivity accepted in the closed loop "
+        "from the same descriptor, model and ratio [%]; null: any",
+    )
+    export_to: str = Field(
+        "lammps",
+        description="program the recommended potential is written for (lammps, gpumd, metatomic or a target of "
+        "`forgefield export`); where that cannot be proven, the first other that can; none: not written",
+    )
+    loop: LoopSettings | None = Field(
+        LoopSettings(), description="closed loop with a truth that can be asked for everything; null: without"
+    )
 
 
 class Complexity(Study[ComplexitySettings]):
@@ -85,36 +104,74 @@ class Complexity(Study[ComplexitySettings]):
         "ratios": (1.0,),
         "splits": 1,
         "shorter": 75,
+        "max_force_error": 1e4,
+        "max_energy_error": 1e4,
+        "max_property_error": 1e4,
+        "loop": {
+            "scales": (1.0,),
+            "temperatures": (900.0,),
+            "liquids": (2000.0,),
+            "structures": 3,
+            "length": 0.8,
+            "conduction": (300.0,),
+            "mesh": 3,
+        },
     }
 
     def cells(self, settings: ComplexitySettings) -> list[Cell]:
         """See `Study.cells`."""
+        if settings.export_to != NO_EXPORT:
+            ways(settings.export_to)
         source = data_source(settings.data)
-        species = elements_of(ff_data.read(source["path"]))
         cells = []
+        for descriptor, model, ratio, split in self._cases(
+            settings, source, settings.ratios, settings.splits
+        ):
+            parameters = {
+                "descriptor": descriptor,
+                "model": model,
+                "ratio": ratio,
+                "split": split,
+                "silicon": settings.data == "silicon",
+                "config": _configure(source["path"], descriptor, model, ratio, split, settings.shorter),
+                "data": source["hash"],
+            }
+            cells.append(Cell(f"{descriptor}, {model}, wF/wE {ratio:g}, split {split}", parameters))
+        return cells if settings.loop is None else [*cells, *self._loop(settings, settings.loop, source)]
+
+    @staticmethod
+    def _cases(
+        settings: ComplexitySettings, source: Mapping[str, Any], ratios: Sequence[float], splits: int
+    ) -> Iterator[tuple[str, str, float, int]]:
+        species = elements_of(ff_data.read(source["path"]))
         for descriptor in settings.descriptors:
             for model in settings.models:
-                if _coefficients(descriptor, model, species) > settings.max_coefficients:
-                    continue
-                for ratio in settings.ratios:
-                    for split in range(settings.splits):
-                        config = _configure(source["path"], descriptor, model, ratio, split, settings.shorter)
-                        parameters = {
-                            "descriptor": descriptor,
-                            "model": model,
-                            "ratio": ratio,
-                            "split": split,
-                            "silicon": settings.data == "silicon",
-                            "config": checked(config),
-                            "data": source["hash"],
-                        }
-                        cells.append(
-                            Cell(f"{descriptor}, {model}, wF/wE {ratio:g}, split {split}", parameters)
-                        )
+                if _coefficients(descriptor, model, species) <= settings.max_coefficients:
+                    yield from ((descriptor, model, r, s) for r in ratios for s in range(splits))
+
+    def _loop(
+        self, settings: ComplexitySettings, loop: LoopSettings, source: Mapping[str, Any]
+    ) -> list[Cell]:
+        own = loop.model_dump(mode="json", exclude={"ratios", "splits"})
+        cells = [Cell(f"closed loop: truth, run {n}", {"loop": own, "truth": n}) for n in range(2)]
+        ratios = settings.ratios if loop.ratios is None else loop.ratios
+        for descriptor, model, ratio, split in self._cases(settings, source, ratios, loop.splits):
+            parameters = {
+                "loop": own,
+                "descriptor": descriptor,
+                "model": model,
+                "ratio": ratio,
+                "split": split,
+                "config": _configure("loop.extxyz", descriptor, model, ratio, split, settings.shorter),
+            }
+            name = f"closed loop: {descriptor}, {model}, wF/wE {ratio:g}, split {split}"
+            cells.append(Cell(name, parameters))
         return cells
 
     def run(self, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """See `Study.run`."""
+        if "loop" in parameters:
+            return _run_loop(parameters, folder)
         run = train_cell(parameters["config"], folder)
         frames = [a for a in run.evaluation.frames if len(a) > 1 and a.pbc.all()]
         found: dict[str, Any] = {
@@ -133,15 +190,50 @@ class Complexity(Study[ComplexitySettings]):
 
     def page(self, settings: ComplexitySettings, results: Sequence[CellResult]) -> Page:
         """See `Study.page`."""
-        return complexity_page(
-            results,
-            limits={
-                "forces": settings.max_force_error,
-                "energy": settings.max_energy_error,
-                "properties": settings.max_property_error,
-            },
-            silicon=settings.data == "silicon",
-        )
+        found = sort_results(results, silicon=settings.data == "silicon")
+        return complexity_page(found, results, limits=_limits(settings))
+
+    def conclude(
+        self, settings: ComplexitySettings, results: Sequence[CellResult], page: Page, folder: Path
+    ) -> Page:
+        """Write the recommended potential for the program that was asked for; see `Study.conclude`."""
+        if settings.export_to == NO_EXPORT:
+            return page
+        found = sort_results(results, silicon=settings.data == "silicon")
+        chosen = found.chosen(_limits(settings))
+        attempts = []
+        if chosen is not None:
+            first = min(found.cases[chosen], key=lambda r: int(r.cell.parameters["split"]))
+            source = folder / "runs" / first.cell.key(self.name, self.version) / "run"
+            target = settings.export_to
+            attempts = export_chosen(source, target, folder / "recommended", chosen, found.cases)
+        elif (folder / "recommended").exists():
+            shutil.rmtree(folder / "recommended")
+        return replace(page, sections=(*page.sections, written(chosen, attempts)))
+
+
+def _limits(settings: ComplexitySettings) -> dict[str, float | None]:
+    return {
+        "forces": settings.max_force_error,
+        "energy": settings.max_energy_error,
+        "properties": settings.max_property_error,
+        "transport": settings.max_transport_error,
+    }
+
+
+def _run_loop(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    loop = LoopSettings.parse(parameters["loop"])
+    shared = folder.parent / "closed-loop"
+    if "truth" in parameters:
+        seed = 10 + int(parameters["truth"])
+        return {"properties": answers(loop, find_truth(loop.truth), shared, seed)}
+    data = {"data": {"train": [str(training_file(loop, shared))]}}
+    run = train_cell(merged(parameters["config"], data), folder)
+    found: dict[str, Any] = {"errors": errors_of(run), "potential": str(run.folder / "potential.ff")}
+    if parameters["split"] == 0:
+        calculator = run.potential.calculator(dtype="float64", threads=1)
+        found["properties"] = answers(loop, calculator, shared)
+    return found
 
 
 def _coefficients(descriptor: str, model: str, species: Sequence[str]) -> int:
@@ -175,4 +267,4 @@ def _configure(
     )
     if "epochs" in config["training"]:
         config["training"]["epochs"] = max(2, int(config["training"]["epochs"]) // shorter)
-    return config
+    return checked(config)

@@ -4,296 +4,280 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from forgefield.studies.base import CellResult
-from forgefield.studies.charts import Chart, Series
+from forgefield.studies.complexity_choice import Attempt, cost, excesses, recommend
+from forgefield.studies.complexity_figures import (
+    PHONONS,
+    Errors,
+    correlation_charts,
+    correlation_table,
+    derivative_charts,
+    derivative_correlations,
+    derivative_table,
+    first_force_error,
+    front_table,
+    liquid_chart,
+    pareto,
+    property_table,
+    rank_correlation,
+    saturated,
+    saturation,
+    saturation_table,
+    trade_off,
+)
+from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.diamond import NUMBERS, properties_of_dft, property_errors
 from forgefield.studies.page import Page, Section, table
-from forgefield.studies.summary import Groups, compare, error, grouped, number, text
+from forgefield.studies.summary import Groups, compare, error, grouped, text
 
-__all__ = ["complexity_page", "recommend"]
-
+__all__ = ["Found", "complexity_page", "sort_results", "written"]
 
 METHOD = (
     "Every point is one ratio of the weights of forces and energies; mean over random splits, test structures that "
     "training and selection did not see."
 )
+LOOP = (
+    "The truth is known here: all structures were simulated and labelled by it, and it answers every question as the "
+    "potentials do. Liquid: the same simulation with every potential, from one structure; the error of g(r) is the mean "
+    "of |Δg| in percent of an ideal gas. Conductivity: the Boltzmann equation of phonons (relaxation times) of the "
+    "relaxed crystal, mean over temperatures. First split only."
+)
+DFT_KEYS = (PHONONS, *NUMBERS)
+LOOP_KEYS = (*TRANSPORT, *DFT_KEYS)
 
 
-def complexity_page(results: Sequence[CellResult], *, limits: Mapping[str, float], silicon: bool) -> Page:
+@dataclass(frozen=True)
+class Found:
+    """Results of the study in the groups that the page is about.
+
+    Attributes
+    ----------
+    families, cases : dict of str to list of CellResult
+        Trained on the data, by descriptor and model, and by ratio as well.
+    errors : mapping of case to errors [%]
+        Of properties, where there is a reference.
+    loop : dict of str to list of CellResult
+        Cases trained in the closed loop, under the same names.
+    transport : mapping of case to errors [%]
+        Of these.
+    noise : mapping of property to error [%]
+        Of the truth against itself.
+    truth : mapping or None
+        Its answers.
+    """
+
+    families: Groups
+    cases: Groups
+    errors: Errors
+    loop: Groups
+    transport: Errors
+    noise: Mapping[str, float]
+    truth: Mapping[str, object] | None
+
+    def chosen(self, limits: Mapping[str, float | None]) -> str | None:
+        """Return the case to take."""
+        own = {name: {key: e[key] for key in TRANSPORT} for name, e in self.transport.items()}
+        return recommend(self.cases, self.errors, limits, own)
+
+
+def sort_results(results: Sequence[CellResult], *, silicon: bool) -> Found:
+    """Return the groups; `silicon` says that properties have a DFT reference."""
+    data = [r for r in results if "loop" not in r.cell.parameters]
+    trained = [r for r in results if "loop" in r.cell.parameters and "descriptor" in r.cell.parameters]
+    truths = [r.values["properties"] for r in results if "truth" in r.cell.parameters]
+    cases = grouped(data, "descriptor", "model", "ratio")
+    loop = grouped(trained, "descriptor", "model", "ratio")
+    reference = properties_of_dft() if silicon else {}
+    errors = {
+        name: property_errors(r.values["properties"], reference)
+        for name, group in cases.items()
+        for r in group
+        if silicon and "properties" in r.values
+    }
+    transport = {
+        name: transport_errors(r.values["properties"], truths)
+        for name, group in loop.items()
+        for r in group
+        if truths and "properties" in r.values
+    }
+    noise = transport_errors(truths[0], truths[1:]) if len(truths) > 1 else {}
+    families = grouped(data, "descriptor", "model")
+    return Found(families, cases, errors, loop, transport, noise, truths[0] if truths else None)
+
+
+def complexity_page(
+    found: Found, results: Sequence[CellResult], *, limits: Mapping[str, float | None]
+) -> Page:
     """Return the page.
 
     Parameters
     ----------
+    found : Found
     results : sequence of CellResult
     limits : mapping
-        Largest errors accepted: ``forces`` [meV/Å], ``energy`` [meV/atom], ``properties`` [%].
-    silicon : bool
-        Properties were computed and have a DFT reference.
+        Largest errors accepted: ``forces`` [meV/Å], ``energy`` [meV/atom], ``properties``, ``transport`` [%].
     """
-    families = grouped(results, "descriptor", "model")
-    cases = grouped(results, "descriptor", "model", "ratio")
-    errors = _property_errors(cases) if silicon else {}
-    chosen = recommend(cases, errors, limits)
+    data = [r for r in results if "loop" not in r.cell.parameters]
+    shapes = derivative_correlations(data)
     sections = [
         Section(
             "Energy against forces",
             (METHOD,),
-            charts=(_trade_off(families), _saturation(families)),
-            tables=(_table(families),),
+            charts=(trade_off(found.families), saturation(found.families)),
+            tables=(saturation_table(found.families),),
         ),
-        Section("Accuracy and cost", charts=(_pareto(cases, errors),)),
+        Section(
+            "Accuracy and cost",
+            charts=(pareto(found.cases, found.errors),),
+            tables=(front_table(found.cases, found.errors, found.transport),),
+        ),
     ]
-    if errors:
+    if found.errors:
+        told = ("Diamond silicon against the DFT reference, first split only; Spearman's rank correlation.",)
         sections.append(
             Section(
                 "Do properties notice?",
-                (
-                    "Diamond silicon against the DFT reference, first split only; Spearman's rank correlation.",
+                told,
+                charts=correlation_charts(found.cases, found.errors, DFT_KEYS),
+                tables=(
+                    correlation_table(found.cases, found.errors, DFT_KEYS),
+                    property_table(found.cases, found.errors, (*NUMBERS, PHONONS), "Errors [%]"),
                 ),
-                charts=_correlations(cases, errors),
-                tables=(_property_table(cases, errors),),
             )
         )
-    shapes = _derivative_charts(results)
+    if found.transport:
+        sections.append(_loop_section(found))
     if shapes:
         text_ = "Averages over atoms of the derivatives of the atomic energy with respect to the features (figure 3)."
-        sections.append(Section("Do the models find the same surface?", (text_,), charts=shapes))
+        sections.append(
+            Section(
+                "Do the models find the same surface?",
+                (text_,),
+                charts=derivative_charts(data),
+                tables=(derivative_table(shapes),),
+            )
+        )
     return Page(
         title="Model complexity: what does it buy?",
         question="How far do descriptors and models lower the force error once the weight of forces is scanned, does "
         "a lower force error buy better properties, and which potential is the cheapest that is good enough?",
-        answer=_answer(chosen, cases, limits),
-        claims=_claims(families, cases, errors),
+        answer=_answer(found, limits),
+        claims=(*_claims(found), *_shape_claims(shapes)),
         sections=tuple(sections),
     )
 
 
-def recommend(
-    cases: Groups, errors: Mapping[str, Mapping[str, float]], limits: Mapping[str, float]
-) -> str | None:
-    """Return the name of the cheapest case within all limits, or None."""
-    good = [
-        name
-        for name, results in cases.items()
-        if error(results, "test", "forces")[0] <= limits["forces"]
-        and error(results, "test", "energy")[0] <= limits["energy"]
-        and (not errors or _worst(errors.get(name, {})) <= limits["properties"])
-    ]
-    return min(good, key=lambda name: _cost(cases[name]), default=None)
-
-
-def _worst(errors: Mapping[str, float]) -> float:
-    values = list(errors.values())
-    return max(values) if values and all(math.isfinite(v) for v in values) else math.inf
-
-
-def _cost(results: Sequence[CellResult]) -> float:
-    return min(float(r.values["microseconds"]) for r in results)
-
-
-def _property_errors(cases: Groups) -> dict[str, dict[str, float]]:
-    reference = properties_of_dft()
-    found = {}
-    for name, results in cases.items():
-        for result in results:
-            if "properties" in result.values:
-                found[name] = property_errors(result.values["properties"], reference)
-    return found
-
-
-def _answer(chosen: str | None, cases: Groups, limits: Mapping[str, float]) -> str:
-    asked = (
-        f"force RMSE up to {limits['forces']:g} meV/Å, energy up to {limits['energy']:g} meV/atom and property errors "
-        f"up to {limits['properties']:g} %"
-    )
-    if chosen is None:
-        return f"No potential of this study meets {asked}."
-    results = cases[chosen]
-    place = results[0].values["potential"]
-    return (
-        f"Recommended, the cheapest that meets {asked}: {chosen} with {_cost(results):.3g} µs per atom and step, "
-        f"forces {text(error(results, 'test', 'forces'))} meV/Å, energy {text(error(results, 'test', 'energy'))} "
-        f"meV/atom. Trained on the first split: {place}"
-    )
-
-
-# ---- figures -------------------------------------------------------------------------------------------------
-
-
-def _by_ratio(results: Sequence[CellResult]) -> Groups:
-    return grouped(results, "ratio")
-
-
-def _trade_off(families: Groups) -> Chart:
-    series = []
-    for name, results in families.items():
-        by = _by_ratio(results)
-        x = [error(r, "test", "forces")[0] for r in by.values()]
-        y, spread = zip(*(error(r, "test", "energy") for r in by.values()), strict=True)
-        labels = [f"{name}, wF/wE {ratio}" for ratio in by]
-        series.append(Series(name, x, y, spread, labels))
-    x_title, y_title = "test RMSE of forces [meV/Å]", "test RMSE of energy [meV/atom]"
-    return Chart("Trade-off", tuple(series), x_title, y_title, x_log=True, y_log=True)
-
-
-def _saturation(families: Groups) -> Chart:
-    series = []
-    for name, results in families.items():
-        by = _by_ratio(results)
-        y, spread = zip(*(error(r, "test", "forces") for r in by.values()), strict=True)
-        series.append(Series(name, [float(ratio) for ratio in by], y, spread))
-    return Chart("Saturation", tuple(series), "wF/wE", "test RMSE of forces [meV/Å]", x_log=True, y_log=True)
-
-
-def _pareto(cases: Groups, errors: Mapping[str, Mapping[str, float]]) -> Chart:
-    points = sorted((_cost(r), error(r, "test", "forces")[0], name) for name, r in cases.items())
-    front: list[tuple[float, float, str]] = []
-    for point in points:
-        if not front or point[1] < front[-1][1]:
-            front.append(point)
-
-    def label(name: str) -> str:
-        worst = _worst(errors.get(name, {}))
-        return name if not math.isfinite(worst) else f"{name}, worst property {worst:.1f} %"
-
-    series = (
-        Series(
-            "all",
-            [p[0] for p in points],
-            [p[1] for p in points],
-            labels=[label(p[2]) for p in points],
-            line=False,
+def _loop_section(found: Found) -> Section:
+    ranked = sorted(found.transport, key=lambda n: found.transport[n]["rdf"])
+    known = [n for n in ranked if math.isfinite(found.transport[n]["rdf"])]
+    charts = correlation_charts(found.loop, found.transport, (*TRANSPORT, PHONONS), found.noise)
+    if known and found.truth is not None:
+        charts = (liquid_chart(found.loop, found.truth, (known[0], known[-1])), *charts)
+    keys = [key for key in LOOP_KEYS if key in (*TRANSPORT, PHONONS, "bulk_modulus", "c44")]
+    paragraphs = [LOOP]
+    if found.noise:
+        numbers = ", ".join(f"{TRANSPORT[k]} {found.noise[k]:.2g} %" for k in ("rdf", "diffusion"))
+        paragraphs.append(f"Two simulations of the truth differ by: {numbers}.")
+    return Section(
+        "Liquid, diffusion and conduction of heat",
+        tuple(paragraphs),
+        charts=charts,
+        tables=(
+            correlation_table(found.loop, found.transport, LOOP_KEYS),
+            property_table(found.loop, found.transport, keys, "Errors in the closed loop [%]"),
         ),
-        Series("front", [p[0] for p in front], [p[1] for p in front], labels=[label(p[2]) for p in front]),
     )
-    caption = "One thread, energy, forces and virial; the front holds what nothing else beats in both."
-    titles = ("cost [µs per atom and step]", "test RMSE of forces [meV/Å]")
-    return Chart("Pareto front", series, *titles, caption, x_log=True, y_log=True)
 
 
-def _correlations(cases: Groups, errors: Mapping[str, Mapping[str, float]]) -> tuple[Chart, ...]:
-    charts = []
-    for key, title in {
-        "phonons": "phonon frequencies",
-        **{k: v.split(" [")[0] for k, v in NUMBERS.items()},
-    }.items():
-        names = [n for n in errors if math.isfinite(errors[n][key])]
-        if len(names) < 2:
-            continue
-        x, y = [_first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
-        r = _rank_correlation(x, y)
-        caption = f"Rank correlation {r:.2f}" if math.isfinite(r) else ""
-        series = (Series("potentials", x, y, labels=names, line=False),)
-        charts.append(
-            Chart(title.capitalize(), series, "test RMSE of forces [meV/Å]", "error [%]", caption, x_log=True)
+def _answer(found: Found, limits: Mapping[str, float | None]) -> str:
+    wanted = [f"force RMSE up to {limits['forces']:g} meV/Å", f"energy up to {limits['energy']:g} meV/atom"]
+    if found.errors and limits["properties"] is not None:
+        wanted.append(f"property errors up to {limits['properties']:g} %")
+    if found.transport and limits["transport"] is not None:
+        wanted.append(f"errors of liquid and conduction up to {limits['transport']:g} % in the closed loop")
+    asked = f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+    chosen = found.chosen(limits)
+    if chosen is not None:
+        results = found.cases[chosen]
+        return (
+            f"Recommended, the cheapest that meets {asked}: {chosen} with {cost(results):.3g} µs per atom and step, "
+            f"forces {text(error(results, 'test', 'forces'))} meV/Å, energy {text(error(results, 'test', 'energy'))} "
+            "meV/atom."
         )
-    return tuple(charts)
+    return f"No potential of this study meets {asked}.{_nearest(found, limits)}"
 
 
-def _first_force_error(results: Sequence[CellResult]) -> float:
-    first = next(r for r in results if "properties" in r.values)
-    return number(first.values["errors"]["test"]["forces"])
+def _nearest(found: Found, limits: Mapping[str, float | None]) -> str:
+    """Return which case misses the limits by least, and by how much."""
+    own = {name: {key: e[key] for key in TRANSPORT} for name, e in found.transport.items()}
+    over = {name: excesses(name, found.cases, found.errors, own, limits) for name in found.cases}
+    name = min(over, key=lambda n: max(over[n].values()), default=None)
+    if name is None or not math.isfinite(max(over[name].values())):
+        return ""
+    missed = ", ".join(f"{key} by a factor of {value:.2g}" for key, value in over[name].items() if value > 1)
+    return f" The nearest, {name}, misses {missed}."
 
 
-def _rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    from scipy.stats import spearmanr
-
-    return float(spearmanr(x, y).statistic) if len(x) > 2 else math.nan
-
-
-def _derivative_charts(results: Sequence[CellResult]) -> tuple[Chart, ...]:
-    charts = []
-    shapes = {
-        (r.cell.parameters["descriptor"], r.cell.parameters["model"]): r.values["derivatives"]
-        for r in results
-        if r.values.get("derivatives")
-    }
-    for descriptor in dict.fromkeys(d for d, _ in shapes):
-        models = [m for d, m in shapes if d == descriptor]
-        pairs = [(a, b) for k, a in enumerate(models) for b in models[k + 1 :]]
-        for a, b in pairs:
-            for order in ("first", "second"):
-                x, y = shapes[descriptor, a][order], shapes[descriptor, b][order]
-                if order == "second" and "linear" in (a, b):
-                    continue
-                r = float(np.corrcoef(x, y)[0, 1])
-                title = f"{descriptor}: {order} derivatives"
-                series = (Series(f"{a}, {b}", x, y, line=False),)
-                charts.append(
-                    Chart(title, series, f"{a} [eV]", f"{b} [eV]", f"Correlation {r:.3f}", diagonal=True)
-                )
-    return tuple(charts)
-
-
-# ---- tables and claims ---------------------------------------------------------------------------------------
-
-
-def _table(families: Groups) -> Any:
-    heads = [
-        "potential",
-        "features",
-        "parameters",
-        "µs/atom",
-        "lowest force RMSE [meV/Å]",
-        "lowest energy RMSE [meV/atom]",
-    ]
-    rows = []
-    for name, results in families.items():
-        by = _by_ratio(results)
-        lowest = {
-            key: min((error(r, "test", key) for r in by.values()), key=lambda e: e[0])
-            for key in ("forces", "energy")
-        }
-        first = results[0].values
-        rows.append(
-            [
-                name,
-                str(first["n_features"]),
-                str(first["n_parameters"]),
-                f"{_cost(results):.3g}",
-                text(lowest["forces"]),
-                text(lowest["energy"]),
-            ]
-        )
-    return table("Saturation errors over all ratios", heads, rows)
-
-
-def _property_table(cases: Groups, errors: Mapping[str, Mapping[str, float]]) -> Any:
-    keys = [*NUMBERS, "phonons"]
-    rows = [
-        [name, f"{_first_force_error(cases[name]):.3g}", *(f"{errors[name][key]:.2g}" for key in keys)]
-        for name in errors
-    ]
-    return table("Errors [%]", ["potential", "force RMSE [meV/Å]", *keys], rows)
-
-
-def _claims(
-    families: Groups, cases: Groups, errors: Mapping[str, Mapping[str, float]]
-) -> tuple[tuple[str, str, str], ...]:
+def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
     claims = []
-
-    def saturation(name: str) -> tuple[float, float]:
-        by = _by_ratio(families[name])
-        return min((error(r, "test", "forces") for r in by.values()), key=lambda e: e[0])
-
-    for name in families:
+    for name, results in found.families.items():
         descriptor, _, model = name.rpartition(", ")
         linear = f"{descriptor}, linear"
-        if model != "linear" and linear in families:
-            a, b = saturation(name), saturation(linear)
-            found = f"{text(a)} against {text(b)} meV/Å"
+        if model != "linear" and linear in found.families:
+            a, b = saturated(results, "forces"), saturated(found.families[linear], "forces")
+            said = f"{text(a)} against {text(b)} meV/Å"
             claims.append(
-                (f"{name} saturates at a lower force error than the linear model", found, compare(a, b))
+                (f"{name} saturates at a lower force error than the linear model", said, compare(a, b))
             )
-    names = [n for n in errors if math.isfinite(errors[n]["phonons"])]
-    if len(names) > 3:
-        x, y = [_first_force_error(cases[n]) for n in names], [errors[n]["phonons"] for n in names]
-        r = _rank_correlation(x, y)
-        found = f"rank correlation {r:.2f} over {len(names)} potentials"
-        verdict = "agrees" if r > 0.5 else "disagrees" if r < 0.2 else "undecided"
-        claims.append(("Phonon errors follow the force error", found, verdict))
+    subjects = [("Phonon errors follow the force error", found.cases, found.errors, PHONONS)]
+    subjects += [
+        (f"Closed loop: errors of {label} follow the force error", found.loop, found.transport, key)
+        for key, label in {PHONONS: "phonons", **TRANSPORT}.items()
+    ]
+    for claim, cases, errors, key in subjects:
+        names = [n for n in errors if math.isfinite(errors[n][key])]
+        if len(names) > 3:
+            r = rank_correlation(
+                [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
+            )
+            verdict = "agrees" if r > 0.5 else "disagrees" if r < 0.2 else "undecided"
+            claims.append((claim, f"rank correlation {r:.2f} over {len(names)} potentials", verdict))
     return tuple(claims)
+
+
+def _shape_claims(shapes: Mapping[tuple[str, str, str, str], float]) -> tuple[tuple[str, str, str], ...]:
+    claims = []
+    for (d, a, b, order), second in shapes.items():
+        if order == "second":
+            first = shapes[d, a, b, "first"]
+            verdict = "agrees" if first > second + 0.1 else "disagrees" if first < second else "undecided"
+            claim = f"{d}: {a} and {b} agree in first derivatives more than in second ones"
+            claims.append((claim, f"correlation {first:.2f} against {second:.2f}", verdict))
+    return tuple(claims)
+
+
+def written(chosen: str | None, attempts: Sequence[Attempt]) -> Section:
+    """Return the section about the recommendation and its export."""
+    if chosen is None:
+        return Section("Recommendation", ("Nothing meets the limits, so nothing was written.",))
+    rows = [
+        [
+            attempt.target,
+            "no" if attempt.reason else "yes",
+            attempt.reason or f"{attempt.proof}; files: {', '.join(attempt.files)}",
+        ]
+        for attempt in attempts
+    ]
+    told = (
+        (
+            f"{chosen}: potential.ff, its configuration, the export with its certificate and a README are in the folder "
+            "`recommended` of the study."
+        ),
+    )
+    return Section(
+        "Recommendation",
+        told,
+        tables=(table("Exports tried, in order", ["program", "written", "result"], rows, text_columns=3),),
+    )

@@ -221,6 +221,6 @@ def _write(
     }
     write_json(folder / "results.json", record)
     if results:
-        page = study.page(settings, results)
+        page = study.conclude(settings, results, study.page(settings, results), folder)
         write_text(folder / "report.html", render_page(page, record))
         write_text(folder / "report.md", render_markdown(page))

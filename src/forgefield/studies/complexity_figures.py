@@ -1,0 +1,287 @@
+"""Figures and tables of the complexity study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.base import CellResult
+from forgefield.studies.charts import Chart, Series
+from forgefield.studies.complexity_choice import cost, worst
+from forgefield.studies.complexity_loop import TRANSPORT
+from forgefield.studies.diamond import NUMBERS
+from forgefield.studies.page import table
+from forgefield.studies.summary import Groups, error, grouped, number, text
+
+__all__ = [
+    "PHONONS",
+    "Errors",
+    "correlation_charts",
+    "correlation_table",
+    "derivative_charts",
+    "derivative_correlations",
+    "derivative_table",
+    "first_force_error",
+    "front",
+    "front_table",
+    "liquid_chart",
+    "pareto",
+    "property_table",
+    "rank_correlation",
+    "saturated",
+    "saturation",
+    "saturation_table",
+    "trade_off",
+]
+
+Errors = Mapping[str, Mapping[str, float]]
+"""Errors [%] of properties, by case."""
+FORCES = "test RMSE of forces [meV/Å]"
+PHONONS = "phonons"
+LABELS = {PHONONS: "phonon frequencies", **{k: v.split(" [")[0] for k, v in NUMBERS.items()}, **TRANSPORT}
+
+
+def _by_ratio(results: Sequence[CellResult]) -> Groups:
+    return grouped(results, "ratio")
+
+
+def saturated(results: Sequence[CellResult], key: str) -> tuple[float, float]:
+    """Return the lowest error over all ratios with its standard error over splits."""
+    return min((error(r, "test", key) for r in _by_ratio(results).values()), key=lambda e: e[0])
+
+
+def trade_off(families: Groups) -> Chart:
+    """Return energy against force errors, one line for each descriptor and model (figure 2a)."""
+    series = []
+    for name, results in families.items():
+        by = _by_ratio(results)
+        x = [error(r, "test", "forces")[0] for r in by.values()]
+        y, spread = zip(*(error(r, "test", "energy") for r in by.values()), strict=True)
+        labels = [f"{name}, wF/wE {ratio}" for ratio in by]
+        series.append(Series(name, x, y, spread, labels))
+    return Chart("Trade-off", tuple(series), FORCES, "test RMSE of energy [meV/atom]", x_log=True, y_log=True)
+
+
+def saturation(families: Groups) -> Chart:
+    """Return force errors against the ratio of weights."""
+    series = []
+    for name, results in families.items():
+        by = _by_ratio(results)
+        y, spread = zip(*(error(r, "test", "forces") for r in by.values()), strict=True)
+        series.append(Series(name, [float(ratio) for ratio in by], y, spread))
+    return Chart("Saturation", tuple(series), "wF/wE", FORCES, x_log=True, y_log=True)
+
+
+def saturation_table(families: Groups) -> TableView:
+    """Return size, cost and lowest errors of each descriptor and model."""
+    heads = ["potential", "features", "parameters", "µs/atom"]
+    heads += ["lowest force RMSE [meV/Å]", "lowest energy RMSE [meV/atom]"]
+    rows = [
+        [
+            name,
+            str(results[0].values["n_features"]),
+            str(results[0].values["n_parameters"]),
+            f"{cost(results):.3g}",
+            text(saturated(results, "forces")),
+            text(saturated(results, "energy")),
+        ]
+        for name, results in families.items()
+    ]
+    return table("Saturation errors over all ratios", heads, rows)
+
+
+# ---- accuracy and cost ---------------------------------------------------------------------------------------
+
+
+def front(cases: Groups) -> list[str]:
+    """Return the cases that nothing else beats in cost and force error at once, the cheapest first."""
+    points = sorted((cost(r), error(r, "test", "forces")[0], name) for name, r in cases.items())
+    found: list[tuple[float, float, str]] = []
+    for point in points:
+        if not found or point[1] < found[-1][1]:
+            found.append(point)
+    return [name for _, _, name in found]
+
+
+def pareto(cases: Groups, errors: Errors) -> Chart:
+    """Return force errors against cost, with the front."""
+
+    def series(title: str, names: Sequence[str], *, line: bool) -> Series:
+        labels = []
+        for name in names:
+            most = worst(errors.get(name, {}))
+            labels.append(name if not math.isfinite(most) else f"{name}, worst property {most:.1f} %")
+        x, y = [cost(cases[n]) for n in names], [error(cases[n], "test", "forces")[0] for n in names]
+        return Series(title, x, y, labels=labels, line=line)
+
+    both = (series("all", list(cases), line=False), series("front", front(cases), line=True))
+    caption = "One thread, energy, forces and virial; the front holds what nothing else beats in both."
+    return Chart("Pareto front", both, "cost [µs per atom and step]", FORCES, caption, x_log=True, y_log=True)
+
+
+def front_table(cases: Groups, errors: Errors, transport: Errors) -> TableView:
+    """Return cost, accuracy and property errors of the front."""
+    heads = ["potential", "µs/atom", "force RMSE [meV/Å]", "energy RMSE [meV/atom]", "worst property [%]"]
+    heads += ["worst in the closed loop [%]"] if transport else []
+    rows = []
+    for name in front(cases):
+        most = [worst(known.get(name, {})) for known in (errors, *([transport] if transport else []))]
+        rows.append(
+            [
+                name,
+                f"{cost(cases[name]):.3g}",
+                *(text(error(cases[name], "test", key)) for key in ("forces", "energy")),
+                *(f"{m:.2g}" if math.isfinite(m) else "-" for m in most),
+            ]
+        )
+    return table("The front", heads, rows)
+
+
+# ---- properties ----------------------------------------------------------------------------------------------
+
+
+def first_force_error(results: Sequence[CellResult]) -> float:
+    """Return the force error of the split whose properties were computed."""
+    first = next(r for r in results if "properties" in r.values)
+    return number(first.values["errors"]["test"]["forces"])
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Return Spearman's; NaN for fewer than three points."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(x, y).statistic) if len(x) > 2 else math.nan
+
+
+def _against_forces(cases: Groups, errors: Errors, key: str) -> tuple[list[str], list[float], list[float]]:
+    names = [n for n in errors if math.isfinite(errors[n].get(key, math.nan))]
+    return names, [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
+
+
+def correlation_charts(
+    cases: Groups, errors: Errors, keys: Sequence[str], noise: Mapping[str, float] | None = None
+) -> tuple[Chart, ...]:
+    """Return the errors of properties against that of forces (figures 2b-d and 5).
+
+    Parameters
+    ----------
+    cases : dict of str to list of CellResult
+    errors : mapping
+    keys : sequence of str
+    noise : mapping of property to error [%], optional
+        What the truth itself is off from one simulation to the next.
+    """
+    charts = []
+    for key in keys:
+        names, x, y = _against_forces(cases, errors, key)
+        if len(names) < 2:
+            continue
+        r = rank_correlation(x, y)
+        caption = f"Rank correlation {r:.2f}." if math.isfinite(r) else ""
+        if noise and noise.get(key, 0.0) > 0:
+            caption += f" Two simulations of the truth differ by {noise[key]:.2g} %."
+        series = (Series("potentials", x, y, labels=names, line=False),)
+        title = LABELS[key][0].upper() + LABELS[key][1:]
+        charts.append(Chart(title, series, FORCES, "error [%]", caption, x_log=True))
+    return tuple(charts)
+
+
+def correlation_table(cases: Groups, errors: Errors, keys: Sequence[str]) -> TableView:
+    """Return the rank correlation of each property's error with that of forces, and the span of the errors."""
+    rows = []
+    for key in keys:
+        names, x, y = _against_forces(cases, errors, key)
+        r = rank_correlation(x, y)
+        missing = str(len(errors) - len(names))
+        shown = ["-", "-", "-"] if not y else [f"{min(y):.2g}", f"{float(np.median(y)):.2g}", f"{max(y):.2g}"]
+        rows.append([LABELS[key], "-" if math.isnan(r) else f"{r:.2f}", *shown, missing])
+    heads = ["property", "rank correlation", "lowest error [%]", "median [%]", "highest [%]", "not computed"]
+    return table("Errors of properties and the force error", heads, rows)
+
+
+def property_table(cases: Groups, errors: Errors, keys: Sequence[str], caption: str) -> TableView:
+    """Return all errors of all cases."""
+    rows = [
+        [
+            name,
+            f"{first_force_error(cases[name]):.3g}",
+            *(_short(errors[name].get(key, math.nan)) for key in keys),
+        ]
+        for name in errors
+    ]
+    return table(caption, ["potential", "force RMSE [meV/Å]", *keys], rows)
+
+
+def _short(value: float) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def liquid_chart(cases: Groups, truth: Mapping[str, Any], chosen: Sequence[str]) -> Chart:
+    """Return g(r) of the liquid (insets of figure 2, figure 6)."""
+    series = [Series("truth", truth["r"], truth["rdf"], points=False)]
+    for name in chosen:
+        found = next(r.values["properties"] for r in cases[name] if "properties" in r.values)
+        if "rdf" in found:
+            series.append(Series(name, found["r"], found["rdf"], points=False))
+    return Chart("g(r) of the liquid", tuple(series), "distance [Å]", "g(r)")
+
+
+# ---- derivatives ---------------------------------------------------------------------------------------------
+
+
+Shapes = dict[tuple[str, str], Mapping[str, Any]]
+
+
+def _shapes(results: Sequence[CellResult]) -> Shapes:
+    return {
+        (r.cell.parameters["descriptor"], r.cell.parameters["model"]): r.values["derivatives"]
+        for r in results
+        if r.values.get("derivatives")
+    }
+
+
+def _pairs(shapes: Shapes) -> list[tuple[str, str, str, str]]:
+    found = []
+    for descriptor in dict.fromkeys(d for d, _ in shapes):
+        models = [m for d, m in shapes if d == descriptor]
+        for k, a in enumerate(models):
+            for b in models[k + 1 :]:
+                orders = ("first",) if "linear" in (a, b) else ("first", "second")
+                found += [(descriptor, a, b, order) for order in orders]
+    return found
+
+
+def derivative_correlations(results: Sequence[CellResult]) -> dict[tuple[str, str, str, str], float]:
+    """Return the correlation of mean derivatives by descriptor, two models and order (figures 3c and d)."""
+    shapes = _shapes(results)
+    return {
+        (d, a, b, order): float(np.corrcoef(shapes[d, a][order], shapes[d, b][order])[0, 1])
+        for d, a, b, order in _pairs(shapes)
+    }
+
+
+def derivative_charts(results: Sequence[CellResult]) -> tuple[Chart, ...]:
+    """Return mean derivatives of one model against those of another."""
+    shapes, charts = _shapes(results), []
+    for (d, a, b, order), r in derivative_correlations(results).items():
+        series = (Series(f"{a}, {b}", shapes[d, a][order], shapes[d, b][order], line=False),)
+        title, caption = f"{d}: {order} derivatives", f"Correlation {r:.3f}"
+        charts.append(Chart(title, series, f"{a} [eV]", f"{b} [eV]", caption, diagonal=True))
+    return tuple(charts)
+
+
+def derivative_table(found: Mapping[tuple[str, str, str, str], float]) -> TableView:
+    """Return the correlations."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for (d, a, b, order), r in found.items():
+        rows.setdefault((d, a, b), {})[order] = f"{r:.2f}"
+    show: Callable[[Mapping[str, str], str], str] = lambda row, order: row.get(order, "-")  # noqa: E731
+    lines = [[d, f"{a} and {b}", show(row, "first"), show(row, "second")] for (d, a, b), row in rows.items()]
+    heads = ["descriptor", "models", "first derivatives", "second derivatives"]
+    return table("Correlation of mean derivatives", heads, lines, text_columns=2)
