@@ -92,12 +92,14 @@ def _check_error(result: PhaseFreeEnergy, settings: FreeEnergySettings) -> None:
     error = 1e3 * result.free_energy.error / result.n_atoms
     if error > settings.target_error:
         factor = (error / settings.target_error) ** 2
-        steps = math.ceil(factor * settings.steps)
         total = factor * planned_steps(settings) * settings.timestep / 1e6
+        cure = f"set `steps` to {math.ceil(factor * settings.steps)} (altogether about {total:.3g} ns), or take more "
+        if settings.lambdas == "adaptive":
+            runs = max(leg.facts.get("runs", 0.0) for leg in result.legs.values())
+            cure = f"it took {runs:.0f} runs: set `max_runs` to {math.ceil(1.2 * factor * runs)}, or take longer `steps` or more "
         raise SimulationError(
             f"the run is too short for `target_error` = {settings.target_error} meV/atom: the standard error is "
-            f"{error:.3g} meV/atom. About {factor:.1f} times as many steps would do: set `steps` to {steps} "
-            f"(altogether about {total:.3g} ns), or take more `repeats`. So far: F = "
+            f"{error:.3g} meV/atom. About {factor:.1f} times as many steps would do: {cure}`repeats`. So far: F = "
             f"{result.free_energy.value / result.n_atoms:.6f} eV/atom"
         )
 
@@ -155,8 +157,13 @@ def _curves(phase: PhaseFreeEnergy) -> dict[str, Curve]:
     for name, leg in phase.legs.items():
         label = f"<dU/dlambda>, {name.replace('_', ' ')} [eV/atom]"
         for way, values in (("up", leg.up), ("down", leg.down)):
+            known = np.isfinite(values)
             curves[f"{name} {way}"] = Curve(
-                leg.couplings, values / phase.n_atoms, "lambda", label, points=len(values) < 60
+                leg.couplings[known],
+                values[known] / phase.n_atoms,
+                "lambda",
+                label,
+                points=bool(known.sum() < 60),
             )
     return curves
 

@@ -57,10 +57,13 @@ class Quadrature:
     Attributes
     ----------
     points, weights : (n,)
+    power : float
+        k of the map that put them there, see `quadrature`.
     """
 
     points: FloatArray
     weights: FloatArray
+    power: float = 0.0
 
     def integrate(self, values: ArrayLike, errors: ArrayLike) -> Measured:
         """Return the integral of averages with independent standard errors."""
@@ -94,7 +97,7 @@ def quadrature(n: int, power: float = 0.0) -> Quadrature:
         raise ConfigError(f"a quadrature needs n >= 1 points and 0 <= power < 1, got {n}, {power}")
     x, w = np.polynomial.legendre.leggauss(n)
     points = ((x + 1.0) / 2.0) ** (1.0 / (1.0 - power))
-    return Quadrature(points, w * points**power / (2.0 * (1.0 - power)))
+    return Quadrature(points, w * points**power / (2.0 * (1.0 - power)), power)
 
 
 def switching(

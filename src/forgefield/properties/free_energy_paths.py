@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from forgefield.properties.dynamics import Observable, State
 from forgefield.properties.dynamics_forces import Forces
+from forgefield.properties.free_energy_adaptive import AdaptiveIntegral
 from forgefield.properties.free_energy_checks import check_solid
 from forgefield.properties.free_energy_estimators import Measured, Quadrature, forward_backward
 from forgefield.properties.free_energy_potentials import Mixture
@@ -37,7 +39,9 @@ class Leg:
     hysteresis : Measured [eV]
         Way up minus way down; with switching, the work wasted on one way.
     couplings, up, down : (n,)
-        lambda and ``<dU/dlambda>`` [eV] on both ways.
+        lambda and ``<dU/dlambda>`` [eV] on both ways; nan where there was only one.
+    facts : dict
+        How it was integrated, where that was not settled before.
     """
 
     difference: Measured
@@ -45,6 +49,7 @@ class Leg:
     couplings: FloatArray
     up: FloatArray
     down: FloatArray
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 def walk(
@@ -57,8 +62,9 @@ def walk(
     *,
     first_up: bool,
     watch: Observable | None = None,
+    legs: int = 1,
 ) -> Leg:
-    """Go from one end of a leg to the other and back, `repeats` times.
+    """Go from one end of a leg to the other and back, `repeats` times, or until the error is as small as asked for.
 
     Parameters
     ----------
@@ -68,50 +74,120 @@ def walk(
     mixture : Mixture
         Its start is lambda = 0.
     rule : Quadrature
-        Of the equilibrium method.
+        Of the equilibrium method; an adaptive one takes its power and the number of its points.
     settings : PathSettings
     temperature : float [K]
     first_up : bool
         The walker is at lambda = 0, else at 1.
     watch : callable, optional
         `free_energy_checks.excursion` of a crystal: the walk stops when it melts.
+    legs : int
+        Of the whole path; they share `target_error`.
     """
     if settings.method == "switching":
         return _switch(walker, name, mixture, settings, temperature, first_up=first_up, watch=watch)
-    observe: dict[str, Observable] = {"difference": lambda _s, _f: mixture.difference}
-    if watch is not None:
-        observe["excursion"] = watch
+    mean = _Mean(walker, name, mixture, settings, temperature, watch)
+    if settings.lambdas == "adaptive" and settings.target_error is not None:
+        wanted = 1e-3 * settings.target_error * len(walker.atoms) / math.sqrt(legs)
+        return _adapt(mean, rule, settings, wanted, first_up=first_up)
     n = len(rule.points)
     ways: dict[bool, list[list[Measured]]] = {True: [], False: []}
     for repeat in range(settings.repeats):
         for up in (first_up, not first_up):
             found: list[Measured] = [Measured(0.0, 0.0)] * n
             for k in range(n) if up else reversed(range(n)):
-                mixture.coupling = float(rule.points[k])
-                averages = walker.average(
-                    f"{name} {'up' if up else 'down'} {repeat + 1} point {k + 1}",
-                    mixture,
-                    observe,
-                    steps=settings.steps,
-                    equilibration=settings.equilibration,
-                )
-                found[k] = averages["difference"]
-                if watch is not None:
-                    where = f"at lambda = {mixture.coupling:.3f}"
-                    check_solid(averages["excursion"].value, temperature, where)
+                found[k] = mean(f"{_way(up)} {repeat + 1} point {k + 1}", float(rule.points[k]))
             ways[up].append(found)
     sums = {up: [rule.integrate(*_columns(w)) for w in ways[up]] for up in (True, False)}
     mean_up, mean_down = _mean(sums[True]), _mean(sums[False])
-    both, hysteresis = (mean_up + mean_down) * 0.5, mean_up - mean_down
-    if abs(hysteresis.value) > SIGNIFICANT * hysteresis.error:  # more than noise: half of it may be missing
-        both = Measured(both.value, math.hypot(both.error, 0.5 * hysteresis.value))
+    hysteresis = mean_up - mean_down
     return Leg(
-        difference=both,
+        difference=_with_hysteresis((mean_up + mean_down) * 0.5, hysteresis),
         hysteresis=hysteresis,
         couplings=rule.points,
         up=np.mean([_columns(w)[0] for w in ways[True]], axis=0),
         down=np.mean([_columns(w)[0] for w in ways[False]], axis=0),
     )
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """``<dU/dlambda>`` of one leg at a lambda, as a stage of a walk."""
+
+    walker: Walker
+    name: str
+    mixture: Mixture
+    settings: PathSettings
+    temperature: float
+    watch: Observable | None
+
+    def __call__(self, stage: str, coupling: float) -> Measured:
+        self.mixture.coupling = coupling
+        observe: dict[str, Observable] = {"difference": lambda _s, _f: self.mixture.difference}
+        if self.watch is not None:
+            observe["excursion"] = self.watch
+        averages = self.walker.average(
+            f"{self.name} {stage}",
+            self.mixture,
+            observe,
+            steps=self.settings.steps,
+            equilibration=self.settings.equilibration,
+        )
+        if self.watch is not None:
+            check_solid(averages["excursion"].value, self.temperature, f"at lambda = {coupling:.3f}")
+        return averages["difference"]
+
+
+def _adapt(mean: _Mean, rule: Quadrature, settings: PathSettings, wanted: float, *, first_up: bool) -> Leg:
+    """Go there and back over what `AdaptiveIntegral` asks for, until the error [eV] is the one wanted."""
+    panels = max(1, round((len(rule.points) - 1) / 4))
+    whole = AdaptiveIntegral(panels, rule.power)
+    ways = {True: AdaptiveIntegral(panels, rule.power), False: AdaptiveIntegral(panels, rule.power)}
+    up, runs, walks = first_up, 0, 0
+    plan = whole.nodes
+    while plan:
+        walks += 1
+        for node in plan if up else reversed(plan):
+            coupling = whole.coupling(node)
+            found = mean(f"{_way(up)} {walks} at {coupling:.8g}", coupling)
+            whole.add(node, found)
+            ways[up].add(node, found)
+        runs += len(plan)
+        up = not up
+        left = settings.max_runs - runs
+        plan = whole.nodes if walks < 2 * settings.repeats else whole.improve(wanted, max(left, 0))
+    total = whole.integral()
+    mean_up, mean_down = (ways[u].integral() for u in (True, False))
+    hysteresis = Measured(
+        mean_up.value - mean_down.value, math.hypot(mean_up.statistical, mean_down.statistical)
+    )
+    return Leg(
+        difference=_with_hysteresis(total.measured, hysteresis),
+        hysteresis=hysteresis,
+        couplings=np.array([whole.coupling(node) for node in whole.nodes]),
+        up=_along(whole.nodes, ways[True]),
+        down=_along(whole.nodes, ways[False]),
+        facts={
+            "points": float(len(whole.nodes)),
+            "runs": float(runs),
+            "discretisation_eV_per_atom": total.discretisation / len(mean.walker.atoms),
+        },
+    )
+
+
+def _along(nodes: list[Fraction], way: AdaptiveIntegral) -> FloatArray:
+    return np.array([way.average(node).value if node in way.visits else math.nan for node in nodes])
+
+
+def _way(up: bool) -> str:
+    return "up" if up else "down"
+
+
+def _with_hysteresis(difference: Measured, hysteresis: Measured) -> Measured:
+    """Return a difference with half the hysteresis in its error, where that is more than noise."""
+    if abs(hysteresis.value) <= SIGNIFICANT * hysteresis.error:
+        return difference
+    return Measured(difference.value, math.hypot(difference.error, 0.5 * hysteresis.value))
 
 
 def _switch(

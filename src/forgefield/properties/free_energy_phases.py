@@ -150,7 +150,9 @@ def solid_free_energy(
     reference = einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, lattice)
     size, warnings = _finite_size(sites, target, settings, lattice)
     conditions: dict[str, float | str] = {} if settings.pressure is None else {"barostat": barostat}
-    conditions |= {f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species}
+    conditions |= _facts({"einstein": leg}) | {
+        f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species
+    }
     conditions |= {
         "finite_size_correction_eV_per_atom": size,
         "volume_per_lattice_point_A3": lattice,
@@ -210,6 +212,7 @@ def liquid_free_energy(
             settings,
             settings.temperature,
             first_up=False,
+            legs=2,
         ),
         "ideal_gas": walk(
             walker,
@@ -221,6 +224,7 @@ def liquid_free_energy(
             ),
             settings.temperature,
             first_up=False,
+            legs=2,
         ),
     }
     reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume, settings.temperature)
@@ -232,9 +236,13 @@ def liquid_free_energy(
         volume=volume,
         temperature=settings.temperature,
         n_atoms=len(atoms),
-        conditions=conditions | {"flow": averages["flow"].value},
+        conditions=conditions | _facts(legs) | {"flow": averages["flow"].value},
         warnings=hysteresis_warnings(legs, len(atoms)),
     )
+
+
+def _facts(legs: dict[str, Leg]) -> dict[str, float | str]:
+    return {f"{name}_{key}": value for name, leg in legs.items() for key, value in leg.facts.items()}
 
 
 def _finite_size(

@@ -19,7 +19,15 @@ class PathSettings(BathSettings):
         "equilibrium",
         description="averages at fixed lambda, or works of switching there and back (Frenkel and Ladd)",
     )
-    points: int = Field(12, ge=1, le=200, description="equilibrium: points of lambda (Gauss and Legendre)")
+    lambdas: Literal["gauss", "adaptive"] = Field(
+        "gauss",
+        description="equilibrium: Gauss and Legendre's points, or points and steps added where the error is largest until "
+        "it is below `target_error`",
+    )
+    points: int = Field(
+        12, ge=1, le=200, description="equilibrium: points of lambda; adaptive: to begin with"
+    )
+    max_runs: int = Field(400, ge=10, description="adaptive: most runs of `steps` on each leg of the path")
     steps: int = Field(2000, ge=20, description="steps at each point and way, or of one switching")
     equilibration: int = Field(500, ge=0, description="steps before each point or switching")
     repeats: int = Field(1, ge=1, description="how often the path is walked there and back")
@@ -57,6 +65,14 @@ class PathSettings(BathSettings):
     target_error: float | None = Field(
         None, gt=0, description="largest standard error accepted [meV/atom]; null: any"
     )
+
+    @model_validator(mode="after")
+    def _adaptive(self) -> Self:
+        if self.lambdas == "adaptive" and (self.method != "equilibrium" or self.target_error is None):
+            raise ValueError(
+                "lambdas=adaptive needs `target_error`, the error at which to stop [meV/atom], and method=equilibrium"
+            )
+        return self
 
 
 class FreeEnergySettings(PathSettings):
