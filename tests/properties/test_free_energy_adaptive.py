@@ -132,14 +132,14 @@ def test_free_energy_to_the_error_asked_for(tmp_path):
     field = Harmonic(copper)
     lattice = volume_per_lattice_point(copper)
     exact = harmonic_crystal_free_energy(field.hessian, copper.get_masses(), 300.0, lattice) / len(copper)
-    result = FREE_ENERGY(copper, field, folder=tmp_path, target_error=0.6, **SETTINGS)
+    result = FREE_ENERGY(copper, field, folder=tmp_path, target_error=0.3, **SETTINGS)
     found = result.quantities["helmholtz"]
-    assert found.error <= 0.6e-3
-    assert abs(found.value - exact) < 2.4e-3
+    assert found.error <= 0.3e-3
+    assert abs(found.value - exact) < 1.2e-3
     assert result.conditions["einstein_runs"] > 2 * 5
     # The journal knows every stage, also those chosen on the way.
     field.hessian[:] = np.nan
-    again = FREE_ENERGY(copper, field, folder=tmp_path, target_error=0.6, **SETTINGS)
+    again = FREE_ENERGY(copper, field, folder=tmp_path, target_error=0.3, **SETTINGS)
     assert again.quantities == result.quantities
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ase import Atoms, units
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from pair_force_field import LennardJonesForces
@@ -28,6 +29,7 @@ from forgefield.properties.conductivity_flux import (
 )
 from forgefield.properties.conductivity_gk import CONDUCTIVITY_GK, Fluxes, conductivity_green_kubo
 from forgefield.properties.conductivity_hnemd import CONDUCTIVITY_HNEMD, response
+from forgefield.properties.conductivity_simulation import FluxSettings, flux_system
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import force_field
 from forgefield.properties.free_energy_potentials import Repulsion
@@ -250,9 +252,45 @@ def test_properties_run_resume_and_warn(tmp_path):
     assert any("take `virials` = I" in text for text in wrong.warnings)
 
 
+class WithStresses(Calculator):
+    """A many-body potential that offers per-atom stresses, symmetric, as some calculators do."""
+
+    implemented_properties = ("energy", "energies", "forces", "stress", "stresses")
+
+    def __init__(self, potential):
+        super().__init__()
+        self.potential = potential
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        found = self.potential.predict(self.atoms, virials="I")
+        symmetric = -0.5 * (found.virials + found.virials.transpose(0, 2, 1)) / self.atoms.get_volume()
+        rows = symmetric.reshape(-1, 9)[:, [0, 4, 8, 5, 2, 1]]
+        self.results = {"energy": found.energy, "energies": found.energies, "forces": found.forces}
+        self.results |= {"stresses": rows, "stress": rows.sum(axis=0)}
+
+
+def test_stresses_of_a_calculator_are_taken_where_they_give_the_heat_flux():
+    atoms = bulk("Ar", "fcc", a=5.3, cubic=True) * 2
+    pairs = LennardJones(epsilon=0.0104, sigma=3.4, rc=5.2, smooth=True)
+    settings = FluxSettings(temperature=50.0)
+    system = flux_system(atoms, pairs, settings)
+    assert system.field.pairwise
+    assert system.quantities["flux_error"].value < 1e-4
+    assert not system.warnings
+    many = WithStresses(small_potential())
+    silicon = bulk("Si", cubic=True)
+    with pytest.raises(
+        ConfigError, match=r"no atomic virials of the heat flux: .* many-body .*conductivity-bte"
+    ):
+        flux_system(silicon, many, settings)
+    forced = flux_system(silicon, many, settings.model_copy(update={"pairwise": True}))
+    assert any("no sum over pairs" in text for text in forced.warnings)
+
+
 def test_bad_input():
     atoms = bulk("Cu", cubic=True)
-    with pytest.raises(ConfigError, match="no atomic virials"):
+    with pytest.raises(ConfigError, match=r"no atomic virials.*no stresses.*conductivity-bte"):
         CONDUCTIVITY_GK(atoms, EMT(), length=40.0)
     with pytest.raises(StructureError, match="periodic"):
         CONDUCTIVITY_HNEMD(Atoms("Si2", [[0, 0, 0], [0, 0, 2]]), small_potential())

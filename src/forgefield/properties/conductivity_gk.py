@@ -11,45 +11,29 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from forgefield.models.results import VirialKind
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.conductivity_flux import TO_W_PER_M_K, HeatFlux, energy_origins, flux_error
+from forgefield.properties.conductivity_flux import TO_W_PER_M_K
+from forgefield.properties.conductivity_simulation import (
+    UNIT,
+    FluxSettings,
+    flux_run,
+    flux_system,
+    mean_energies,
+)
 from forgefield.properties.correlation import GreenKubo, green_kubo
-from forgefield.properties.dynamics import Records
-from forgefield.properties.dynamics_forces import ForceField, force_field
-from forgefield.properties.simulation import RunSettings, dynamics_settings, equilibrate, produce
+from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.simulation import dynamics_settings
 from forgefield.properties.statistics import series_mean
-from forgefield.properties.structures import require_crystal
 
 __all__ = [
     "CONDUCTIVITY_GK",
-    "FluxSettings",
     "Fluxes",
     "GreenKuboSettings",
-    "certificate",
     "conductivity_green_kubo",
-    "mean_energies",
     "simulate_fluxes",
 ]
 
 FloatArray = NDArray[np.float64]
-
-
-class FluxSettings(RunSettings):
-    """What simulations of the heat flux share."""
-
-    virials: VirialKind = Field("I", description="atomic virial of the heat flux (paper 5); only I is right")
-    convective: bool = Field(default=True, description="with the energy that moving atoms carry along")
-    pairwise: bool = Field(
-        default=False,
-        description="the ASE calculator is a sum over pairs: take its stresses as atomic virials",
-    )
-    certify: bool = Field(
-        default=True, description="compare the heat flux with the time derivative it should be, first"
-    )
-    error: float | None = Field(
-        None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
-    )
 
 
 class GreenKuboSettings(FluxSettings):
@@ -137,30 +121,23 @@ def simulate_fluxes(
     progress: Progress = silent,
 ) -> Fluxes:
     """Run the simulations in equilibrium: thermostat first, then at constant energy."""
-    runs: list[Records] = []
     origins = mean_energies(atoms, field)
+    runs = []
     for n in range(settings.replicas):
         own = settings.model_copy(update={"seed": settings.seed + 1000 * n})
-
-        def told(done: float, text: str = "", n: int = n) -> None:
-            progress((n + done) / settings.replicas, f"simulation {n + 1}: {text}")
-
-        def start(own: GreenKuboSettings = own, told: Progress = told) -> Atoms:
-            return equilibrate(atoms, field, own, progress=told)[0]
-
-        _, records = produce(
-            start,
-            field,
-            own,
-            dynamics_settings(own, ensemble="nve"),
-            like=atoms,
-            observe={"flux": HeatFlux(origins)},
-            atomic=True,
-            checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
-            label=f"heat flux, virials {settings.virials}",
-            progress=told,
+        runs.append(
+            flux_run(
+                atoms,
+                field,
+                own,
+                dynamics_settings(own, ensemble="nve"),
+                place=(n, settings.replicas, "simulation"),
+                label=f"heat flux, virials {settings.virials}",
+                origins=origins,
+                checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
+                progress=progress,
+            )
         )
-        runs.append(records)
     drifts = []
     for records in runs:
         total = records["potential"] + records["kinetic"]
@@ -178,38 +155,6 @@ def simulate_fluxes(
     )
 
 
-def mean_energies(atoms: Atoms, field: ForceField) -> FloatArray:
-    """Return `energy_origins` of a structure."""
-    energies = field.evaluate(atoms.positions, atoms.cell.array, atomic=True).energies
-    return energy_origins(atoms.numbers, np.zeros(len(atoms)) if energies is None else energies)
-
-
-def certificate(
-    atoms: Atoms, calculator: Any, settings: FluxSettings
-) -> tuple[dict[str, Quantity], list[str]]:
-    """Return the error of the heat flux against its definition, and a warning where it is large."""
-    if not settings.certify or (hasattr(calculator, "evaluate") and hasattr(calculator, "reset")):
-        return {}, []
-    small = atoms if len(atoms) <= 200 else atoms[:200]
-    while len(small) < 8:
-        small = small * 2
-    error = flux_error(
-        small,
-        calculator,
-        virials=settings.virials,
-        pairwise=settings.pairwise,
-        temperature=settings.temperature,
-    )
-    found = {"flux_error": Quantity(error, "", note="relative, against d/dt sum r (t + e) of a cluster")}
-    if error < 1e-2:
-        return found, []
-    text = (
-        f"the heat flux with atomic virials of kind {settings.virials} differs by {error:.2g} of its size from the time "
-        "derivative it should be; take `virials` = I"
-    )
-    return found, [text]
-
-
 def _compute(
     atoms: Atoms,
     calculator: Any,
@@ -218,11 +163,9 @@ def _compute(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
-    require_crystal(atoms, "thermal conductivity")
-    quantities, warnings = certificate(atoms, calculator, settings)
-    large = atoms * settings.supercell
-    field = force_field(calculator, large, virials=settings.virials, pairwise=settings.pairwise)
-    fluxes = simulate_fluxes(large, field, settings, folder=folder, progress=progress)
+    system = flux_system(atoms, calculator, settings)
+    quantities, warnings = dict(system.quantities), list(system.warnings)
+    fluxes = simulate_fluxes(system.atoms, system.field, settings, folder=folder, progress=progress)
     options: dict[str, Any] = {
         "correlation_time": settings.correlation_time,
         "convective": settings.convective,
@@ -231,17 +174,16 @@ def _compute(
     }
     whole = conductivity_green_kubo(fluxes, **options)
     options["read_at"] = float(whole.time[whole.plateau])
-    unit = "W/(m K)"
-    quantities["conductivity"] = Quantity(whole.value, unit, whole.error, "mean of three directions")
+    quantities["conductivity"] = Quantity(whole.value, UNIT, whole.error, "mean of three directions")
     curves = {"mean": _curve(whole)}
     if settings.replicas * settings.blocks > 1:
         for axis, name in enumerate("xyz"):
             one = conductivity_green_kubo(fluxes, components=(axis,), **options)
-            quantities[f"conductivity_{name}{name}"] = Quantity(one.value, unit, one.error)
+            quantities[f"conductivity_{name}{name}"] = Quantity(one.value, UNIT, one.error)
             curves[name * 2] = _curve(one)
         other = conductivity_green_kubo(fluxes, **(options | {"convective": not settings.convective}))
         name = "without_convection" if settings.convective else "with_convection"
-        quantities[f"conductivity_{name}"] = Quantity(other.value, unit, other.error)
+        quantities[f"conductivity_{name}"] = Quantity(other.value, UNIT, other.error)
     quantities |= {
         "read_at": Quantity(options["read_at"], "ps", note="upper limit of the integral"),
         "temperature": Quantity(fluxes.temperature, "K", fluxes.temperature_error),
@@ -259,7 +201,8 @@ def _compute(
     return PropertyResult(
         name="conductivity-gk",
         quantities=quantities,
-        conditions={"n_atoms": len(large), "volume_A3": fluxes.volume} | settings.model_dump(mode="json"),
+        conditions={"n_atoms": len(system.atoms), "volume_A3": fluxes.volume}
+        | settings.model_dump(mode="json"),
         curves=curves,
         warnings=tuple(warnings),
     )

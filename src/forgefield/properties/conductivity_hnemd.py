@@ -13,12 +13,17 @@ from pydantic import Field
 
 from forgefield.errors import SimulationError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.conductivity_flux import TO_W_PER_M_K, Driving, HeatFlux
-from forgefield.properties.conductivity_gk import FluxSettings, certificate, mean_energies
-from forgefield.properties.dynamics_forces import ForceField, force_field
-from forgefield.properties.simulation import dynamics_settings, equilibrate, produce
+from forgefield.properties.conductivity_flux import TO_W_PER_M_K, Driving
+from forgefield.properties.conductivity_simulation import (
+    UNIT,
+    FluxSettings,
+    flux_run,
+    flux_system,
+    mean_energies,
+)
+from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.simulation import dynamics_settings
 from forgefield.properties.statistics import Estimate, block_means, of_replicas, series_mean, straight_line
-from forgefield.properties.structures import require_crystal
 
 __all__ = ["CONDUCTIVITY_HNEMD", "HnemdSettings", "Response", "conductivity_hnemd", "response"]
 
@@ -132,27 +137,21 @@ def conductivity_hnemd(
         vector = np.zeros(3)
         vector[axis] = strength
 
-        def told(done: float, text: str = "", n: int = n) -> None:
-            progress((n + done) / len(settings.fields), f"driving force {n + 1}: {text}")
-
-        def start(own: HnemdSettings = own, told: Progress = told) -> Atoms:
-            return equilibrate(atoms, field, own, progress=told)[0]
-
         equations = dynamics_settings(
             own, ensemble="nvt", thermostat="bussi", thermostat_time=own.thermostat_time, seed=own.seed + 2
         )
         try:
-            _, records = produce(
-                start,
+            records = flux_run(
+                atoms,
                 field,
                 own.model_copy(update={"length": own.length + own.settle}),
                 equations,
-                like=atoms,
-                observe={"flux": HeatFlux(origins)},
+                place=(n, len(settings.fields), "driving force"),
+                label=f"{own.direction} {strength:g}, virials {own.virials}, convective {own.convective}",
+                origins=origins,
                 drive=Driving(vector, origins, own.convective),
                 checkpoint=None if folder is None else folder / f"driven_{n + 1}.npz",
-                label=f"{own.direction} {strength:g}, virials {own.virials}, convective {own.convective}",
-                progress=told,
+                progress=progress,
             )
         except SimulationError as error:
             raise SimulationError(
@@ -176,21 +175,18 @@ def _compute(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
-    require_crystal(atoms, "thermal conductivity")
-    quantities, warnings = certificate(atoms, calculator, settings)
-    large = atoms * settings.supercell
-    field = force_field(calculator, large, virials=settings.virials, pairwise=settings.pairwise)
-    found = conductivity_hnemd(large, field, settings, folder=folder, progress=progress)
+    system = flux_system(atoms, calculator, settings)
+    quantities, warnings = dict(system.quantities), list(system.warnings)
+    found = conductivity_hnemd(system.atoms, system.field, settings, folder=folder, progress=progress)
     values, errors = np.array([r.value for r in found]), np.array([r.error for r in found])
     weights = 1.0 / errors**2
     mean, error = float(weights @ values / weights.sum()), float(1.0 / np.sqrt(weights.sum()))
-    unit = "W/(m K)"
-    quantities["conductivity"] = Quantity(mean, unit, error, "weighted mean over driving forces")
+    quantities["conductivity"] = Quantity(mean, UNIT, error, "weighted mean over driving forces")
     for one in found:
         name = f"F={one.field:g}"
-        quantities[f"conductivity {name}"] = Quantity(one.value, unit, one.error)
+        quantities[f"conductivity {name}"] = Quantity(one.value, UNIT, one.error)
         quantities[f"across {name}"] = Quantity(
-            one.across.value, unit, one.across.error, "perpendicular to the driving force; 0 by symmetry"
+            one.across.value, UNIT, one.across.error, "perpendicular to the driving force; 0 by symmetry"
         )
         quantities[f"temperature {name}"] = Quantity(one.temperature, "K", one.temperature_error)
     if len(found) > 1:
@@ -207,7 +203,7 @@ def _compute(
     return PropertyResult(
         name="conductivity-hnemd",
         quantities=quantities,
-        conditions={"n_atoms": len(large)} | settings.model_dump(mode="json"),
+        conditions={"n_atoms": len(system.atoms)} | settings.model_dump(mode="json"),
         curves={
             f"F={r.field:g}": Curve(r.time, r.running, "time [ps]", "conductivity [W/(m K)]", r.running_error)
             for r in found
@@ -225,9 +221,9 @@ def _linearity(
     scaled = (strengths / strengths.max()) ** 2
     (k0, k2), (k0_error, k2_error), _ = straight_line(scaled, values, errors)
     found = {
-        "extrapolated": Quantity(k0, "W/(m K)", k0_error, "to no driving force"),
+        "extrapolated": Quantity(k0, UNIT, k0_error, "to no driving force"),
         "nonlinearity": Quantity(
-            k2, "W/(m K)", k2_error, "change of the conductivity at the largest driving force"
+            k2, UNIT, k2_error, "change of the conductivity at the largest driving force"
         ),
     }
     if abs(k2) > 2.0 * k2_error:
