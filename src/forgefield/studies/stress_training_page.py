@@ -6,18 +6,30 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.summary import Groups, compare, error_table, grouped, number, text
 
-__all__ = ["VIRIALS", "stress_training_page"]
+__all__ = ["VIRIALS", "Heat", "heat_of", "melting_errors", "stress_training_page"]
 
 VIRIALS = ("I", "II", "III")
 """Kinds of atomic virials."""
+WAYS = ("heating", "cooling")
+REFERENCE = "reference"
+UNIT = "W/(m K)"
+FIGURE_1 = (
+    "Figure 1 of the paper: a crystal heated until it melts and cooled again at constant pressure. Differences to the "
+    "reference are taken temperature by temperature, against the mean of its runs; its own row says how much its runs "
+    "differ from each other, which is the chance in melting and freezing."
+)
 FIGURE_3 = (
     "Figure 3 of the paper: difference to the reference against the stress error on validation structures, for the "
-    "three atomic virials in the heat flux (Green-Kubo)."
+    "three atomic virials in the heat flux (Green-Kubo). All three are measured in the same simulations, so that their "
+    "differences are known better than each of them."
 )
 
 
@@ -32,18 +44,31 @@ def stress_training_page(results: Sequence[CellResult], *, method: str, kinds: S
     kinds : sequence of str
         Atomic virials in the heat flux.
     """
-    truth = next((r for r in results if r.cell.parameters["fit"] == "reference"), None)
-    fits = grouped([r for r in results if r.cell.parameters["fit"] != "reference"], "fit")
+    truths = [r for r in results if r.cell.parameters["fit"] == REFERENCE]
+    fits = grouped([r for r in results if r.cell.parameters["fit"] != REFERENCE], "fit")
+    sections = [
+        Section("Stress", (method,), charts=_curves(fits, truths), tables=_stress_tables(fits, truths)),
+        Section(
+            "Melting and freezing",
+            (FIGURE_1, _conditions(results)),
+            charts=(*_hysteresis(fits, truths), *_structure(fits, truths)),
+            tables=(_melting_table(fits, truths),) if truths else (),
+        ),
+        Section(
+            "Thermal conductivity",
+            (FIGURE_3, *_needed(fits, truths)),
+            charts=_conductivity_charts(fits, truths, kinds),
+            tables=(_conductivity_table(fits, truths, kinds),) if truths else (),
+        ),
+    ]
     return Page(
         title="Stress training: what stress labels buy",
-        question="Does a potential trained on energies and forces alone (EF-fit) get stress, expansion and thermal "
-        "conductivity right, or does it need stress labels (EFP-fit)? Which atomic virial gives the right heat flux?",
-        answer=_answer(fits, truth),
-        claims=_claims(fits, truth, kinds),
-        sections=(
-            Section("Stress", (method,), charts=_curves(fits, truth), tables=_tables(fits, truth)),
-            Section("Thermal conductivity", (FIGURE_3,), charts=_conductivity_charts(fits, truth, kinds)),
-        ),
+        question="Does a potential trained on energies and forces alone (EF-fit) get stress, expansion, melting and "
+        "thermal conductivity right, or does it need stress labels (EFP-fit)? Which atomic virial gives the right heat "
+        "flux?",
+        answer=_answer(fits, truths),
+        claims=_claims(fits, truths, kinds),
+        sections=tuple(sections),
     )
 
 
@@ -62,9 +87,16 @@ def _mean(values: Sequence[float]) -> tuple[float, float]:
     return mean_and_error(known) if known else (math.nan, math.nan)
 
 
-def _curves(fits: Groups, truth: CellResult | None) -> tuple[Chart, ...]:
+def _everyone(fits: Groups, truths: Sequence[CellResult]) -> Groups:
+    return {**fits, **({REFERENCE: list(truths)} if truths else {})}
+
+
+# ---- stress --------------------------------------------------------------------------------------------------
+
+
+def _curves(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
     series = []
-    for name, results in [*fits.items(), *([("reference", [truth])] if truth else [])]:
+    for name, results in _everyone(fits, truths).items():
         eos = results[0].values["eos"]
         if "failed" not in eos:
             series.append(Series(name, eos["volumes"], eos["energies"], points=False))
@@ -73,76 +105,297 @@ def _curves(fits: Groups, truth: CellResult | None) -> tuple[Chart, ...]:
     return (Chart("Equation of state", tuple(series), "volume [Å³/atom]", "energy [eV/atom]", "First seed."),)
 
 
-def _tables(fits: Groups, truth: CellResult | None) -> tuple[Any, ...]:
-    rows = []
-    for name, results in [*fits.items(), *([("reference", [truth])] if truth else [])]:
-        rows.append(
-            [
-                name,
-                text(_mean(_values(results, "pressure_error"))),
-                text(_mean(_values(results, "eos", "a0"))),
-                text(_mean(_values(results, "eos", "bulk_modulus"))),
-                text(_mean(_values(results, "length_at_rest", "value"))),
-                *(text(_mean(_values(results, "conductivity", k, "value"))) for k in VIRIALS),
-            ]
-        )
-    heads = ["fit", "stress error, strained [GPa]", "a0 [Å]", "B0 [GPa]", "a at temperature [Å]"]
-    heads += [f"κ, virial {k} [W/(m K)]" for k in VIRIALS]
+def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableView, ...]:
+    rows = [
+        [
+            name,
+            text(_mean(_values(results, "pressure_error"))),
+            text(_mean(_values(results, "eos", "a0"))),
+            text(_mean(_values(results, "eos", "bulk_modulus"))),
+            text(_mean(_values(results, "length_at_rest", "value"))),
+            _span(_values(results, "length_at_rest", "value")),
+        ]
+        for name, results in _everyone(fits, truths).items()
+    ]
+    heads = [
+        "fit",
+        "stress error, strained [GPa]",
+        "a0 [Å]",
+        "B0 [GPa]",
+        "a at temperature [Å]",
+        "lowest to highest",
+    ]
     return (
         table("Properties; ± is one standard error over seeds", heads, rows),
         error_table(fits, "RMSE", "fit", ("train", "valid")),
     )
 
 
-def _conductivity_charts(fits: Groups, truth: CellResult | None, kinds: Sequence[str]) -> tuple[Chart, ...]:
-    if truth is None:
+def _span(values: Sequence[float]) -> str:
+    known = [v for v in values if math.isfinite(v)]
+    return f"{min(known):.4g} to {max(known):.4g}" if known else "-"
+
+
+# ---- melting -------------------------------------------------------------------------------------------------
+
+
+def _conditions(results: Sequence[CellResult]) -> str:
+    p = results[0].cell.parameters
+    return (
+        f"{p['melting_low']:g} to {p['melting_high']:g} K and back at {p['melting_pressure']:g} GPa, "
+        f"{p['melting_steps'] / 100:g} ps at each temperature."
+    )
+
+
+def melting_errors(found: Mapping[str, Any], truths: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how far heating and cooling are from the mean of runs of the reference.
+
+    Returns
+    -------
+    dict
+        ``length``: RMS difference of the lattice constants [%]; ``g``: mean ``|dg|``. NaN where a simulation failed.
+    """
+    known = [t for t in truths if "lengths" in t]
+    if "lengths" not in found or not known:
+        return {"length": math.nan, "g": math.nan}
+    ratios = [
+        np.asarray(found["lengths"][way]) / np.mean([t["lengths"][way] for t in known], axis=0) - 1.0
+        for way in WAYS
+    ]
+    profiles = [
+        np.asarray(found["g"][name]) - np.mean([t["g"][name] for t in known], axis=0)
+        for name in known[0]["g"]
+        if name in found["g"]
+    ]
+    return {
+        "length": float(100.0 * np.sqrt(np.mean(np.square(ratios)))),
+        "g": float(np.mean(np.abs(profiles))),
+    }
+
+
+def _melting(results: Sequence[CellResult]) -> list[dict[str, Any]]:
+    return [dict(r.values["melting"]) for r in results]
+
+
+def _off(name: str, results: Sequence[CellResult], truths: Sequence[CellResult]) -> list[dict[str, float]]:
+    """Return `melting_errors` of each run; runs of the reference are compared with the other ones."""
+    true = _melting(truths)
+    if name != REFERENCE:
+        return [melting_errors(one, true) for one in _melting(results)]
+    return [melting_errors(one, true[:k] + true[k + 1 :]) for k, one in enumerate(true)]
+
+
+def _melting_table(fits: Groups, truths: Sequence[CellResult]) -> TableView:
+    rows = []
+    for name, results in _everyone(fits, truths).items():
+        found, off = _melting(results), _off(name, results, truths)
+        reached = [sum(key in one for one in found) for key in ("melts", "freezes")]
+        rows.append(
+            [
+                name,
+                *(text(_mean([number(one.get(key)) for one in found])) for key in ("melts", "freezes")),
+                f"{reached[0]} and {reached[1]} of {len(found)}",
+                text(_mean([one["length"] for one in off])),
+                text(_mean([one["g"] for one in off])),
+                str(sum("failed" in one for one in found)),
+            ]
+        )
+    heads = [
+        "fit",
+        "melts at [K]",
+        "freezes at [K]",
+        "melted and froze",
+        "RMS Δa [%]",
+        "mean |Δg|",
+        "broke down",
+    ]
+    return table("Heating and cooling; ± is one standard error over seeds", heads, rows)
+
+
+def _hysteresis(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
+    series = []
+    for name, results in _everyone(fits, truths).items():
+        found = _melting(results)[0]
+        if "lengths" in found:
+            x = [*found["temperatures"]["heating"], *found["temperatures"]["cooling"]]
+            y = [*found["lengths"]["heating"], *found["lengths"]["cooling"]]
+            labels = [w for w in WAYS for _ in found["temperatures"][w]]
+            series.append(Series(name, x, y, labels=[f"{name}, {label}" for label in labels]))
+    if not series:
         return ()
-    reference = number(truth.values["conductivity"]["I"].get("value"))
+    caption = "First seed; heating first, then cooling."
+    return (Chart("Hysteresis", tuple(series), "temperature [K]", "lattice constant [Å]", caption),)
+
+
+def _structure(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
+    if not truths or "g" not in truths[0].values["melting"]:
+        return ()
+    names = list(truths[0].values["melting"]["g"])
+    charts = []
+    for name in (names[0], names[len(names) // 2 - 1], names[-1]):
+        series = []
+        for fit, results in _everyone(fits, truths).items():
+            found = _melting(results)[0]
+            if name in found.get("g", {}):
+                series.append(Series(fit, found["r"], found["g"][name], points=False))
+        charts.append(Chart(f"g(r), {name}", tuple(series), "distance [Å]", "g(r)", "First seed."))
+    return tuple(charts)
+
+
+# ---- conduction ----------------------------------------------------------------------------------------------
+
+
+class Heat:
+    """Conductivities of fits against the reference.
+
+    Parameters
+    ----------
+    fits : dict of str to list of CellResult
+    truths : sequence of CellResult
+    """
+
+    def __init__(self, fits: Groups, truths: Sequence[CellResult]) -> None:
+        self.fits = fits
+        own = [t.values["conductivity"]["I"] for t in truths]
+        known = [(number(o.get("value")), number(o.get("error"))) for o in own]
+        known = [k for k in known if math.isfinite(k[0])]
+        n = max(1, len(known))
+        self.value = float(np.mean([k[0] for k in known])) if known else math.nan
+        self.error = math.sqrt(sum(k[1] ** 2 for k in known)) / n if known else math.nan
+
+    def of(self, fit: str, kind: str) -> list[float]:
+        """Return the conductivity of every seed."""
+        return _values(self.fits[fit], "conductivity", kind, "value")
+
+    def difference(self, fit: str, kind: str) -> tuple[float, float]:
+        """Return the mean difference to the reference and its standard error, that of the reference included."""
+        mean, spread = _mean([v - self.value for v in self.of(fit, kind)])
+        return mean, math.hypot(spread, self.error)
+
+    def change(self, fit: str, kind: str) -> tuple[float, float]:
+        """Return by how much a kind of virial changes the conductivity against kind I, simulation by simulation."""
+        return _mean([b - a for a, b in zip(self.of(fit, "I"), self.of(fit, kind), strict=True)])
+
+
+def heat_of(fits: Groups, truths: Sequence[CellResult]) -> Heat:
+    """Return the conductivities."""
+    return Heat(fits, truths)
+
+
+def _conductivity_charts(
+    fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]
+) -> tuple[Chart, ...]:
+    if not truths:
+        return ()
+    heat = heat_of(fits, truths)
     charts = []
     for kind in kinds:
         series = []
         for name, results in fits.items():
-            y = [abs(v - reference) for v in _values(results, "conductivity", kind, "value")]
+            y = [abs(v - heat.value) for v in heat.of(name, kind)]
             spread = _values(results, "conductivity", kind, "error")
             x = _values(results, "errors", "valid", "stress")
             series.append(Series(name, x, y, spread, line=False))
-        titles = ("validation stress RMSE [GPa]", "|κ - κ reference| [W/(m K)]")
-        caption = f"κ of the reference: {reference:.3g} W/(m K)."
+        titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
+        caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
         charts.append(Chart(f"Virial {kind}", tuple(series), *titles, caption, x_log=True))
     return tuple(charts)
 
 
-def _answer(fits: Groups, truth: CellResult | None) -> str:
-    said = [
-        f"{name}-fit: stress of strained crystals wrong by {text(_mean(_values(results, 'pressure_error')))} GPa, "
-        f"mean a {text(_mean(_values(results, 'length_at_rest', 'value')))} Å"
-        for name, results in fits.items()
-    ]
-    if truth is not None:
-        at = truth.values["length_at_rest"]
-        said.append(f"reference: {number(at.get('value')):.4g} Å")
+def _conductivity_table(fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]) -> TableView:
+    heat = heat_of(fits, truths)
+    rows = []
+    for name in fits:
+        for kind in kinds:
+            change = "-" if kind == "I" else text(heat.change(name, kind))
+            difference = text(heat.difference(name, kind))
+            rows.append([name, kind, text(_mean(heat.of(name, kind))), difference, change])
+    rows.append([REFERENCE, "I", text((heat.value, heat.error)), "-", "-"])
+    heads = ["fit", "virial", f"κ [{UNIT}]", f"κ - κ reference [{UNIT}]", f"κ - κ with virial I [{UNIT}]"]
+    return table("Conductivity; ± is one standard error over seeds", heads, rows, text_columns=2)
+
+
+def _needed(fits: Groups, truths: Sequence[CellResult]) -> tuple[str, ...]:
+    """Return how much longer the simulations must be to decide between EFP-fit and reference, in words."""
+    if not truths or "EFP" not in fits or len(fits["EFP"]) < 2:
+        return ()
+    mean, spread = heat_of(fits, truths).difference("EFP", "I")
+    if not (math.isfinite(mean) and math.isfinite(spread)):
+        return ()
+    relative = 100.0 * spread / abs(heat_of(fits, truths).value)
+    times = max(1.0, (relative / 2.5) ** 2)
+    return (
+        (
+            f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
+            f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
+        ),
+    )
+
+
+# ---- words ---------------------------------------------------------------------------------------------------
+
+
+def _answer(fits: Groups, truths: Sequence[CellResult]) -> str:
+    said = []
+    for name, results in fits.items():
+        off = _off(name, results, truths)
+        said.append(
+            f"{name}-fit: stress of strained crystals wrong by {text(_mean(_values(results, 'pressure_error')))} GPa, "
+            f"mean a {text(_mean(_values(results, 'length_at_rest', 'value')))} Å, heating and cooling off by "
+            f"{text(_mean([o['length'] for o in off]))} % of a"
+        )
+    if truths:
+        at = _mean(_values(truths, "length_at_rest", "value"))
+        said.append(f"reference: {at[0]:.4g} Å")
     return "; ".join(said) + "."
 
 
-def _claims(fits: Groups, truth: CellResult | None, kinds: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
-    if set(fits) < {"EF", "EFP"} or truth is None:
+def _claims(
+    fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]
+) -> tuple[tuple[str, str, str], ...]:
+    if set(fits) < {"EF", "EFP"} or not truths:
         return ()
     claims = []
     a, b = (_mean(_values(fits[k], "pressure_error")) for k in ("EFP", "EF"))
     claims.append(
         ("Stress labels lower the error of the stress", f"{text(a)} against {text(b)} GPa", compare(a, b))
     )
-    reference = number(truth.values["conductivity"]["I"].get("value"))
-    noise = number(truth.values["conductivity"]["I"].get("error"))
+    off = {k: _off(k, fits[k], truths) for k in ("EFP", "EF")}
+    for key, what, unit in (("length", "volume", "% of a"), ("g", "structure", "of g(r)")):
+        a, b = (_mean([o[key] for o in off[k]]) for k in ("EFP", "EF"))
+        claim = f"Stress labels bring the {what} in heating and cooling nearer to the reference"
+        claims.append((claim, f"{text(a)} against {text(b)} {unit}", compare(a, b)))
+    heat = heat_of(fits, truths)
 
-    def off(fit: str, kind: str) -> tuple[float, float]:
-        return _mean([abs(v - reference) for v in _values(fits[fit], "conductivity", kind, "value")])
+    def away(fit: str, kind: str) -> tuple[float, float]:
+        mean, _ = _mean([abs(v - heat.value) for v in heat.of(fit, kind)])
+        return mean, heat.difference(fit, kind)[1]
 
-    a, b = off("EFP", "I"), off("EF", "I")
-    found = f"|Δκ| {text(a)} against {text(b)} W/(m K); the reference itself is known to {noise:.2g}"
+    a, b = away("EFP", "I"), away("EF", "I")
+    found = f"|Δκ| {text(a)} against {text(b)} {UNIT}; the reference itself is known to {heat.error:.2g}"
     claims.append(("Stress labels lower the error of the conductivity", found, compare(a, b)))
     for kind in kinds[1:]:
-        a, b = off("EFP", "I"), off("EFP", kind)
-        found = f"|Δκ| {text(a)} against {text(b)} W/(m K)"
-        claims.append((f"Virial I is nearer to the reference than virial {kind}", found, compare(a, b)))
+        change, spread = heat.change("EFP", kind)
+        mean, doubt = heat.difference("EFP", "I")
+        found = f"κ changes by {text((change, spread))}, from {text((mean, doubt))} off the reference, {UNIT}"
+        claims.append(
+            (
+                f"EFP-fit: virial {kind} gives another conductivity than virial I",
+                found,
+                _other(change, spread),
+            )
+        )
+        near = compare(_size(heat.difference("EFP", "I")), _size(heat.difference("EFP", kind)))
+        found = f"mean Δκ {text((mean, doubt))} against {text(heat.difference('EFP', kind))} {UNIT}"
+        claims.append((f"Virial I is nearer to the reference than virial {kind}", found, near))
     return tuple(claims)
+
+
+def _size(value: tuple[float, float]) -> tuple[float, float]:
+    return abs(value[0]), value[1]
+
+
+def _other(change: float, spread: float) -> str:
+    if not math.isfinite(spread):
+        return "undecided"
+    return "agrees" if abs(change) > 2.0 * spread else "undecided"

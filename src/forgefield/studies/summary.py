@@ -48,8 +48,10 @@ def number(value: float | None) -> float:
 
 
 def text(value: tuple[float, float]) -> str:
-    """Return ``mean ± standard error`` to few digits."""
+    """Return ``mean ± standard error`` to few digits; a dash where there is no mean."""
     mean, spread = value
+    if not math.isfinite(mean):
+        return "-"
     return f"{mean:.3g}" if not math.isfinite(spread) else f"{mean:.3g} ± {spread:.1g}"
 
 
