@@ -44,7 +44,7 @@ class FeatureScaler(nn.Module):
         """Return the scaled features, (n_atoms, n_features)."""
         return ((features - self.shift) * self.scale) @ self.mix
 
-    def fit(self, features: Tensor, kind: ScalingKind) -> None:
+    def fit(self, features: Tensor, kind: ScalingKind, least: Tensor | None = None) -> None:
         """Measure the scaling on the (n_atoms, n_features) features of the training data.
 
         A feature that does not vary keeps the scale of a small fraction of its size, so that noise is not blown up.
@@ -55,6 +55,8 @@ class FeatureScaler(nn.Module):
         kind : {'whitened', 'standard', 'minmax', 'none'}
             ``standard``: zero mean, unit variance; ``whitened``: uncorrelated as well, down to `WHITENING_FLOOR`;
             ``minmax``: from 0 to 1; ``none``: as they are.
+        least : (n_features,) tensor, optional
+            What a feature is taken to vary by at least, where it is zero by symmetry in all the data, for example.
         """
         x = features.detach().double()
         if kind == "none":
@@ -66,6 +68,8 @@ class FeatureScaler(nn.Module):
             shift, spread = x.mean(dim=0), x.std(dim=0, correction=0)
             spread = torch.maximum(spread, (x - shift).abs().amax(dim=0) / REACH)
         floor = 1e-3 * x.abs().amax(dim=0).clamp_min(1e-12)
+        if least is not None:
+            floor = torch.maximum(floor, least.double())
         scale = torch.ones_like(spread) if kind == "none" else 1.0 / torch.maximum(spread, floor)
         self.shift.copy_(shift)
         self.scale.copy_(scale)
@@ -73,6 +77,7 @@ class FeatureScaler(nn.Module):
         if kind == "whitened":
             y = (x - shift) * scale
             values, vectors = torch.linalg.eigh(y.T @ y / len(y))
-            root = (values.clamp_min(0.0) + WHITENING_FLOOR * values[-1]).rsqrt()
+            # Where all features hardly vary, as of one crystal again and again, their noise is not blown up either.
+            root = (values.clamp_min(0.0) + WHITENING_FLOOR * values[-1].clamp_min(1.0)).rsqrt()
             farthest = (y @ vectors).abs().amax(dim=0).clamp_min(1e-12)
             self.mix.copy_((vectors * torch.minimum(root, REACH / farthest)) @ vectors.T)

@@ -14,10 +14,16 @@ from forgefield.models.scaler import ScalingKind
 from forgefield.training.batches import LabelledSet
 from forgefield.training.energy_start import fit_output_layer
 
-__all__ = ["feature_blocks", "initialise"]
+__all__ = ["feature_blocks", "initialise", "least_spread"]
 
 SAMPLE_STRUCTURES = 200
 """Structures on which feature scaling is measured; more change nothing."""
+
+RATTLED_STRUCTURES = 5
+RATTLE = 0.03
+"""Displacements of rattled structures, in nearest distances: 0.07 Å in silicon, as at room temperature."""
+LEAST_SHARE = 0.1
+"""Of what a feature changes by in rattled structures: no feature is taken to vary less than that."""
 
 
 def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) -> Iterator[tuple[int, Tensor]]:
@@ -30,6 +36,32 @@ def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) ->
                 for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=False)
             ]
             yield from potential.features(a, graph)
+
+
+def least_spread(potential: Potential, data: LabelledSet) -> Tensor | None:
+    """Return what features are taken to vary by at least, (n_features,), from some structures with rattled atoms.
+
+    Perfect crystals have features that are zero by symmetry, or equal in all of them. Scaled by what little they vary by,
+    the least displacement of an atom would be a change beyond all measure.
+    """
+    rng = np.random.default_rng(0)
+    changes = []
+    for i in np.unique(np.linspace(0, len(data) - 1, RATTLED_STRUCTURES).astype(int)).tolist():
+        pairs = max(data.graphs[i].pairs, key=lambda p: p.width)
+        if pairs.counts.max(initial=0) == 0:
+            continue  # free atoms
+        nearest = float(np.linalg.norm(pairs.vectors, axis=2).min())
+        atoms = data.frames[i].copy()
+        atoms.positions += RATTLE * nearest * rng.standard_normal((len(atoms), 3))
+        rattled = LabelledSet(potential, [atoms])
+        before, after = (
+            torch.cat([q for _, q in feature_blocks(potential, some, [k])]).double()
+            for some, k in ((data, i), (rattled, 0))
+        )
+        changes.append(after - before)
+    if not changes:
+        return None
+    return LEAST_SHARE * torch.cat(changes).square().mean(dim=0).sqrt()
 
 
 def initialise(
@@ -48,7 +80,7 @@ def initialise(
     index = np.unique(np.linspace(0, len(data) - 1, count).astype(int)).tolist()
     blocks = [(i, species, q) for i in index for species, q in feature_blocks(potential, data, [i])]
     features = torch.cat([q for _, _, q in blocks])
-    potential.scaler.fit(features, scaling)
+    potential.scaler.fit(features, scaling, least_spread(potential, data))
     scales = data.scales()
     unit = scales.get("forces", scales.get("energy", 1.0))
     potential.energy_scale.fill_(float(np.clip(unit, 0.01, 100.0)))
