@@ -66,7 +66,7 @@ class Conditions(Schema):
     replicas: int = Field(
         4, ge=1, description="such simulations; the reference has twice as many in each run"
     )
-    read_at: float = Field(3.0, gt=0, description="upper limit of the integral over the correlation [ps]")
+    read_at: float = Field(2.0, gt=0, description="upper limit of the integral over the correlation [ps]")
     melting_pressure: float = Field(0.4, description="of heating and cooling [GPa]")
     melting_low: float = Field(100.0, gt=0, description="lowest temperature of heating and cooling [K]")
     melting_high: float = Field(280.0, gt=0, description="highest [K]")
@@ -141,14 +141,14 @@ def expansion(settings: Conditions, calculator: Any) -> dict[str, Any]:
         DynamicsSettings(
             ensemble="npt",
             temperature=settings.temperature,
-            timestep=5.0,
+            timestep=10.0,
             friction=0.02,
             compressibility=0.5,
             barostat_time=500.0,
         ),
     )
     try:
-        records = dynamics.run(round(settings.expansion * 200.0), every=5)
+        records = dynamics.run(round(settings.expansion * 100.0), every=3)
     except SimulationError as error:
         return {"failed": str(error).splitlines()[0]}
     lengths = (records["volume"] / settings.size**3) ** (1.0 / 3.0)
@@ -229,8 +229,8 @@ def conduction(
     own = GreenKuboSettings.parse(
         {
             "temperature": settings.flux_temperature,
-            "timestep": 5.0,
-            "interval": 25.0,
+            "timestep": 10.0,
+            "interval": 30.0,
             "friction": 0.02,
             "equilibration": min(5.0, 0.25 * settings.length),
             "length": settings.length,
