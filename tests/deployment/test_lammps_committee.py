@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from itertools import pairwise
+from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,7 @@ from forgefield.deployment.lammps_library import own_level, write_library
 from forgefield.deployment.lammps_md import _System, simulate
 from forgefield.deployment.md import MDSettings
 from forgefield.descriptors import SNAP
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, SimulationError
 from forgefield.models.committee import Committee
 from forgefield.testing.tolerances import OTHER_PROGRAM
 
@@ -125,21 +128,46 @@ def test_export_with_certificate(tmp_path):
     assert "c_largest" in done.stdout
 
 
-def test_dynamics(tmp_path):
-    """Forces at the end are the mean's; a structure of one element needs the members for that alone."""
+def write_soft(folder) -> tuple[Committee, Path]:
+    """Return a committee of two that holds a crystal together, and its file; skip where nothing can be compiled."""
     members = []
     for n in range(2):
         member = random_potential(SNAP(two_j_max=2, cutoff=4.2, species=["C", "Si"]), repulsion=True)
         for parameter in member.model.parameters():
             parameter.data *= 0.003 + 0.001 * n
         members.append(member)
-    committee, atoms = Committee(members), crystal(["Si"], (2, 2, 1))
-    write_files(members[0], tmp_path)  # skips where nothing can be compiled
-    path = committee.save(tmp_path / "committee.ff")
+    committee = Committee(members)
+    write_files(members[0], folder)
+    return committee, committee.save(folder / "committee.ff")
+
+
+@pytest.mark.parametrize("engine", ["ase", "lammps"])
+def test_dynamics(tmp_path, engine):
+    """Forces and spread at the end are the committee's; a structure of one element needs the members for that alone."""
+    committee, path = write_soft(tmp_path)
+    atoms, log = crystal(["Si"], (2, 2, 1)), tmp_path / "log.csv"
     settings = MDSettings(ensemble="nve", steps=20, temperature=400.0, log_interval=10, timestep=0.5)
-    simulate("lammps", path, atoms, settings, dtype="float64")
-    expected = committee.predict(atoms).forces
-    assert np.abs(atoms.get_forces() - expected).max() < OTHER_PROGRAM * np.abs(expected).max()
+    simulate(engine, path, atoms, settings, dtype="float64", log=log, trajectory=tmp_path / "md.xyz")
+    expected = committee.predict(atoms)
+    assert np.abs(atoms.get_forces() - expected.forces).max() < OTHER_PROGRAM * np.abs(expected.forces).max()
+    rows = list(csv.DictReader(log.open()))
+    assert float(rows[-1]["spread_eV_A"]) == pytest.approx(expected.forces_spread.max(), rel=1e-6)
+    frame = ase.io.read(tmp_path / "md.xyz")
+    assert np.allclose(frame.arrays["forces_spread"], expected.forces_spread, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("engine", ["ase", "lammps"])
+def test_dynamics_stop_where_members_disagree(tmp_path, engine):
+    _, path = write_soft(tmp_path)
+    settings = MDSettings(ensemble="nve", steps=20, temperature=400.0, spread_limit=1e-3)
+    atoms = crystal(["Si"], (2, 2, 1))
+    with pytest.raises(
+        SimulationError, match=r"disagree by .* eV/Å \(limit: 0.001 eV/Å\) on the forces on atoms Si"
+    ):
+        simulate(engine, path, atoms, settings, dtype="float64", log=tmp_path / "log.csv")
+    single = make_potential("nep, zbl").save(tmp_path / "single.ff")
+    with pytest.raises(ConfigError, match="`spread_limit` needs a committee"):
+        simulate(engine, single, crystal(["Si"], (2, 2, 1)), settings, dtype="float64")
 
 
 def test_programs_without_a_mean_are_refused_with_the_way_out(tmp_path):

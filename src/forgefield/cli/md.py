@@ -30,6 +30,9 @@ def md(
         None, "--picture", help="Temperature, energy, pressure and g(r): *.png, *.svg, *.pdf."
     ),
     movie: Path | None = typer.Option(None, "--movie", help="Film of the atoms: *.gif."),
+    spread_limit: float | None = typer.Option(
+        None, "--spread-limit", help="Committees: stop when members disagree by more on a force [eV/Å]."
+    ),
     seed: int = typer.Option(0, help="Of velocities and thermostat."),
     dtype: str = typer.Option("float32", help="float32 or float64."),
     threads: int | None = typer.Option(None, help="ase: CPU threads; default: all cores."),
@@ -48,7 +51,13 @@ def md(
     from forgefield.deployment.md import MDSettings
     from forgefield.deployment.md_picture import recorded
 
-    length = {"steps": steps, "timestep": timestep, "log_interval": log_interval, "seed": seed}
+    length = {
+        "steps": steps,
+        "timestep": timestep,
+        "log_interval": log_interval,
+        "seed": seed,
+        "spread_limit": spread_limit,
+    }
     state = {"ensemble": ensemble, "temperature": temperature, "pressure": pressure}
     settings = MDSettings.parse({**length, **state})
     atoms = read_structure(structure, repeat)

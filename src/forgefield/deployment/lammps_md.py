@@ -36,7 +36,7 @@ from forgefield.deployment.md_common import (
     highest_temperature,
     summarise,
 )
-from forgefield.deployment.md_record import Recorder, broken
+from forgefield.deployment.md_record import Recorder, broken, suspicious
 from forgefield.engine.inference import Precision
 from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError, did_you_mean
@@ -255,7 +255,7 @@ def _single_of_elements(potential: Potential, atoms: Atoms) -> Potential:
 
 def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> str:
     """Return the input script."""
-    every = settings.log_interval
+    every, spread = settings.log_interval, " f_spread" if len(libraries) > 1 else ""
     commands = [
         "units metal",
         "atom_style atomic",
@@ -265,11 +265,12 @@ def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> 
         *pair_commands(libraries, system.elements),
         f"timestep {settings.timestep / 1000.0!r}",
         *_fixes(settings),
+        *([f"fix spread all pair {every} forgefield spread 1"] if spread else []),
         "compute virial all pressure NULL virial",
         f"thermo_style custom {' '.join(THERMO)}",
         "thermo_modify format float %.17g norm no flush yes",
         f"thermo {every}",
-        f"dump frames all custom {every} frames.txt id xu yu zu vx vy vz fx fy fz",
+        f"dump frames all custom {every} frames.txt id xu yu zu vx vy vz fx fy fz{spread}",
         "dump_modify frames sort id format float %.17g flush yes",
         "variable now equal temp",
         f"fix limit all halt {every} v_now > {highest_temperature(settings)!r} error soft message no",
@@ -320,15 +321,17 @@ def _record(frame: Frame, system: _System, settings: MDSettings, recorder: Recor
     energy, conserved, *pressure = frame.thermo
     xx, yy, zz, xy, xz, yz = (-p * EV_A3_PER_BAR for p in pressure)
     stress = system.turn.T @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ system.turn
-    vectors = frame.atoms.reshape(-1, 3, 3) @ system.turn
+    vectors = frame.atoms[:, :9].reshape(-1, 3, 3) @ system.turn
     atoms.set_cell(frame.cell @ system.turn)
     atoms.positions = vectors[:, 0]
     atoms.set_velocities(vectors[:, 1] / PER_PS)
     results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}
     atoms.calc = SinglePointCalculator(atoms, **results)
+    if frame.atoms.shape[1] > 9:
+        atoms.calc.results["forces_spread"] = frame.atoms[:, 9]
     problem = broken(atoms, highest_temperature(settings))
     if problem:
         return problem
     bath = settings.ensemble == "nvt" and settings.thermostat == "langevin"
     recorder.row(frame.step, frame.step * settings.timestep, None if bath else lambda: conserved)
-    return broken(atoms, highest_temperature(settings), settings.closest_fraction)
+    return suspicious(atoms, settings.closest_fraction, settings.spread_limit)

@@ -28,8 +28,8 @@ class Frame:
         The row of the log, without the step.
     cell : (3, 3) array [Å]
         Lower triangular.
-    atoms : (n_atoms, 9) array
-        Unwrapped positions [Å], velocities [Å/ps] and forces [eV/Å].
+    atoms : (n_atoms, 9) or (n_atoms, 10) array
+        Unwrapped positions [Å], velocities [Å/ps] and forces [eV/Å]; of a committee also the spread of the force.
     """
 
     step: int
@@ -65,7 +65,7 @@ class LammpsOutput:
     log : Path
         Rows of `n_columns` numbers, the first of them the step.
     dump : Path
-        Sorted by id, with the columns ``id xu yu zu vx vy vz fx fy fz``.
+        Sorted by id, with the columns ``id xu yu zu vx vy vz fx fy fz`` and perhaps one more.
     n_columns : int
     """
 

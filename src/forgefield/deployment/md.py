@@ -23,7 +23,7 @@ from forgefield.deployment.md_common import (
     highest_temperature,
     summarise,
 )
-from forgefield.deployment.md_record import Recorder, broken, degrees_of_freedom
+from forgefield.deployment.md_record import Recorder, broken, degrees_of_freedom, suspicious
 from forgefield.errors import ConfigError, PredictionError, StructureError
 from forgefield.units import EV_PER_A3_TO_GPA
 
@@ -64,7 +64,7 @@ def run_md(
     Raises
     ------
     SimulationError
-        Atoms overlap, the temperature runs away or anything is not finite. The message names the atoms; log and
+        Atoms overlap, the temperature runs away, a committee disagrees or anything is not finite. The message names the atoms; log and
         trajectory keep everything up to there.
     ConfigError
         A setting is unknown or does not go with the structure.
@@ -144,7 +144,7 @@ def _integrate(atoms: Atoms, settings: MDSettings, rng: np.random.Generator, rec
             due = step % settings.log_interval == 0 or step == settings.steps
             if due and not problem:
                 recorder.row(step, step * settings.timestep, conserved)
-                problem = broken(atoms, limit, settings.closest_fraction)
+                problem = suspicious(atoms, settings.closest_fraction, settings.spread_limit)
             if problem:
                 raise broken_down(step, settings, problem, recorder)
     except (StructureError, PredictionError) as error:

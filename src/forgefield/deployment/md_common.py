@@ -68,6 +68,12 @@ class MDSettings(Schema):
         description="stop when two atoms are nearer than this part of their covalent distance",
     )
 
+    spread_limit: float | None = Field(
+        None,
+        gt=0,
+        description="committees: stop when the members disagree on the force on an atom by more [eV/Å]",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.ensemble != "nve" and self.temperature is None:

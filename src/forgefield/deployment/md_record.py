@@ -16,12 +16,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixCom
 from ase.data import covalent_radii
 from ase.io.trajectory import Trajectory
+from numpy.typing import NDArray
 
-from forgefield.errors import ForgefieldError
+from forgefield.errors import ConfigError, ForgefieldError
 from forgefield.graph import neighbour_pairs
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["COLUMNS", "Recorder", "broken", "degrees_of_freedom"]
+__all__ = ["COLUMNS", "Recorder", "broken", "degrees_of_freedom", "suspicious"]
+
+FloatArray = NDArray[np.float64]
 
 COLUMNS = (
     "step",
@@ -33,8 +36,9 @@ COLUMNS = (
     "conserved_eV",
     "pressure_GPa",
     "volume_A3",
+    "spread_eV_A",
 )
-"""Columns of the log; empty where a quantity does not exist."""
+"""Columns of the log; empty where a quantity does not exist. The last is the largest of an atom, of a committee only."""
 
 SEARCH = 2.0
 """Distance [Å] up to which atoms that are too close are looked for."""
@@ -51,7 +55,7 @@ def temperature(atoms: Atoms) -> float:
     return float(2.0 * atoms.get_kinetic_energy() / (max(degrees_of_freedom(atoms), 1) * units.kB))
 
 
-def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) -> str:
+def broken(atoms: Atoms, limit: float) -> str:
     """Return what is wrong with the state, naming atoms; empty when nothing is.
 
     Parameters
@@ -59,8 +63,6 @@ def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) ->
     atoms : ase.Atoms
     limit : float [K]
         Highest temperature allowed.
-    closest_fraction : float, optional
-        Also look for two atoms nearer than this part of the sum of their covalent radii.
     """
     # First the forces: a constraint of the whole structure spreads one bad number to every atom.
     finite = np.isfinite(atoms.get_forces(apply_constraint=False)).all(axis=1)
@@ -74,9 +76,39 @@ def broken(atoms: Atoms, limit: float, closest_fraction: float | None = None) ->
         kinetic = (atoms.get_momenta() ** 2).sum(axis=1) / atoms.get_masses()
         fastest = np.argsort(-kinetic)[:3]
         return f"the temperature is {now:.0f} K (limit: {limit:.0f} K), fastest {_names(atoms, fastest)}"
-    if closest_fraction:
-        return _overlap(atoms, closest_fraction)
     return ""
+
+
+def suspicious(atoms: Atoms, closest_fraction: float, spread_limit: float | None) -> str:
+    """Return what makes a state that is not `broken` worthless, naming atoms; empty when nothing does.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        Its calculator has results.
+    closest_fraction : float
+        Two atoms may not be nearer than this part of the sum of their covalent radii.
+    spread_limit : float, optional [eV/Å]
+        The members of a committee may not disagree more on the force on an atom.
+    """
+    spread = spread_of(atoms)
+    if spread_limit is not None:
+        if spread is None:
+            raise ConfigError("`spread_limit` needs a committee, and this is one potential; leave it out")
+        beyond = np.flatnonzero(spread > spread_limit)
+        if len(beyond):
+            worst = beyond[np.argsort(-spread[beyond])]
+            return (
+                f"the members of the committee disagree by {spread.max():.2f} eV/Å (limit: {spread_limit:g} eV/Å) on the "
+                f"forces on {_names(atoms, worst)}"
+            )
+    return _overlap(atoms, closest_fraction) if closest_fraction else ""
+
+
+def spread_of(atoms: Atoms) -> FloatArray | None:
+    """Return the spread (n_atoms,) of the forces [eV/Å] that a committee found, None for single potentials."""
+    found = getattr(atoms.calc, "results", {}).get("forces_spread")
+    return None if found is None else np.asarray(found, dtype=np.float64)
 
 
 def _overlap(atoms: Atoms, fraction: float) -> str:
@@ -174,7 +206,11 @@ class Recorder:
             "conserved_eV": "" if conserved is None else float(conserved()),
             "pressure_GPa": "",
             "volume_A3": "",
+            "spread_eV_A": "",
         }
+        spread = spread_of(atoms)
+        if spread is not None:
+            row["spread_eV_A"] = float(spread.max())
         if stress is not None:
             volume = float(atoms.get_volume())
             virial_part = -float(stress[:3].mean())
@@ -190,6 +226,8 @@ class Recorder:
             if stress is not None:
                 results["stress"] = stress
             frame.calc = SinglePointCalculator(frame, **results)
+            if spread is not None:
+                frame.set_array("forces_spread", spread)
             self._write(frame)
         if self.on_row is not None:
             self.on_row(row)
