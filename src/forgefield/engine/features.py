@@ -115,10 +115,7 @@ class FeatureEngine:
 
         run_parts(block.n_blocks, engine.threads_for(block), part)
         block.is_picked = True
-        of_lanes = rows[: block.n_blocks * n * lanes].reshape(block.n_blocks, n, lanes).transpose(0, 2, 1)
-        result = np.empty((len(atoms), n))
-        result[block.atoms[block.real]] = of_lanes.reshape(-1, n)[block.real]
-        return result
+        return block.layout.by_atom(rows, n)
 
     def _native(self) -> Native:
         if self._kernel is None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from forgefield.engine.blocks import Block, make_blocks
+from forgefield.engine.blocks import Block, BlockLayout
 from forgefield.engine.kernel import Plan, value_kernel, value_signature
 from forgefield.engine.parameters import KernelParameters
 from forgefield.engine.points import Listing, Points
@@ -79,6 +79,7 @@ class Engine:
         self.terms = self.plan.layout.memory.arrays(self.dtype)
         self._kernels: dict[tuple[bool, bool], Native] = {}
         self._memory: dict[Any, NDArray[Any]] = {}
+        self._layout: tuple[NDArray[np.int64], BlockLayout | None] = np.empty(0, dtype=np.int64), None
         self._rows_per_edge = [self.plan.rows_per_edge(n) for n in range(len(self.plan.expansions))]
 
     def kernel(self, *, save: bool = False, virials: bool = False) -> Native:
@@ -112,15 +113,13 @@ class Engine:
     ) -> Block:
         """Return the atoms of a structure in blocks."""
         atoms = np.arange(points.n_atoms) if order is None else order
-        return make_blocks(
-            atoms,
-            atoms,
-            points.species[atoms],
-            lists,
-            n_species=len(self.potential.species),
-            lanes=self.lanes,
-            padding=points.padding,
-        )
+        species = points.species[atoms]
+        known, layout = self._layout
+        if layout is None or order is not None or not np.array_equal(known, species):
+            layout = BlockLayout.of(atoms, atoms, species, len(self.potential.species), self.lanes)
+            if order is None:
+                self._layout = species, layout
+        return layout.block(lists, points.padding)
 
     def memory(self, name: Any, size: int, dtype: Any = None) -> NDArray[Any]:
         """Return memory to be reused by later calls: at least `size` numbers, contents as they were left."""
@@ -221,8 +220,8 @@ class Engine:
         run_parts(n, len(forces), part)
         block.is_picked = True
         return (
-            energies[block.slots].astype(np.float64),
-            strain[block.strain_slots].astype(np.float64),
+            energies.take(block.slots).astype(np.float64),
+            block.layout.by_atom(strain, 6),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +32,10 @@ Int32 = NDArray[np.int32]
 EDGES = (1.0, 1.0, 0.125)
 """Edges of a bin in units of the cutoff."""
 
-_ROOM_FOR_ALL = 50_000
+_FEW_PAIRS = 50_000
+"""Atoms times points up to which no bins are made."""
+
+_ROOM_FOR_ALL = 160
 _SAMPLES = 64
 _ATOMS_PER_THREAD = 256
 
@@ -99,7 +102,28 @@ def list_neighbours(
 
 def search_points(points: Points, cutoffs: Sequence[float], n_species: int) -> tuple[list[Listing], int]:
     """Return a list for every cutoff (descending), and how many points lie on atoms: as many as atoms, if all is well."""
-    return _search(points, _sorted(points, cutoffs[0]), cutoffs, n_species)
+    few = points.n_atoms * points.padding <= _FEW_PAIRS
+    bins = _one_bin(points) if few else _sorted(points, cutoffs[0])
+    return _search(points, bins, cutoffs, n_species)
+
+
+def _one_bin(points: Points) -> _Bins:
+    """Return all points in one bin: to look at each of few is quicker than to sort them."""
+    n = points.padding
+    bins = _nothing_sorted(n, list_kernel(1, 1).lanes)
+    ranked = aligned((3, len(bins.order)), np.float64)
+    ranked[:, :n] = points.positions[:n, :3].T
+    return replace(bins, ranked=ranked)
+
+
+@lru_cache(maxsize=16)
+def _nothing_sorted(n: int, lanes: int) -> _Bins:
+    """Return one bin of n points, without their positions."""
+    order = np.arange(n + lanes, dtype=np.int32)
+    order[n:] = 0
+    first, last = np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.int32)
+    start = np.array([0, n], dtype=np.int32)
+    return _Bins(np.zeros(n, dtype=np.int32), start, order, np.empty((3, 0)), first, last)
 
 
 def _sorted(points: Points, cutoff: float) -> _Bins:
@@ -155,7 +179,8 @@ def _search(
     stride = len(bins.order)
     kinds = np.zeros(1, dtype=np.int32)
     if n_species > 1:
-        kinds = np.append(points.species, points.species[points.owner]).astype(np.int32)[bins.order]
+        own = points.species.astype(np.int32)
+        kinds = np.concatenate([own, own.take(points.owner)]).take(bins.order)
     limits = np.array(cutoffs) ** 2
     threads = max(1, min(get_num_threads(), n // _ATOMS_PER_THREAD))
     close = aligned((threads, kernel.lanes), np.float64)
@@ -195,8 +220,8 @@ def _search(
 
 def _estimate(bins: _Bins, n: int) -> float:
     """Return about how many neighbours an atom has at most; the search makes room where it is too few."""
-    if n * len(bins.keys) <= _ROOM_FOR_ALL:
-        return float(len(bins.keys))
+    if len(bins.start) == 2:
+        return float(min(len(bins.order), _ROOM_FOR_ALL))
     keys = bins.keys[: n : max(1, n // _SAMPLES)][:_SAMPLES, None]
     candidates = (bins.start[keys + bins.high] - bins.start[keys + bins.low]).sum(axis=1)
     return float(candidates.mean()) * 0.75 + 4.0
@@ -266,10 +291,11 @@ class SkinnedList:
             self._made[0].move(atoms.positions, atoms.cell.array)
             return self._made
         self._made = list_neighbours(atoms, self.species, [c + self.skin for c in self.cutoffs])
-        self._then = Atoms(
-            numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
-        )
         self.n_builds += 1
+        if self.skin:
+            self._then = Atoms(
+                numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc
+            )
         return self._made
 
     def _keeps(self, atoms: Atoms) -> bool:

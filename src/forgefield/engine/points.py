@@ -68,7 +68,7 @@ class Points:
         n = self.n_atoms
         if self._offsets is None or self._cell is None or not np.array_equal(self._cell, cell):
             images = np.zeros((len(self.owner), 4))
-            images[:, :3] = self.shifts @ cell
+            np.matmul(self.shifts.astype(np.float64), cell, out=images[:, :3])
             self._offsets = images, None if self.wraps is None else self.wraps @ cell
             self._cell = cell.copy()
         images, wraps = self._offsets
@@ -124,7 +124,8 @@ def make_points(
     inverse = np.linalg.inv(cell)
     fractional = inverse.T @ positions.T
     below = np.floor(fractional)
-    below[~pbc] = 0.0
+    if not pbc.all():
+        below[~pbc] = 0.0
     wraps = None
     if below.any():
         fractional -= below
@@ -148,14 +149,12 @@ def _images(
 ) -> tuple[IntArray, NDArray[np.int32]]:
     """Return the images within `margins` of the box that the atoms fill: their atoms, and their shifts (n_images, 3)."""
     n = fractional.shape[1]
-    bounds = np.empty((2, 3, n))
-    np.subtract((fractional.min(axis=1) - margins)[:, None], fractional, out=bounds[0])
-    np.subtract((fractional.max(axis=1) + margins)[:, None], fractional, out=bounds[1])
-    np.ceil(bounds, out=bounds)
+    limits = np.stack([fractional.min(axis=1) - margins, fractional.max(axis=1) + margins])
+    bounds = np.ceil(limits[:, :, None] - fractional)
     if not pbc.all():
         bounds[0, ~pbc], bounds[1, ~pbc] = 0.0, 1.0
     many = bounds[1] - bounds[0]
-    expected = float((many[0] * many[1] * many[2]).sum())
+    expected = float((many[0] * many[1]) @ many[2])
     if expected > MOST_POINTS:
         raise StructureError(
             f"{n} atoms would need about {expected:.1e} periodic images (allowed: {MOST_POINTS:.1e}); the cell is far "
