@@ -151,10 +151,12 @@ def first_force_error(results: Sequence[CellResult]) -> float:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return Spearman's; NaN for fewer than three points."""
+    """Return Spearman's; NaN for fewer than three points, or where all are the same."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(x, y).statistic) if len(x) > 2 else math.nan
+    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
+        return math.nan
+    return float(spearmanr(x, y).statistic)
 
 
 def _against_forces(cases: Groups, errors: Errors, key: str) -> tuple[list[str], list[float], list[float]]:

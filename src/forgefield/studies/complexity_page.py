@@ -242,6 +242,8 @@ def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
             r = rank_correlation(
                 [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
             )
+            if math.isnan(r):
+                continue
             verdict = "agrees" if r > 0.5 else "disagrees" if r < 0.2 else "undecided"
             claims.append((claim, f"rank correlation {r:.2f} over {len(names)} potentials", verdict))
     return tuple(claims)

@@ -56,6 +56,7 @@ class StressTraining(Study[StressTrainingSettings]):
         "expansion": 1.0,
         "virials": ("I", "II"),
         "references": 1,
+        "melt_steps": 400,
         "melting_steps": 80,
         "melting_interval": 180.0,
     }

