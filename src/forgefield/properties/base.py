@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from forgefield.config import Schema
-from forgefield.errors import DataError
+from forgefield.errors import DataError, StructureError
 from forgefield.files import make_folder, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Quantity",
     "Table",
     "floats",
+    "require_finite",
     "silent",
 ]
 
@@ -296,11 +297,27 @@ class Property(Generic[SettingsType]):
         if calculator is None:
             raise ConfigError("no calculator: give `calculator`, or attach one with atoms.calc = ...")
         parsed = self.settings.parse(settings, where=self.name)
+        require_finite(atoms)
         place = None if folder is None else make_folder(folder)
         result = self.compute(atoms, calculator, parsed, folder=place, progress=progress)
         if place is not None:
             result.save(place)
         return result
+
+
+def require_finite(atoms: Atoms) -> None:
+    """Raise unless positions and cell of a structure are numbers.
+
+    Raises
+    ------
+    StructureError
+    """
+    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
+    if len(bad):
+        named = ", ".join(f"{atoms.symbols[int(i)]} {i}" for i in bad[:3])
+        raise StructureError(f"positions are not finite: {named} ({len(bad)} of {len(atoms)} atoms)")
+    if not np.isfinite(atoms.cell.array).all():
+        raise StructureError(f"the cell is not finite: {atoms.cell.array.tolist()}")
 
 
 def floats(values: ArrayLike | Sequence[float]) -> FloatArray:

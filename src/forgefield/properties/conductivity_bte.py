@@ -226,18 +226,14 @@ def _compute(
     progress: Progress = silent,
 ) -> PropertyResult:
     source = calculator.calculator() if hasattr(calculator, "predict_many") else calculator
-    start, conditions = at_rest(atoms, source, settings)
+    start, conditions = at_rest(atoms, source, settings, "thermal conductivity")
     engine, cells = anharmonic(start, source, settings, progress=progress)
     found = []
     for n, mesh in enumerate(settings.meshes):
         progress(0.5 + 0.5 * n / len(settings.meshes), f"mesh {mesh} x {mesh} x {mesh}")
         found.append(solve(engine, mesh, settings))
+        _require_stable(found[-1], settings)
     last = found[-1]
-    if last.lowest < -settings.imaginary_tolerance:
-        raise StructureError(
-            f"the crystal is not stable: a frequency of {last.lowest:.3g} THz (imaginary); relax it, or see "
-            "`forgefield property phonons`"
-        )
     quantities: dict[str, Quantity] = {}
     notes: list[str] = []
     best = np.array([_mean(one.best) for one in found])
@@ -267,6 +263,16 @@ def _compute(
         tables={"tensor": Table(last.best, UNIT, ("temperature", "component", "component"))},
         warnings=tuple(notes),
     )
+
+
+def _require_stable(one: Solution, settings: BteSettings) -> None:
+    if one.lowest < -settings.imaginary_tolerance:
+        cure = "" if settings.relax else "pass relax=true; "
+        raise StructureError(
+            f"the crystal is not stable: imaginary mode of {-one.lowest:.3g}i THz on the mesh {one.mesh} (allowed: "
+            f"{settings.imaginary_tolerance:g}); {cure}take a larger `harmonic_supercell` if it may be interpolation, and see "
+            "`forgefield property phonons` for its wave vector"
+        )
 
 
 def _curves(found: list[Solution], best: FloatArray, settings: BteSettings) -> dict[str, Curve]:

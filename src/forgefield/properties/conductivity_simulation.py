@@ -204,12 +204,13 @@ def flux_run(
     progress : callable
     """
     n, count, name = place
+    folder = None if checkpoint is None else checkpoint.parent
 
     def told(done: float, text: str = "") -> None:
         progress((n + done) / count, f"{name} {n + 1}: {text}")
 
     _, records = produce(
-        lambda: equilibrate(atoms, field, settings, progress=told)[0],
+        lambda: equilibrate(atoms, field, settings, folder=folder, progress=told)[0],
         field,
         settings,
         equations,

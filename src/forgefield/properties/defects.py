@@ -189,7 +189,7 @@ def _compute(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
-    atoms, conditions = at_rest(atoms, calculator, settings)
+    atoms, conditions = at_rest(atoms, calculator, settings, "a point defect")
     energy = float(atoms.get_potential_energy())
     potentials = _potentials(atoms, energy, settings)
     repeat = supercell_for(atoms, settings.length)

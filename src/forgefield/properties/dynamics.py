@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forgefield.errors import CheckpointError, ConfigError, PredictionError, SimulationError, StructureError
 from forgefield.properties.base import Progress, silent
-from forgefield.properties.dynamics_file import read_state, write_state
+from forgefield.properties.dynamics_file import read_state, write_state, write_structure
 from forgefield.properties.dynamics_forces import ForceField, Forces
 from forgefield.properties.dynamics_state import DynamicsSettings, State, check_start, symbol_of
 from forgefield.properties.dynamics_steps import (
@@ -131,6 +131,7 @@ class Dynamics:
         atomic: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 10_000,
+        keep: Path | None = None,
         label: str = "",
         progress: Progress = silent,
     ) -> Records:
@@ -148,6 +149,9 @@ class Dynamics:
         checkpoint : path, optional
             Written every `checkpoint_every` steps and at the end. If it exists, the run goes on from there and ends
             as it would have without a break, to the last bit (same machine, same number of threads).
+        keep : Path, optional
+            Where state, records and the structure go if the simulation breaks down, as ``KEEP.broken`` and
+            ``KEEP.broken.xyz``; default: the checkpoint.
         label : str
             Whatever else makes this run what it is (a driving force); a checkpoint of another label is refused.
         progress : callable
@@ -156,7 +160,7 @@ class Dynamics:
         ------
         SimulationError
             Atoms overlap, the temperature runs away or numbers are not finite: names the atoms. `records` keeps what
-            was there, and the file ``CHECKPOINT.broken`` too.
+            was there, and the files of `keep` too.
         CheckpointError
             The checkpoint is damaged or belongs to another simulation or potential.
         """
@@ -182,7 +186,7 @@ class Dynamics:
             except (StructureError, PredictionError) as error:
                 problem = str(error)
             if problem:
-                raise self._broken(problem, path, first)
+                raise self._broken(problem, path, path if keep is None else keep, first)
             if sample:
                 self._record(observe)
                 progress(done / steps, f"step {done} of {steps}, {self.temperature:.0f} K")
@@ -337,16 +341,23 @@ class Dynamics:
             return f"the temperature is {now:.0f} K (limit {self._limit:.0f} K)"
         return ""
 
-    def _broken(self, problem: str, path: Path | None, first: int) -> SimulationError:
+    def _broken(
+        self, problem: str, checkpoint: Path | None, keep: Path | None, first: int
+    ) -> SimulationError:
         s = self.state
         speed = np.nan_to_num((s.velocities**2).sum(axis=1), nan=np.inf)
         worst = np.argsort(speed)[::-1][:3]
         named = ", ".join(f"{symbol_of(s.numbers[i])} {i}" for i in worst)
         kept = ""
-        if path is not None and self._forces is not None:
-            broken = path.with_name(path.name + ".broken")
+        if keep is not None and self._forces is not None:
+            broken = keep.with_name(keep.name + ".broken")
             self._save(broken, first)
-            kept = f" State and records up to there are in {broken.name}, the last good ones in {path.name}."
+            kept = f" State and records up to there are in {broken.name}"
+            if write_structure(broken.with_name(broken.name + ".xyz"), self.atoms()):
+                kept += f", the structure in {broken.name}.xyz"
+            if checkpoint is not None and checkpoint.exists():
+                kept += f", the last good ones in {checkpoint.name}"
+            kept += "."
         return SimulationError(
             f"the simulation broke down at step {s.step} ({s.step * self.settings.timestep / 1000:.3f} ps): {problem}. "
             f"Fastest atoms: {named}.{kept} Check the starting structure, try a shorter `timestep` (now "

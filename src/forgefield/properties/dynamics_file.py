@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.io import write
 from numpy.typing import NDArray
 
 from forgefield.errors import CheckpointError
 from forgefield.files import write_bytes
 
-__all__ = ["read_state", "write_state"]
+__all__ = ["read_state", "write_state", "write_structure"]
 
 FloatArray = NDArray[np.float64]
 FORMAT = 1
@@ -83,3 +85,14 @@ def read_state(
         raise CheckpointError(f"{path} belongs to other atoms; delete it or choose another folder")
     records = {k.removeprefix("record_"): v for k, v in found.items() if k.startswith("record_")}
     return state, records, header["values"]
+
+
+def write_structure(path: Path, atoms: Atoms) -> bool:
+    """Write a structure as extended XYZ, without velocities; return False where its numbers are not finite."""
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return False
+    bare = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    text = io.StringIO()
+    write(text, bare, format="extxyz")
+    write_bytes(path, text.getvalue().encode())
+    return True

@@ -224,7 +224,7 @@ def _compute(
     folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
     progress: Progress = silent,
 ) -> PropertyResult:
-    atoms, conditions = at_rest(atoms, calculator, settings)
+    atoms, conditions = at_rest(atoms, calculator, settings, "a tensor of elastic constants")
     symmetry = find_symmetry(atoms, settings.symmetry_tolerance)
     found = elastic_constants(
         atoms,

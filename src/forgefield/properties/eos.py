@@ -220,7 +220,7 @@ def _polynomial_fit(v: FloatArray, e: FloatArray) -> FloatArray:
     if not minima:
         raise DataError(
             f"the energies have no minimum between {v.min():.3f} and {v.max():.3f} Å^3/atom (lowest at "
-            f"{v[e.argmin()]:.3f}); start nearer to equilibrium or widen `strains`"
+            f"{v[e.argmin()]:.3f}); pass relax=true, start nearer to equilibrium, or widen `strains`"
         )
     x0 = minima[0]  # a cubic has one minimum
     # With u = V / reference and x = u^(-2/3): d2E/du2 and d3E/du3 where dE/dx = 0.

@@ -92,14 +92,15 @@ def _check_error(result: PhaseFreeEnergy, settings: FreeEnergySettings) -> None:
     error = 1e3 * result.free_energy.error / result.n_atoms
     if error > settings.target_error:
         factor = (error / settings.target_error) ** 2
-        total = factor * planned_steps(settings) * settings.timestep / 1e6
-        cure = f"set `steps` to {math.ceil(factor * settings.steps)} (altogether about {total:.3g} ns), or take more "
+        steps, cure = planned_steps(settings), f"set `steps` to {math.ceil(factor * settings.steps)}"
         if settings.lambdas == "adaptive":
-            runs = max(leg.facts.get("runs", 0.0) for leg in result.legs.values())
-            cure = f"it took {runs:.0f} runs: set `max_runs` to {math.ceil(1.2 * factor * runs)}, or take longer `steps` or more "
+            runs = max(leg.facts["runs"] for leg in result.legs.values())
+            steps = round(sum(leg.facts["runs"] for leg in result.legs.values()) * settings.steps)
+            cure = f"set `max_runs` to {math.ceil(1.2 * factor * runs)} (it took {runs:.0f}) or take longer `steps`"
         raise SimulationError(
             f"the run is too short for `target_error` = {settings.target_error} meV/atom: the standard error is "
-            f"{error:.3g} meV/atom. About {factor:.1f} times as many steps would do: {cure}`repeats`. So far: F = "
+            f"{error:.3g} meV/atom. About {factor:.1f} times as many steps would do, altogether about "
+            f"{factor * steps * settings.timestep / 1e6:.3g} ns: {cure}, or take more `repeats`. So far: F = "
             f"{result.free_energy.value / result.n_atoms:.6f} eV/atom"
         )
 

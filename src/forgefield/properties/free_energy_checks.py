@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.geometry import get_distances
 from numpy.typing import NDArray
 
-from forgefield.errors import SimulationError
+from forgefield.errors import SimulationError, StructureError
 from forgefield.properties.dynamics import Observable, State
-from forgefield.properties.dynamics_forces import Forces
+from forgefield.properties.dynamics_forces import ForceField, Forces
 from forgefield.properties.free_energy_potentials import EinsteinSprings
 
-__all__ = ["check_liquid", "check_solid", "excursion", "flow", "nearest_distance", "square_displacement"]
+__all__ = [
+    "check_liquid",
+    "check_solid",
+    "excursion",
+    "flow",
+    "nearest_distance",
+    "require_sites",
+    "square_displacement",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -94,4 +102,33 @@ def check_liquid(moved: float, temperature: float, time: float) -> None:
             f"wrong phase: the liquid does not flow at {temperature:.0f} K: within {time:.2f} ps atoms moved "
             f"by {moved:.2f} (V/N)^(1/3) on average (a liquid: > {SMALLEST_FLOW}). It froze or never melted: raise "
             "`melt_temperature` or `melt_steps`, or, if it flows slowly, `target_steps`"
+        )
+
+
+def require_sites(sites: Atoms, field: ForceField, springs: FloatArray, temperature: float) -> None:
+    """Raise if a crystal is not on its sites: if forces there move atoms by more than heat does.
+
+    Parameters
+    ----------
+    sites : ase.Atoms
+    field : ForceField
+    springs : (n_atoms,) [eV/Å^2]
+        That give the mean square displacements.
+    temperature : float [K]
+
+    Raises
+    ------
+    StructureError
+    """
+    field.reset()
+    forces = np.linalg.norm(field.evaluate(sites.positions, sites.cell.array).forces, axis=1)
+    field.reset()
+    thermal = np.sqrt(3.0 * units.kB * temperature / springs)
+    worst = int((forces / springs / thermal).argmax())
+    if forces[worst] / springs[worst] > thermal[worst]:
+        raise StructureError(
+            f"Unrelaxed structure: atom {worst} ({sites.symbols[worst]}) is not on its site: the force there, "
+            f"{forces[worst]:.3g} eV/Å, moves it by about {forces[worst] / springs[worst]:.2g} Å, more than heat does at "
+            f"{temperature:.0f} K ({thermal[worst]:.2g} Å); give the crystal relaxed, on its ideal sites (`forgefield property "
+            "relax`), or use phase=liquid"
         )

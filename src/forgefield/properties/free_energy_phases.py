@@ -18,6 +18,7 @@ from forgefield.properties.free_energy_checks import (
     excursion,
     flow,
     nearest_distance,
+    require_sites,
     square_displacement,
 )
 from forgefield.properties.free_energy_estimators import Measured, quadrature
@@ -108,15 +109,8 @@ def solid_free_energy(
     SimulationError
         An atom left its site: the crystal melted or its atoms diffuse.
     """
-    sites, spacing = atoms.copy(), nearest_distance(atoms)
-    barostat = choose_barostat(settings.barostat, atoms)
-    walker.dynamics = walker.dynamics.model_copy(update={"barostat": barostat})
-    volume = _equilibrium_volume(target, walker, settings)
-    if barostat == "isotropic" or settings.pressure is None:
-        factor = (volume / sites.get_volume()) ** (1.0 / 3.0)
-        sites.set_cell(sites.cell.array * factor, scale_atoms=True)
-    else:
-        sites.set_cell(walker.profile("volume", "cell"), scale_atoms=True)
+    spacing = nearest_distance(atoms)
+    sites, volume, conditions = _sites(atoms, target, walker, settings)
     floating = EinsteinSprings(sites.positions, 1.0)
     species = np.unique(sites.numbers)
     observe: dict[str, Observable] = {
@@ -135,6 +129,7 @@ def solid_free_energy(
     springs = np.array(
         [settings.springs or 3.0 * thermal / averages[f"square_{z}"].value for z in sites.numbers]
     )
+    require_sites(sites, target, springs, settings.temperature)
     einstein = EinsteinSprings(sites.positions, springs)
     leg = walk(
         walker,
@@ -149,10 +144,8 @@ def solid_free_energy(
     lattice = volume_per_lattice_point(sites)
     reference = einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, lattice)
     size, warnings = _finite_size(sites, target, settings, lattice)
-    conditions: dict[str, float | str] = {} if settings.pressure is None else {"barostat": barostat}
-    conditions |= _facts({"einstein": leg}) | {
-        f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species
-    }
+    conditions |= _facts({"einstein": leg})
+    conditions |= {f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species}
     conditions |= {
         "finite_size_correction_eV_per_atom": size,
         "volume_per_lattice_point_A3": lattice,
@@ -172,6 +165,21 @@ def solid_free_energy(
         warnings=hysteresis_warnings({"einstein": leg}, len(atoms)) + warnings,
         cell=sites.cell.array.copy(),
     )
+
+
+def _sites(
+    atoms: Atoms, target: ForceField, walker: Walker, settings: FreeEnergySettings
+) -> tuple[Atoms, float, dict[str, float | str]]:
+    """Return the crystal on its sites in the cell of the pressure asked for, its volume, and what moved."""
+    sites = atoms.copy()
+    if settings.pressure is None:
+        return sites, float(sites.get_volume()), {}
+    barostat = choose_barostat(settings.barostat, atoms)
+    walker.dynamics = walker.dynamics.model_copy(update={"barostat": barostat})
+    volume = _equilibrium_volume(target, walker, settings)
+    cell = sites.cell.array * (volume / sites.get_volume()) ** (1.0 / 3.0)
+    sites.set_cell(cell if barostat == "isotropic" else walker.profile("volume", "cell"), scale_atoms=True)
+    return sites, volume, {"barostat": barostat}
 
 
 def liquid_free_energy(

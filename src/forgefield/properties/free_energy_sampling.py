@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.errors import CheckpointError, ConfigError
+from forgefield.errors import CheckpointError, ConfigError, SimulationError
 from forgefield.files import read_text, write_json
 from forgefield.properties.barostat import check_shape, mean_cell
 from forgefield.properties.base import Progress, silent
@@ -366,7 +366,14 @@ class Walker:
                 min((self.done + done * steps) / self.planned, 1.0), f"{self.name}: {stage}, {text}"
             )
 
-        records = simulation.run(steps, every=min(every, steps), observe=observe, progress=report)
+        path = self.journal.path
+        keep = None if path is None else path.with_name(self.name.replace(" ", "_"))
+        try:
+            records = simulation.run(
+                steps, every=min(every, steps), observe=observe, keep=keep, progress=report
+            )
+        except SimulationError as error:
+            raise SimulationError(f"{self.name}, {stage}: {error}") from None
         self.done += steps
         self.atoms = simulation.atoms()
         return records

@@ -52,7 +52,7 @@ def _compute(
     folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
     progress: Progress = silent,
 ) -> PropertyResult:
-    atoms, conditions = at_rest(atoms, calculator, settings)
+    atoms, conditions = at_rest(atoms, calculator, settings, "a calculation of phonons")
 
     def displaced(size: float) -> Phonons:
         return phonons(atoms, calculator, length=settings.length, displacement=size, progress=progress)

@@ -142,15 +142,17 @@ def relax_cell(
     return copy
 
 
-def at_rest(atoms: Atoms, calculator: Any, settings: AtRest) -> tuple[Atoms, dict[str, Any]]:
-    """Return the structure to start from and what was done to get it.
+def at_rest(
+    atoms: Atoms, calculator: Any, settings: AtRest, purpose: str = "this property"
+) -> tuple[Atoms, dict[str, Any]]:
+    """Return the structure to start from and what was done to get it; `purpose` is for messages.
 
     Raises
     ------
     StructureError, PredictionError
         Not relaxed and not to be relaxed; did not relax.
     """
-    require_crystal(atoms, "this property")
+    require_crystal(atoms, purpose)
     if settings.relax:
         start = relax_cell(atoms, calculator, force_tolerance=settings.force_tolerance)
     else:

@@ -125,7 +125,12 @@ def dynamics_settings(settings: RunSettings, **changes: Any) -> DynamicsSettings
 
 
 def equilibrate(
-    atoms: Atoms, field: ForceField, settings: RunSettings, *, progress: Progress = silent
+    atoms: Atoms,
+    field: ForceField,
+    settings: RunSettings,
+    *,
+    folder: Path | None = None,
+    progress: Progress = silent,
 ) -> tuple[Atoms, dict[str, Any]]:
     """Return a structure with velocities at temperature (and pressure), and what was done.
 
@@ -136,23 +141,28 @@ def equilibrate(
     steps = round(settings.equilibration * 1000.0 / settings.timestep)
     if steps < 1:
         return atoms.copy(), done
+    keep = None if folder is None else folder / "equilibration"
     if settings.pressure is not None:
-        atoms, found = _at_pressure(atoms, field, settings, steps, progress)
+        atoms, found = _at_pressure(atoms, field, settings, steps, keep, progress)
         done |= found
     warm = Dynamics(atoms, field, dynamics_settings(settings, ensemble="nvt", seed=settings.seed + 1))
-    warm.run(steps, every=max(1, steps // 10), progress=progress)
+    warm.run(steps, every=max(1, steps // 10), keep=keep, progress=progress)
     return warm.atoms(), done
 
 
 def _at_pressure(
-    atoms: Atoms, field: ForceField, settings: RunSettings, steps: int, progress: Progress
+    atoms: Atoms, field: ForceField, settings: RunSettings, steps: int, keep: Path | None, progress: Progress
 ) -> tuple[Atoms, dict[str, Any]]:
     """Return the structure in the mean cell of the second half of a run at constant pressure."""
     barostat = choose_barostat(settings.barostat, atoms)
     equations = dynamics_settings(settings, ensemble="npt", pressure=settings.pressure, barostat=barostat)
     npt = Dynamics(atoms, field, equations)
     records = npt.run(
-        max(steps // 2, 2), every=1, observe={"cell": lambda state, _: state.cell}, progress=progress
+        max(steps // 2, 2),
+        every=1,
+        observe={"cell": lambda state, _: state.cell},
+        keep=keep,
+        progress=progress,
     )
     late = slice(len(records["volume"]) // 2, None)
     volume = float(records["volume"][late].mean())
@@ -250,7 +260,7 @@ def trajectory_of(
     done: dict[str, Any] = {}
 
     def start() -> Atoms:
-        warm, what = equilibrate(large, field, settings, progress=progress)
+        warm, what = equilibrate(large, field, settings, folder=folder, progress=progress)
         done.update(what)
         return warm
 

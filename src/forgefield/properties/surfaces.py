@@ -174,7 +174,7 @@ def _compute(
     folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
     progress: Progress = silent,
 ) -> PropertyResult:
-    atoms, conditions = at_rest(atoms, calculator, settings)
+    atoms, conditions = at_rest(atoms, calculator, settings, "a surface energy")
     crystal = conventional_cell(atoms)
     crystal.calc = calculator
     bulk = float(crystal.get_potential_energy()) / len(crystal)
