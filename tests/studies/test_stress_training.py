@@ -11,7 +11,7 @@ from forgefield.models import make_model
 from forgefield.models.potential import Potential
 from forgefield.studies import Cell, CellResult, find_study
 from forgefield.studies.stress_training_cells import Conditions, conduction, fixed_volume, melting
-from forgefield.studies.stress_training_page import heat_of, melting_errors
+from forgefield.studies.stress_training_numbers import Heat, melting_errors
 from forgefield.studies.truths import LennardJones
 
 SHORT = Conditions(
@@ -118,7 +118,7 @@ def test_page_of_what_broke_down():
 def test_differences_of_conductivities_carry_the_error_of_the_reference():
     fits = {"EFP": [r for r in results() if r.cell.parameters["fit"] == "EFP"]}
     truths = [r for r in results() if r.cell.parameters["fit"] == "reference"]
-    heat = heat_of(fits, truths)
+    heat = Heat(fits, truths)
     assert (heat.value, heat.error) == (pytest.approx(0.25), pytest.approx(0.02 / math.sqrt(2.0)))
     mean, spread = heat.difference("EFP", "I")
     assert mean == pytest.approx(0.0, abs=1e-12)

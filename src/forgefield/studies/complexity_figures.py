@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -269,13 +269,23 @@ def derivative_correlations(results: Sequence[CellResult]) -> dict[tuple[str, st
 
 
 def derivative_charts(results: Sequence[CellResult]) -> tuple[Chart, ...]:
-    """Return mean derivatives of one model against those of another."""
-    shapes, charts = _shapes(results), []
+    """Return derivatives atom by atom (figures 3a and b), and the means of one model against those of another."""
+    shapes = _shapes(results)
+    charts = list(_clouds(shapes))
     for (d, a, b, order), r in derivative_correlations(results).items():
         series = (Series(f"{a}, {b}", shapes[d, a][order], shapes[d, b][order], line=False),)
         title, caption = f"{d}: {order} derivatives", f"Correlation {r:.3f}"
         charts.append(Chart(title, series, f"{a} [eV]", f"{b} [eV]", caption, diagonal=True))
     return tuple(charts)
+
+
+def _clouds(shapes: Shapes) -> Iterator[Chart]:
+    for descriptor in dict.fromkeys(d for d, _ in shapes):
+        own = {m: s for (d, m), s in shapes.items() if d == descriptor and "slopes" in s}
+        for k in range(min((len(s["slopes"]) for s in own.values()), default=0)):
+            series = tuple(Series(m, s["features"][k], s["slopes"][k], line=False) for m, s in own.items())
+            title, x = f"{descriptor}: feature {k + 1}, every atom", f"feature {k + 1}"
+            yield Chart(title, series, x, f"dE/d(feature {k + 1}) [eV]")
 
 
 def derivative_table(found: Mapping[tuple[str, str, str, str], float]) -> TableView:

@@ -15,6 +15,8 @@ __all__ = ["mean_derivatives"]
 
 MAX_ATOMS = 200
 """Atoms whose second derivatives are averaged."""
+SHOWN = 2
+"""Features whose derivatives are given atom by atom."""
 
 
 def mean_derivatives(potential: Potential | Committee, frames: Sequence[Atoms]) -> dict[str, Any] | None:
@@ -23,7 +25,9 @@ def mean_derivatives(potential: Potential | Committee, frames: Sequence[Atoms]) 
     Returns
     -------
     dict or None
-        ``first``: (n_features,) [eV]; ``second``: (n_features, n_features), flattened. None for several elements.
+        ``first``: (n_features,) [eV]; ``second``: (n_features, n_features), flattened; ``features`` and ``slopes``:
+        (`SHOWN`, n_atoms), values of the first features and the derivatives with respect to them. None for several
+        elements.
     """
     if isinstance(potential, Committee) or len(potential.elements) != 1:
         return None
@@ -35,6 +39,11 @@ def mean_derivatives(potential: Potential | Committee, frames: Sequence[Atoms]) 
         scaled = potential.scaler(row[None].to(own))
         return torch.as_tensor(potential.model(scaled, 0)).sum() * float(potential.energy_scale)
 
-    first = torch.stack([torch.func.grad(energy)(row) for row in x]).mean(dim=0)
+    slopes = torch.stack([torch.func.grad(energy)(row) for row in x])
     second = torch.stack([torch.func.hessian(energy)(row) for row in x]).mean(dim=0)
-    return {"first": first.tolist(), "second": second.reshape(-1).tolist()}
+    return {
+        "first": slopes.mean(dim=0).tolist(),
+        "second": second.reshape(-1).tolist(),
+        "features": x[:, :SHOWN].T.tolist(),
+        "slopes": slopes[:, :SHOWN].T.tolist(),
+    }

@@ -16,12 +16,8 @@ from pydantic import Field
 from forgefield.config import Schema
 from forgefield.errors import ForgefieldError, SimulationError
 from forgefield.properties.conductivity_flux import HeatFlux
-from forgefield.properties.conductivity_gk import (
-    Fluxes,
-    GreenKuboSettings,
-    conductivity_green_kubo,
-    mean_energies,
-)
+from forgefield.properties.conductivity_gk import Fluxes, GreenKuboSettings, conductivity_green_kubo
+from forgefield.properties.conductivity_simulation import mean_energies
 from forgefield.properties.dynamics import Dynamics, Observable
 from forgefield.properties.dynamics_forces import ForceField, Forces, force_field
 from forgefield.properties.dynamics_state import DynamicsSettings, State

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from forgefield.evaluation.report.tables import TableView
-from forgefield.studies.base import CellResult, mean_and_error
+from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.stress_training_numbers import WAYS, Heat, known_mean, melting_errors, values_of
 from forgefield.studies.summary import Groups, compare, error_table, grouped, number, text
 
-__all__ = ["VIRIALS", "Heat", "heat_of", "melting_errors", "stress_training_page"]
+__all__ = ["VIRIALS", "stress_training_page"]
 
 VIRIALS = ("I", "II", "III")
 """Kinds of atomic virials."""
-WAYS = ("heating", "cooling")
 REFERENCE = "reference"
 UNIT = "W/(m K)"
 FIGURE_1 = (
@@ -72,21 +70,6 @@ def stress_training_page(results: Sequence[CellResult], *, method: str, kinds: S
     )
 
 
-def _values(results: Sequence[CellResult], *keys: str) -> list[float]:
-    found = []
-    for result in results:
-        value: Any = result.values
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        found.append(number(value))
-    return found
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    known = [v for v in values if math.isfinite(v)]
-    return mean_and_error(known) if known else (math.nan, math.nan)
-
-
 def _everyone(fits: Groups, truths: Sequence[CellResult]) -> Groups:
     return {**fits, **({REFERENCE: list(truths)} if truths else {})}
 
@@ -109,11 +92,11 @@ def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableVie
     rows = [
         [
             name,
-            text(_mean(_values(results, "pressure_error"))),
-            text(_mean(_values(results, "eos", "a0"))),
-            text(_mean(_values(results, "eos", "bulk_modulus"))),
-            text(_mean(_values(results, "length_at_rest", "value"))),
-            _span(_values(results, "length_at_rest", "value")),
+            text(known_mean(values_of(results, "pressure_error"))),
+            text(known_mean(values_of(results, "eos", "a0"))),
+            text(known_mean(values_of(results, "eos", "bulk_modulus"))),
+            text(known_mean(values_of(results, "length_at_rest", "value"))),
+            _span(values_of(results, "length_at_rest", "value")),
         ]
         for name, results in _everyone(fits, truths).items()
     ]
@@ -147,32 +130,6 @@ def _conditions(results: Sequence[CellResult]) -> str:
     )
 
 
-def melting_errors(found: Mapping[str, Any], truths: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return how far heating and cooling are from the mean of runs of the reference.
-
-    Returns
-    -------
-    dict
-        ``length``: RMS difference of the lattice constants [%]; ``g``: mean ``|dg|``. NaN where a simulation failed.
-    """
-    known = [t for t in truths if "lengths" in t]
-    if "lengths" not in found or not known:
-        return {"length": math.nan, "g": math.nan}
-    ratios = [
-        np.asarray(found["lengths"][way]) / np.mean([t["lengths"][way] for t in known], axis=0) - 1.0
-        for way in WAYS
-    ]
-    profiles = [
-        np.asarray(found["g"][name]) - np.mean([t["g"][name] for t in known], axis=0)
-        for name in known[0]["g"]
-        if name in found["g"]
-    ]
-    return {
-        "length": float(100.0 * np.sqrt(np.mean(np.square(ratios)))),
-        "g": float(np.mean(np.abs(profiles))),
-    }
-
-
 def _melting(results: Sequence[CellResult]) -> list[dict[str, Any]]:
     return [dict(r.values["melting"]) for r in results]
 
@@ -193,10 +150,10 @@ def _melting_table(fits: Groups, truths: Sequence[CellResult]) -> TableView:
         rows.append(
             [
                 name,
-                *(text(_mean([number(one.get(key)) for one in found])) for key in ("melts", "freezes")),
+                *(text(known_mean([number(one.get(key)) for one in found])) for key in ("melts", "freezes")),
                 f"{reached[0]} and {reached[1]} of {len(found)}",
-                text(_mean([one["length"] for one in off])),
-                text(_mean([one["g"] for one in off])),
+                text(known_mean([one["length"] for one in off])),
+                text(known_mean([one["g"] for one in off])),
                 str(sum("failed" in one for one in found)),
             ]
         )
@@ -245,56 +202,19 @@ def _structure(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
 # ---- conduction ----------------------------------------------------------------------------------------------
 
 
-class Heat:
-    """Conductivities of fits against the reference.
-
-    Parameters
-    ----------
-    fits : dict of str to list of CellResult
-    truths : sequence of CellResult
-    """
-
-    def __init__(self, fits: Groups, truths: Sequence[CellResult]) -> None:
-        self.fits = fits
-        own = [t.values["conductivity"]["I"] for t in truths]
-        known = [(number(o.get("value")), number(o.get("error"))) for o in own]
-        known = [k for k in known if math.isfinite(k[0])]
-        n = max(1, len(known))
-        self.value = float(np.mean([k[0] for k in known])) if known else math.nan
-        self.error = math.sqrt(sum(k[1] ** 2 for k in known)) / n if known else math.nan
-
-    def of(self, fit: str, kind: str) -> list[float]:
-        """Return the conductivity of every seed."""
-        return _values(self.fits[fit], "conductivity", kind, "value")
-
-    def difference(self, fit: str, kind: str) -> tuple[float, float]:
-        """Return the mean difference to the reference and its standard error, that of the reference included."""
-        mean, spread = _mean([v - self.value for v in self.of(fit, kind)])
-        return mean, math.hypot(spread, self.error)
-
-    def change(self, fit: str, kind: str) -> tuple[float, float]:
-        """Return by how much a kind of virial changes the conductivity against kind I, simulation by simulation."""
-        return _mean([b - a for a, b in zip(self.of(fit, "I"), self.of(fit, kind), strict=True)])
-
-
-def heat_of(fits: Groups, truths: Sequence[CellResult]) -> Heat:
-    """Return the conductivities."""
-    return Heat(fits, truths)
-
-
 def _conductivity_charts(
     fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]
 ) -> tuple[Chart, ...]:
     if not truths:
         return ()
-    heat = heat_of(fits, truths)
+    heat = Heat(fits, truths)
     charts = []
     for kind in kinds:
         series = []
         for name, results in fits.items():
             y = [abs(v - heat.value) for v in heat.of(name, kind)]
-            spread = _values(results, "conductivity", kind, "error")
-            x = _values(results, "errors", "valid", "stress")
+            spread = values_of(results, "conductivity", kind, "error")
+            x = values_of(results, "errors", "valid", "stress")
             series.append(Series(name, x, y, spread, line=False))
         titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
         caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
@@ -303,13 +223,13 @@ def _conductivity_charts(
 
 
 def _conductivity_table(fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]) -> TableView:
-    heat = heat_of(fits, truths)
+    heat = Heat(fits, truths)
     rows = []
     for name in fits:
         for kind in kinds:
             change = "-" if kind == "I" else text(heat.change(name, kind))
             difference = text(heat.difference(name, kind))
-            rows.append([name, kind, text(_mean(heat.of(name, kind))), difference, change])
+            rows.append([name, kind, text(known_mean(heat.of(name, kind))), difference, change])
     rows.append([REFERENCE, "I", text((heat.value, heat.error)), "-", "-"])
     heads = ["fit", "virial", f"κ [{UNIT}]", f"κ - κ reference [{UNIT}]", f"κ - κ with virial I [{UNIT}]"]
     return table("Conductivity; ± is one standard error over seeds", heads, rows, text_columns=2)
@@ -319,10 +239,10 @@ def _needed(fits: Groups, truths: Sequence[CellResult]) -> tuple[str, ...]:
     """Return how much longer the simulations must be to decide between EFP-fit and reference, in words."""
     if not truths or "EFP" not in fits or len(fits["EFP"]) < 2:
         return ()
-    mean, spread = heat_of(fits, truths).difference("EFP", "I")
+    mean, spread = Heat(fits, truths).difference("EFP", "I")
     if not (math.isfinite(mean) and math.isfinite(spread)):
         return ()
-    relative = 100.0 * spread / abs(heat_of(fits, truths).value)
+    relative = 100.0 * spread / abs(Heat(fits, truths).value)
     times = max(1.0, (relative / 2.5) ** 2)
     return (
         (
@@ -340,12 +260,12 @@ def _answer(fits: Groups, truths: Sequence[CellResult]) -> str:
     for name, results in fits.items():
         off = _off(name, results, truths)
         said.append(
-            f"{name}-fit: stress of strained crystals wrong by {text(_mean(_values(results, 'pressure_error')))} GPa, "
-            f"mean a {text(_mean(_values(results, 'length_at_rest', 'value')))} Å, heating and cooling off by "
-            f"{text(_mean([o['length'] for o in off]))} % of a"
+            f"{name}-fit: stress of strained crystals wrong by {text(known_mean(values_of(results, 'pressure_error')))} GPa, "
+            f"mean a {text(known_mean(values_of(results, 'length_at_rest', 'value')))} Å, heating and cooling off by "
+            f"{text(known_mean([o['length'] for o in off]))} % of a"
         )
     if truths:
-        at = _mean(_values(truths, "length_at_rest", "value"))
+        at = known_mean(values_of(truths, "length_at_rest", "value"))
         said.append(f"reference: {at[0]:.4g} Å")
     return "; ".join(said) + "."
 
@@ -356,19 +276,19 @@ def _claims(
     if set(fits) < {"EF", "EFP"} or not truths:
         return ()
     claims = []
-    a, b = (_mean(_values(fits[k], "pressure_error")) for k in ("EFP", "EF"))
+    a, b = (known_mean(values_of(fits[k], "pressure_error")) for k in ("EFP", "EF"))
     claims.append(
         ("Stress labels lower the error of the stress", f"{text(a)} against {text(b)} GPa", compare(a, b))
     )
     off = {k: _off(k, fits[k], truths) for k in ("EFP", "EF")}
     for key, what, unit in (("length", "volume", "% of a"), ("g", "structure", "of g(r)")):
-        a, b = (_mean([o[key] for o in off[k]]) for k in ("EFP", "EF"))
+        a, b = (known_mean([o[key] for o in off[k]]) for k in ("EFP", "EF"))
         claim = f"Stress labels bring the {what} in heating and cooling nearer to the reference"
         claims.append((claim, f"{text(a)} against {text(b)} {unit}", compare(a, b)))
-    heat = heat_of(fits, truths)
+    heat = Heat(fits, truths)
 
     def away(fit: str, kind: str) -> tuple[float, float]:
-        mean, _ = _mean([abs(v - heat.value) for v in heat.of(fit, kind)])
+        mean, _ = known_mean([abs(v - heat.value) for v in heat.of(fit, kind)])
         return mean, heat.difference(fit, kind)[1]
 
     a, b = away("EFP", "I"), away("EF", "I")
