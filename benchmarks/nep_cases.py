@@ -83,7 +83,7 @@ class Reused:
         """Move the atoms; return energy without references, forces and stress times volume."""
         self.points.move(self.moving.next(), self.cell)
         out = self.engine.evaluate(self.points, self.lists, self.block)
-        return float(out.energies.sum()), self.points.fold(out.forces), out.strain.sum(axis=0)
+        return float(out.energies.sum()), self.points.fold(out.forces), out.total_strain
 
 
 class Listing:

@@ -12,6 +12,8 @@ from ase.build import bulk, molecule
 
 from forgefield.deployment.load import load
 from forgefield.descriptors import NEP, SO3
+from forgefield.engine import blocks
+from forgefield.engine.inference import Evaluated
 from forgefield.engine.predictor import Predictor, fastest
 from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError, StructureError, UnknownSpeciesError
@@ -118,6 +120,26 @@ def test_threads_share_the_work() -> None:
     first, second = two.predict(atoms), two.predict(atoms)
     assert np.array_equal(first.forces, second.forces)
     assert np.allclose(first.forces, one.predict(atoms).forces, rtol=0, atol=1e-12)
+
+
+def test_results_of_many_atoms_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond some number of atoms every thread brings those of its own blocks in order."""
+    many = potential("nep", ("C", "Si"))
+    for elements in (("Si",), ("C", "Si")):
+        atoms = triclinic(elements) * (1, 1, 2)
+        expected = [Predictor(many, threads=n).predict(atoms, virials=True) for n in (1, 3)]
+        with monkeypatch.context() as patch:
+            patch.setattr(blocks, "_FEW", 0)
+            got = [Predictor(many, threads=n).predict(atoms, virials=True) for n in (1, 3)]
+        for a, b in zip(got, expected, strict=True):
+            assert all(np.array_equal(getattr(a, field), getattr(b, field)) for field in FIELDS)
+
+
+def test_total_strain_is_the_sum() -> None:
+    strain = np.random.default_rng(0).standard_normal((200, 6))
+    for n in (0, 1, 64, 200):
+        total = Evaluated(np.zeros(n), np.zeros((n, 4)), strain[:n], None).total_strain
+        assert np.allclose(total, strain[:n].sum(axis=0), rtol=0, atol=1e-12)
 
 
 def test_restricted_to_some_elements() -> None:

@@ -113,14 +113,37 @@ class BlockLayout:
 
     def by_atom(self, rows: NDArray[np.floating], width: int) -> NDArray[np.float64]:
         """Return the (n_atoms, width) numbers of the atoms, of `width` rows of one number per lane for each block."""
-        lanes = self.bounds.shape[2]
-        if width * self.n_atoms > _FEW:
-            of_lanes = rows[: len(self.species) * width * lanes].reshape(-1, width, lanes)
-            return of_lanes.transpose(0, 2, 1).reshape(-1, width)[self.slots].astype(np.float64, copy=False)
+        if not self.is_small(width):
+            result = np.empty((self.n_atoms, width))
+            self.give(rows, result, 0, len(self.species))
+            return result
         if width not in self._places:
+            lanes = self.bounds.shape[2]
             block, lane = np.divmod(self.slots, lanes)
             self._places[width] = (block[:, None] * width + np.arange(width)) * lanes + lane[:, None]
         return rows.take(self._places[width]).astype(np.float64, copy=False)
+
+    def is_small(self, width: int) -> bool:
+        """Whether `by_atom` is better done at once than by every thread for its own blocks, with `give`."""
+        return width * self.n_atoms <= _FEW
+
+    def give(self, rows: NDArray[np.floating], result: NDArray[np.float64], first: int, last: int) -> None:
+        """Write the numbers of the atoms in blocks first ... last - 1 to (n_atoms, width) places; see `by_atom`."""
+        lanes, width = self.bounds.shape[2], result.shape[1]
+        atoms = self.atoms[first * lanes : last * lanes]
+        of_lanes = rows[first * width * lanes : last * width * lanes].reshape(-1, width, lanes)
+        of_lanes = of_lanes.transpose(0, 2, 1)
+        if self.is_in_order and len(atoms) and atoms[-1] < self.n_atoms:
+            result[atoms[0] : atoms[-1] + 1].reshape(-1, lanes, width)[:] = of_lanes
+            return
+        inside = atoms < self.n_atoms
+        result[atoms[inside]] = of_lanes.reshape(-1, width)[inside]
+
+    @cached_property
+    def is_in_order(self) -> bool:
+        """Whether the atoms are in the lanes one after the other."""
+        n = min(self.n_atoms, len(self.atoms))
+        return np.array_equal(self.atoms[:n], np.arange(n))
 
     def block(self, lists: Sequence[Listing], padding: int) -> Block:
         """Return the blocks of these atoms with these neighbours; see `make_blocks`."""

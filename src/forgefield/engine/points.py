@@ -73,9 +73,11 @@ class Points:
             self._cell = cell.copy()
         images, wraps = self._offsets
         if wraps is None:
-            self.positions[:n, :3] = positions
+            for c in range(3):  # column by column: rows of three are slow
+                self.positions[:n, c] = positions[:, c]
         else:
-            np.add(positions, wraps, out=self.positions[:n, :3])
+            for c in range(3):
+                np.add(positions[:, c], wraps[:, c], out=self.positions[:n, c])
         if len(self.owner):
             np.take(self.positions, self.owner, axis=0, out=self.positions[n:-2], mode="clip")
             self.positions[n:-2] += images
@@ -83,9 +85,10 @@ class Points:
     def fold(self, values: NDArray[np.floating]) -> FloatArray:
         """Add what images collected to their atoms: (n_points, 4) to (n_atoms, 3), in float64."""
         n = self.n_atoms
-        result = values[:n, :3].astype(np.float64)
-        if len(self.owner):
-            for c in range(3):
+        result = np.empty((n, 3))
+        for c in range(3):  # column by column, see `move`
+            result[:, c] = values[:n, c]
+            if len(self.owner):
                 result[:, c] += np.bincount(self.owner, values[n:-2, c], n)
         return result
 

@@ -109,7 +109,7 @@ class Predictor:
         energies = out.energies + offsets[points.species]
         stress = None
         if atoms.pbc.all():
-            stress = out.strain.sum(axis=0) / abs(float(np.linalg.det(atoms.cell.array)))
+            stress = out.total_strain / abs(float(np.linalg.det(atoms.cell.array)))
         atomic = np.empty((0, 3, 3))
         if out.virials is not None:
             atomic = np.stack([points.fold(out.virials[:, a]) for a in range(3)], axis=1)
