@@ -89,6 +89,21 @@ def test_programs_are_tried_in_order():
         study.cells(study.Settings.parse({"export_to": "lamps"}))
 
 
+def test_the_closed_loop_comes_with_silicon_or_when_asked_for(alloy_file):
+    study = find_study("complexity")
+    base = {"descriptors": ["SO3"], "models": ["linear"], "ratios": [1.0], "splits": 2}
+
+    def names(**more):
+        return [cell.name for cell in study.cells(study.Settings.parse({**base, **more}))]
+
+    own = [f"SO3, linear, wF/wE 1, split {n}" for n in range(2)]
+    loop = [*(f"closed loop: truth, run {n}" for n in range(2)), "closed loop: SO3, linear, wF/wE 1, split 0"]
+    assert names() == own + loop
+    assert names(loop=None) == own
+    assert names(data=str(alloy_file)) == own
+    assert names(data=str(alloy_file), loop={"references": 1}) == own + loop[:1] + loop[2:]
+
+
 @pytest.fixture
 def trained(tmp_path):
     """Return a folder as training leaves it, with a potential that LAMMPS's own pair style holds."""

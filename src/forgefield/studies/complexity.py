@@ -85,7 +85,9 @@ class ComplexitySettings(Schema):
         "`forgefield export`); where that cannot be proven, the first other that can; none: not written",
     )
     loop: LoopSettings | None = Field(
-        LoopSettings(), description="closed loop with a truth that can be asked for everything; null: without"
+        LoopSettings(),
+        description="closed loop with a truth that can be asked for everything, silicon; null: without, as with other "
+        "data unless it is given",
     )
 
 
@@ -112,6 +114,7 @@ class Complexity(Study[ComplexitySettings]):
             "temperatures": (900.0,),
             "liquids": (2000.0,),
             "structures": 3,
+            "references": 1,
             "length": 0.8,
             "conduction": (300.0,),
             "mesh": 3,
@@ -137,7 +140,10 @@ class Complexity(Study[ComplexitySettings]):
                 "data": source["hash"],
             }
             cells.append(Cell(f"{descriptor}, {model}, wF/wE {ratio:g}, split {split}", parameters))
-        return cells if settings.loop is None else [*cells, *self._loop(settings, settings.loop, source)]
+        loop = settings.loop
+        if loop is None or (settings.data != "silicon" and "loop" not in settings.model_fields_set):
+            return cells
+        return [*cells, *self._loop(settings, loop, source)]
 
     @staticmethod
     def _cases(
@@ -152,8 +158,10 @@ class Complexity(Study[ComplexitySettings]):
     def _loop(
         self, settings: ComplexitySettings, loop: LoopSettings, source: Mapping[str, Any]
     ) -> list[Cell]:
-        own = loop.model_dump(mode="json", exclude={"ratios", "splits"})
-        cells = [Cell(f"closed loop: truth, run {n}", {"loop": own, "truth": n}) for n in range(2)]
+        own = loop.model_dump(mode="json", exclude={"ratios", "splits", "references"})
+        cells = [
+            Cell(f"closed loop: truth, run {n}", {"loop": own, "truth": n}) for n in range(loop.references)
+        ]
         ratios = settings.ratios if loop.ratios is None else loop.ratios
         for descriptor, model, ratio, split in self._cases(settings, source, ratios, loop.splits):
             parameters = {

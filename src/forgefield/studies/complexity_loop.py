@@ -51,6 +51,9 @@ class LoopSettings(Schema):
         None, description="weight of forces over weight of energies; null: those of the study"
     )
     splits: int = Field(1, ge=1, description="random splits")
+    references: int = Field(
+        2, ge=1, description="runs of the truth; two or more say how much chance there is"
+    )
     liquid: float = Field(2000.0, gt=0, description="temperature of g(r) and of diffusion [K]")
     timestep: float = Field(2.0, gt=0, description="of the liquid [fs]")
     length: float = Field(10.0, gt=0.5, description="of its simulation [ps]")
