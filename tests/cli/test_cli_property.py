@@ -11,7 +11,7 @@ from ase.build import bulk
 from ase.io import write
 from commands import call
 
-from forgefield.properties.registry import PROPERTIES, find_property
+from forgefield.properties.registry import OTHER_NAMES, PROPERTIES, find_property
 
 
 @pytest.fixture
@@ -41,6 +41,11 @@ def test_registry_says_of_each_property_what_it_says_itself():
     for name, entry in PROPERTIES.items():
         found = find_property(name)
         assert (found.name, found.summary) == (name, entry.summary)
+
+
+def test_other_names_mean_properties():
+    assert not set(OTHER_NAMES) & set(PROPERTIES)
+    assert {find_property(name).name for name in OTHER_NAMES} == set(OTHER_NAMES.values())
 
 
 def test_result_is_printed_and_written(copper, tmp_path):

@@ -84,7 +84,7 @@ def _describe(name: str) -> None:
         key: f"{field.description or ''} (default {field.default})"
         for key, field in chosen.settings.model_fields.items()
     }
-    stdout().print(f"{name}: {chosen.summary}", markup=False)
+    stdout().print(f"{chosen.name}: {chosen.summary}", markup=False)
     stdout().print(facts_table("", facts))
 
 

@@ -80,15 +80,24 @@ PROPERTIES = {
 }
 """Where each property is defined, which is imported when asked for, and what `forgefield property list` says of it."""
 
+OTHER_NAMES = {
+    "conductivity": "conductivity-gk",
+    "diffusion": "msd",
+    "phonon": "phonons",
+    "surface": "surfaces",
+}
+"""What else a property may be called."""
+
 
 def find_property(name: str) -> Property[Any]:
-    """Return a property.
+    """Return a property, by its name or one of `OTHER_NAMES`.
 
     Raises
     ------
     ConfigError
         There is none of that name.
     """
+    name = OTHER_NAMES.get(name, name)
     if name not in PROPERTIES:
         raise ConfigError(f"unknown property {name!r}: {did_you_mean(name, PROPERTIES)}")
     module, _, attribute = PROPERTIES[name].place.partition(":")
