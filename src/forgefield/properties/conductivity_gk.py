@@ -22,7 +22,7 @@ from forgefield.properties.conductivity_simulation import (
 )
 from forgefield.properties.correlation import GreenKubo, green_kubo
 from forgefield.properties.dynamics_forces import ForceField
-from forgefield.properties.simulation import dynamics_settings
+from forgefield.properties.simulation import dynamics_settings, short_of
 from forgefield.properties.statistics import series_mean
 
 __all__ = [
@@ -223,14 +223,12 @@ def _mean_flux(fluxes: Fluxes, *, convective: bool) -> Quantity:
 
 
 def _doubts(whole: GreenKubo, settings: GreenKuboSettings) -> list[str]:
-    found = []
-    relative = whole.error / abs(whole.value) if whole.value else np.inf
-    if settings.error is not None and relative > settings.error:
-        need = settings.replicas * (relative / settings.error) ** 2
-        found.append(
-            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.0f} replicas of "
-            f"{settings.length} ps"
-        )
+    found = short_of(
+        whole.value,
+        whole.error,
+        settings.error,
+        lambda times: f"{settings.replicas * times:.0f} replicas of {settings.length} ps",
+    )
     if not whole.converged:
         found.append(
             f"the integral still grows at {whole.time[-1]:.4g} ps; take a longer `correlation_time` and `length`"

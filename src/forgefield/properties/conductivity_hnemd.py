@@ -22,7 +22,7 @@ from forgefield.properties.conductivity_simulation import (
     mean_energies,
 )
 from forgefield.properties.dynamics_forces import ForceField
-from forgefield.properties.simulation import dynamics_settings
+from forgefield.properties.simulation import dynamics_settings, short_of
 from forgefield.properties.statistics import Estimate, block_means, of_replicas, series_mean, straight_line
 
 __all__ = ["CONDUCTIVITY_HNEMD", "HnemdSettings", "Response", "conductivity_hnemd", "response"]
@@ -194,12 +194,7 @@ def _compute(
         extra, more = _linearity(strengths, values, errors)
         quantities |= extra
         warnings += more
-    relative = error / abs(mean) if mean else np.inf
-    if settings.error is not None and relative > settings.error:
-        need = settings.length * (relative / settings.error) ** 2
-        warnings.append(
-            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.3g} ps"
-        )
+    warnings += short_of(mean, error, settings.error, lambda times: f"{settings.length * times:.3g} ps")
     return PropertyResult(
         name="conductivity-hnemd",
         quantities=quantities,

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from forgefield.errors import ConfigError, DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import mean_squared_displacement
-from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, short_of, trajectory_of
 from forgefield.properties.statistics import of_replicas, series_mean
 from forgefield.properties.trajectory import Trajectory
 
@@ -209,13 +209,8 @@ def _doubts(one: Diffusion, wanted: float | None, length: float) -> list[str]:
             f"{one.element}: the mean squared displacement grows with the power {one.exponent:.2f} of time, not with 1: "
             "no diffusion on this time scale; simulate longer, or it is a solid"
         )
-    relative = one.error / abs(one.coefficient) if one.coefficient else np.inf
-    if wanted is not None and relative > wanted:
-        found.append(
-            f"{one.element}: relative error {relative:.2g}, asked for {wanted:.2g}; that takes about "
-            f"{length * (relative / wanted) ** 2:.3g} ps"
-        )
-    return found
+    short = short_of(one.coefficient, one.error, wanted, lambda times: f"{length * times:.3g} ps")
+    return found + [f"{one.element}: {text}" for text in short]
 
 
 def _warmth(moving: Trajectory, temperature: float) -> Quantity:

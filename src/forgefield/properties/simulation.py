@@ -34,6 +34,7 @@ __all__ = [
     "equilibrate",
     "produce",
     "require_length",
+    "short_of",
     "trajectory_of",
 ]
 
@@ -110,6 +111,24 @@ def require_length(settings: SimulationSettings, need: float, why: str) -> None:
     """Raise ValueError where a simulation to come would be too short [ps]; files are judged when they are read."""
     if settings.trajectory is None and settings.length < need * (1.0 - 1e-9):
         raise ValueError(f"`length` ({settings.length} ps) is too short for {why}: at least {need:.4g} ps")
+
+
+def short_of(value: float, error: float, wanted: float | None, takes: Callable[[float], str]) -> list[str]:
+    """Return a warning where the relative standard error is larger than the one wanted.
+
+    Parameters
+    ----------
+    value, error : float
+    wanted : float, optional
+        None: any error will do.
+    takes : callable
+        Given how many times as much simulation it takes, the words for it.
+    """
+    relative = error / abs(value) if value else np.inf
+    if wanted is None or relative <= wanted:
+        return []
+    cost = takes(float(relative / wanted) ** 2)
+    return [f"relative error {relative:.2g}, asked for {wanted:.2g}; that takes about {cost}"]
 
 
 def dynamics_settings(settings: RunSettings, **changes: Any) -> DynamicsSettings:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from forgefield.errors import DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import GreenKubo, green_kubo
-from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, short_of, trajectory_of
 from forgefield.properties.statistics import series_mean
 from forgefield.properties.trajectory import Trajectory
 from forgefield.units import EV_PER_A3_TO_GPA
@@ -101,13 +101,9 @@ def _compute(
     )
     temperature = settings.temperature if moving.temperature is None else moving.mean_temperature()
     found = viscosity(moving, temperature, correlation_time=settings.correlation_time, blocks=settings.blocks)
-    warnings = []
-    relative = found.error / abs(found.value) if found.value else np.inf
-    if settings.error is not None and relative > settings.error:
-        need = moving.length * (relative / settings.error) ** 2
-        warnings.append(
-            f"relative error {relative:.2g}, asked for {settings.error:.2g}; that takes about {need:.3g} ps"
-        )
+    warnings = short_of(
+        found.value, found.error, settings.error, lambda times: f"{moving.length * times:.3g} ps"
+    )
     if not found.converged:
         warnings.append(
             f"the integral still grows at {settings.correlation_time} ps; take a longer `correlation_time`"
