@@ -46,12 +46,12 @@ class Collector:
         self.rng = np.random.default_rng(seed)
         self.frames: list[Atoms] = []
 
-    def add(self, atoms: Atoms, group: str) -> None:
-        """Label a copy; surfaces and clusters are periodic with vacuum."""
+    def add(self, atoms: Atoms, group: str, largest: float = 25.0) -> None:
+        """Label a copy, unless a force is above `largest` [eV/Å]; surfaces and clusters are periodic with vacuum."""
         copy = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
         copy.calc = self.calculator
         forces = copy.get_forces()
-        if np.abs(forces).max() > 25.0:
+        if np.abs(forces).max() > largest:
             return
         results = {"energy": copy.get_potential_energy(), "forces": forces, "stress": copy.get_stress()}
         copy.calc = SinglePointCalculator(copy, **{k: np.array(v) for k, v in results.items()})
@@ -72,9 +72,17 @@ class Collector:
         return copy
 
     def simulate(
-        self, atoms: Atoms, temperature: float, group: str, *, frames: int, start: float = 0.0, gap: int = 60
+        self,
+        atoms: Atoms,
+        temperature: float,
+        group: str,
+        *,
+        frames: int,
+        start: float = 0.0,
+        gap: int = 60,
+        settle: int = 500,
     ) -> None:
-        """Collect frames of Langevin dynamics; `start` [K] melts the structure before."""
+        """Collect frames of Langevin dynamics after `settle` steps; `start` [K] melts the structure before."""
         atoms = atoms.copy()
         field = self.system.field(atoms)
 
@@ -88,7 +96,8 @@ class Collector:
 
         if start:
             run(start, 0.02, 1500)
-        run(temperature, 0.02, 500)
+        if settle:
+            run(temperature, 0.02, settle)
         for _ in range(frames):
             run(temperature, 0.01, gap)
             self.add(atoms, group)
@@ -125,7 +134,7 @@ def shaken(c: Collector) -> None:
     """Add cubes far from a crystal, so that nothing is extrapolated to."""
     for width in np.repeat([0.1, 0.15, 0.2, 0.25, 0.3], 16):
         normal = float(c.rng.uniform(-0.08, 0.06))
-        c.add(c.rattle(c.strain(c.system.crystal, 0.06, normal), float(width)), "shaken")
+        c.add(c.rattle(c.strain(c.system.crystal, 0.06, normal), float(width)), "shaken", c.system.shaken)
 
 
 def defects(c: Collector) -> None:
@@ -138,15 +147,18 @@ def defects(c: Collector) -> None:
         vacancy = cells.copy()
         del vacancy[cells.get_chemical_symbols().index(element)]
         made.append(("vacancy", vacancy))
-    for element, site in c.system.interstitials.items():
+    for element, site in c.system.interstitials:
         interstitial = cells.copy()
         interstitial.append(element)
         interstitial.positions[-1] = np.array(site) @ cube.cell.array
         made.append(("interstitial", interstitial))
     for name, atoms in made:
-        c.add(atoms, name)
+        largest = c.system.shaken if name == "interstitial" else 25.0
+        c.add(atoms, name, largest)
         for width in (0.02, 0.05, 0.1, 0.15):
-            c.add(c.rattle(atoms, width), name)
+            c.add(c.rattle(atoms, width), name, largest)
+        if name == "interstitial":  # on its way to where it is at rest
+            c.simulate(atoms, 0.1 * c.system.melting, name, frames=8, gap=8, settle=0)
         c.simulate(atoms, 0.3 * c.system.melting, name, frames=5)
         c.simulate(atoms, hot, name, frames=6)
     for miller in c.system.planes:

@@ -264,7 +264,7 @@ def run(
     flux = part in ("gk", "hnemd")
     makers: dict[str, Make] = {
         "truth": lambda atoms: system.field(atoms, flux=flux),
-        "trained": lambda atoms: force_field(potential.calculator(threads=1, dtype="float64"), atoms),
+        "trained": lambda atoms: force_field(potential.calculator(threads=1), atoms, dtype="float32"),
     }
     for name, make in makers.items():
         start = time.process_time()

@@ -56,7 +56,7 @@ def supercell(args: argparse.Namespace) -> Atoms:
 def both(args: argparse.Namespace, atoms: Atoms) -> Iterator[tuple[str, ForceField]]:
     """Yield the truth and the trained potential."""
     yield "truth", find_system(args.system).field(atoms)
-    yield "trained", force_field(ff.load(args.potential).calculator(threads=1), atoms)
+    yield "trained", force_field(ff.load(args.potential).calculator(threads=1), atoms, dtype="float32")
 
 
 def prepare(

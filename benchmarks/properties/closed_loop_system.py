@@ -28,8 +28,8 @@ RESULTS = HERE / "results"
 TOLERANCES = {
     "eos volume": 0.1,
     "eos energy": 0.1,
-    "eos bulk_modulus": 1.0,
     "eos bulk_modulus_derivative": 3.0,
+    "eos bulk_modulus": 1.0,
     "elastic": 1.0,
     "phonons": 0.5,
     "surfaces": 0.5,
@@ -121,9 +121,12 @@ class System:
         About where it melts; temperatures of the training set are relative to it.
     cutoff : float [Å]
         Reach of the potential trained on it.
-    interstitials : mapping of str to (3,)
-        Element and open site, of the cube's edges; of the training set.
-    planes : surfaces.
+    interstitials : tuple of (str, (3,))
+        Elements and open sites, of the cube's edges, of the training set.
+    shaken : float [eV/Å]
+        Largest force of the random structures and of unrelaxed interstitials of the training set.
+    planes : tuple of (3,)
+        Surfaces of the training set.
     descriptor : dict
         Settings of the descriptor beside what is suggested, from what is known of the truth.
     epochs : int
@@ -149,7 +152,8 @@ class System:
     commands: tuple[str, ...]
     melting: float
     cutoff: float
-    interstitials: dict[str, tuple[float, float, float]]
+    interstitials: tuple[tuple[str, tuple[float, float, float]], ...]
+    shaken: float = 25.0
     planes: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
     descriptor: dict[str, Any] = field(default_factory=dict)
     epochs: int = 50

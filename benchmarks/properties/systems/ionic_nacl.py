@@ -8,6 +8,8 @@ of 7 Å makes it a model of its own, and it is compared with nothing else.
 
 from closed_loop_system import Conduction, Liquid, System
 
+from forgefield.api.init import INVARIANTS
+
 SYSTEM = System(
     title="born/coul/dsf NaCl",
     elements={"Na": 1.0, "Cl": -1.0},
@@ -24,9 +26,19 @@ SYSTEM = System(
     melting=1080.0,
     epochs=30,
     cutoff=7.0,
-    interstitials={"Na": (0.25, 0.25, 0.25), "Cl": (0.25, 0.25, 0.25)},
+    interstitials=(("Na", (0.25, 0.25, 0.25)), ("Cl", (0.25, 0.25, 0.25))),
     planes=((1, 0, 0), (1, 1, 0)),
-    descriptor={"cutoff_angular": 4.5},
+    # Ions of one sign nearer to each other than in the melt attract each other in this model.
+    shaken=4.0,
+    # It is a sum over pairs; one angular channel is the least there can be.
+    descriptor=dict.fromkeys(INVARIANTS, False)
+    | {
+        "basis_size_radial": 16,
+        "cutoff_angular": 4.0,
+        "n_max_angular": 0,
+        "basis_size_angular": 6,
+        "l_max": 1,
+    },
     statics={
         "eos": {},
         "elastic": {},

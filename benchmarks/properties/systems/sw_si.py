@@ -16,7 +16,7 @@ SYSTEM = System(
     commands=("pair_style sw", "pair_coeff * * {folder}/Si.sw Si"),
     melting=1690.0,
     cutoff=3.77,
-    interstitials={"Si": (0.5, 0.5, 0.5)},
+    interstitials=(("Si", (0.5, 0.5, 0.5)),),
     # It has no terms of more than three bodies.
     descriptor=dict.fromkeys(INVARIANTS, False),
     statics={
