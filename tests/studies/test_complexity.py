@@ -28,6 +28,7 @@ ANSWERS = {
     "r": [1.0, 2.0, 3.0, 4.0],
     "rdf": [0.0, 2.0, 0.5, 1.5],
     "diffusion": 0.8,
+    "diffusion_error": 0.08,
     "conductivity": [2000.0, 400.0],
 }
 
@@ -216,7 +217,8 @@ def test_page_of_results_with_a_closed_loop(tmp_path):
         f"{n}, 1.0" for n in ("A, linear", "A, NN", "B, linear", "B, NN")
     ]
     found = sort_results(results, silicon=False)
-    assert found.noise["diffusion"] == pytest.approx(100.0 * (1.0 - 0.8 / 0.88))
+    assert found.noise["diffusion"] == pytest.approx(50.0 * math.hypot(0.08 / 0.8, 0.08 / 0.88))
+    assert found.noise["rdf"] == 0.0
 
 
 def test_nothing_within_the_limits_names_the_nearest(tmp_path):

@@ -175,7 +175,7 @@ def correlation_charts(
     errors : mapping
     keys : sequence of str
     noise : mapping of property to error [%], optional
-        What the truth itself is off from one simulation to the next.
+        How uncertain the answer of the truth is.
     """
     charts = []
     for key in keys:
@@ -185,10 +185,15 @@ def correlation_charts(
         r = rank_correlation(x, y)
         caption = f"Rank correlation {r:.2f}." if math.isfinite(r) else ""
         if noise and noise.get(key, 0.0) > 0:
-            caption += f" Two simulations of the truth differ by {noise[key]:.2g} %."
-        series = (Series("potentials", x, y, labels=names, line=False),)
-        title = LABELS[key][0].upper() + LABELS[key][1:]
-        charts.append(Chart(title, series, FORCES, "error [%]", caption, x_log=True))
+            caption += f" The truth itself is known to {noise[key]:.2g} %."
+        models = [name.split(", ")[-2] for name in names]
+        series = []
+        for model in dict.fromkeys(models):
+            own = [k for k, m in enumerate(models) if m == model]
+            px, py = ([values[k] for k in own] for values in (x, y))
+            series.append(Series(model, px, py, labels=[names[k] for k in own], line=False))
+        title = LABELS[key] if key == "rdf" else LABELS[key][0].upper() + LABELS[key][1:]
+        charts.append(Chart(title, tuple(series), FORCES, "error [%]", caption, x_log=True))
     return tuple(charts)
 
 
@@ -199,7 +204,7 @@ def correlation_table(cases: Groups, errors: Errors, keys: Sequence[str]) -> Tab
         names, x, y = _against_forces(cases, errors, key)
         r = rank_correlation(x, y)
         missing = str(len(errors) - len(names))
-        shown = ["-", "-", "-"] if not y else [f"{min(y):.2g}", f"{float(np.median(y)):.2g}", f"{max(y):.2g}"]
+        shown = [_short(f(y)) if y else "-" for f in (min, lambda v: float(np.median(v)), max)]
         rows.append([LABELS[key], "-" if math.isnan(r) else f"{r:.2f}", *shown, missing])
     heads = ["property", "rank correlation", "lowest error [%]", "median [%]", "highest [%]", "not computed"]
     return table("Errors of properties and the force error", heads, rows)

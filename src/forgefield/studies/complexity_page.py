@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from forgefield.studies.base import CellResult
 from forgefield.studies.complexity_choice import Attempt, cost, excesses, recommend
@@ -63,7 +64,7 @@ class Found:
     transport : mapping of case to errors [%]
         Of these.
     noise : mapping of property to error [%]
-        Of the truth against itself.
+        How uncertain the truth is.
     truth : mapping or None
         Its answers.
     """
@@ -102,9 +103,21 @@ def sort_results(results: Sequence[CellResult], *, silicon: bool) -> Found:
         for r in group
         if truths and "properties" in r.values
     }
-    noise = transport_errors(truths[0], truths[1:]) if len(truths) > 1 else {}
+    noise = _noise(truths)
     families = grouped(data, "descriptor", "model")
     return Found(families, cases, errors, loop, transport, noise, truths[0] if truths else None)
+
+
+def _noise(truths: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how uncertain the truth is [%]: g(r) from one run to the others, diffusion by its standard error."""
+    known = [t for t in truths if "rdf" in t]
+    if len(known) < 2:
+        return {}
+    relative = [t["diffusion_error"] / t["diffusion"] for t in known]
+    return {
+        "rdf": transport_errors(known[0], known[1:])["rdf"],
+        "diffusion": 100.0 * math.hypot(*relative) / len(known),
+    }
 
 
 def complexity_page(
@@ -179,7 +192,10 @@ def _loop_section(found: Found) -> Section:
     paragraphs = [LOOP]
     if found.noise:
         numbers = ", ".join(f"{TRANSPORT[k]} {found.noise[k]:.2g} %" for k in ("rdf", "diffusion"))
-        paragraphs.append(f"Two simulations of the truth differ by: {numbers}.")
+        paragraphs.append(
+            f"How well the truth is known: {numbers} (g(r): two runs of the truth compared; diffusion: standard error of "
+            "their mean). A single potential's diffusion is as uncertain as one run."
+        )
     return Section(
         "Liquid, diffusion and conduction of heat",
         tuple(paragraphs),
