@@ -37,7 +37,7 @@ CASES = {
     "adamw": {"kind": "adamw", "epochs": 4, "batch_size": 2, "accumulate": 3, "weight_decay": 0.01},
     "sgd": {"kind": "sgd", "epochs": 4, "batch_size": 4},
     "lbfgs": {"kind": "lbfgs", "epochs": 2, "iterations": 4, "batch_size": 16},
-    "kalman": {"kind": "kalman", "epochs": 2, "batch_size": 3},
+    "kalman": {"kind": "kalman", "epochs": 2, "batch_size": 3, "prior": 1e-3},
     "levenberg_marquardt": {"kind": "levenberg_marquardt", "epochs": 1, "iterations": 3, "probes": 2},
     "snes": {"kind": "snes", "epochs": 2, "population": 4, "batch_size": 8},
 }

@@ -98,6 +98,22 @@ def test_best_is_chosen_by_validation(frames: list[Atoms]) -> None:
     assert trainer.validate().score(["energy", "forces", "stress"]) == pytest.approx(min(scores), abs=1e-12)
 
 
+def test_a_margin_keeps_later_epochs(frames: list[Atoms], monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([3.0, 2.0, 2.05, 2.11, 2.09, 2.2])
+    trainer = make_trainer(frames, margin=0.1)
+    monkeypatch.setattr(Errors, "score", lambda self, names: given)
+    kept = []
+    for given in scores:
+        trainer._keep_best(Errors(), len(kept) + 1)
+        kept.append(trainer.progress.kept_epoch)
+        trainer.flat.data.add_(1.0)
+    assert kept == [1, 2, 3, 3, 5, 5]
+    assert trainer.progress.best_epoch == 2
+    now = trainer.flat.detach().clone()
+    trainer.use_best()
+    assert torch.allclose(now - trainer.flat, torch.full_like(now, 2.0))
+
+
 def test_divergence_stops_with_advice(frames: list[Atoms]) -> None:
     trainer = make_trainer(frames)
     trainer.epoch()

@@ -34,7 +34,7 @@ TRAININGS = {
     "adamw": {"epochs": 10, "swa_start": 0.5},
     "sgd": {"epochs": 10},
     "lbfgs": {"epochs": 6, "iterations": 3},
-    "kalman": {"epochs": 6},
+    "kalman": {"epochs": 6, "prior": 1e-3},
     "levenberg_marquardt": {"epochs": 6, "iterations": 3, "probes": 2},
     "snes": {"epochs": 6, "population": 4},
 }

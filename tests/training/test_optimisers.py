@@ -32,7 +32,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "snes": {"population": 8},
     "lbfgs": {"iterations": 4},
     "levenberg_marquardt": {"iterations": 6, "probes": 2},
-    "kalman": {"probes": 2},
+    "kalman": {"probes": 2, "prior": 1e-3},
 }
 
 
@@ -206,7 +206,9 @@ def test_snes_regularises_as_gpumd_does(frames: list[Atoms]) -> None:
 
 
 def test_kalman_in_one_block_is_recursive_least_squares(frames: list[Atoms]) -> None:
-    trainer = make_trainer(frames, "kalman", blocks="all", probes=3, variance=0.5, batch_size=6, forget=0.9)
+    trainer = make_trainer(
+        frames, "kalman", blocks="all", probes=3, variance=0.5, batch_size=6, forget=0.9, prior=0.0
+    )
     flat, start = trainer.flat, trainer.flat.detach().clone()
     order = list(range(6))
     step = Step(trainer.objective, flat, trainer.labels, order, WEIGHTS, 6)
@@ -223,6 +225,39 @@ def test_kalman_in_one_block_is_recursive_least_squares(frames: list[Atoms]) -> 
     assert np.allclose(
         flat.detach().numpy(), start.numpy() - np.linalg.solve(information, gradient), atol=1e-9
     )
+
+
+def test_kalman_prior_is_further_rows_of_the_loss(frames: list[Atoms]) -> None:
+    prior = 0.02
+    trainer = make_trainer(frames, "kalman", blocks="all", probes=3, batch_size=6, forget=0.9, prior=prior)
+    flat, began = trainer.flat, trainer.flat.detach().clone().numpy()
+    flat.data.add_(0.1 * torch.randn(len(flat), generator=torch.Generator().manual_seed(5)))
+    here = flat.detach().clone().numpy()
+    step = Step(trainer.objective, flat, trainer.labels, list(range(6)), WEIGHTS, 6)
+    (rows,) = step.rows()
+    generator = torch.Generator().manual_seed(1)
+    signs, others = (
+        2.0 * torch.randint(0, 2, (3, n), generator=generator).numpy() - 1 for n in (len(rows), len(flat))
+    )
+    rows.pull_back(rows.residuals)
+    gradient = flat.grad.numpy() + prior * (here - began)
+    h = [gradient / np.sqrt(rows.loss + prior * np.square(here - began).sum())]
+    for u, v in zip(signs, others, strict=True):
+        rows.pull_back(u)
+        h.append((flat.grad.numpy() + np.sqrt(prior) * v) / np.sqrt(3))
+    information = 0.9 * np.eye(len(flat)) + np.array(h).T @ np.array(h)
+    trainer.optimiser.step(step, 1.0)
+    assert np.allclose(flat.detach().numpy(), here - np.linalg.solve(information, gradient), atol=1e-9)
+
+
+def test_kalman_prior_holds_back(frames: list[Atoms]) -> None:
+    away = []
+    for prior in (0.0, 10.0):
+        trainer = make_trainer(frames, "kalman", blocks="all", epochs=8, prior=prior)
+        start = trainer.flat.detach().clone()
+        run(trainer)
+        away.append(float((trainer.flat.detach() - start).norm()))
+    assert away[1] < 0.5 * away[0]
 
 
 def test_kalman_blocks_share_the_innovation(frames: list[Atoms]) -> None:

@@ -183,7 +183,7 @@ class GradientTrainer:
         except DivergedError as reason:
             raise TrainingError(
                 f"the loss became {reason.loss} (gradient norm {reason.norm}) in epoch {p.epoch + 1}; the best potential "
-                f"of epoch {p.best_epoch} is kept. Lower training.schedule.start (now {self.settings.schedule.start}), "
+                f"of epoch {p.kept_epoch} is kept. Lower training.schedule.start (now {self.settings.schedule.start}), "
                 "or look for structures with extreme forces in the data audit"
             ) from None
         self.average.update(p.step)
@@ -211,10 +211,13 @@ class GradientTrainer:
         return errors
 
     def _keep_best(self, errors: Errors, epoch: int) -> None:
-        score = errors.score(self._used())
-        if score < self.progress.best_score:
-            self.progress.best_score, self.progress.best_epoch = score, epoch
-            self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
+        score, p = errors.score(self._used()), self.progress
+        if score < p.best_score:
+            p.best_score, p.best_epoch = score, epoch
+        elif not score <= p.best_score + self.settings.margin:
+            return
+        p.kept_epoch = epoch
+        self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
 
     def _rescue(self, errors: Errors) -> None:
         """Return to the best parameters at half the learning rate when the errors have blown up for good."""

@@ -13,13 +13,17 @@ Row = dict[str, float | int | None]
 
 @dataclass
 class Progress:
-    """Everything beyond parameters and optimiser that a resumed run needs."""
+    """Everything beyond parameters and optimiser that a resumed run needs.
+
+    The best epoch has the lowest validation score; the epoch kept may be a later one within the margin of it.
+    """
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
     best_score: float = math.inf
     best_epoch: int = 0
+    kept_epoch: int = 0
     rate_factor: float = 1.0
     lost_epochs: int = 0
     scores: list[float] = field(default_factory=list)

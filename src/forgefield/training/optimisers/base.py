@@ -40,6 +40,12 @@ class GradientSettings(Schema):
         description="share of the training after which the plain mean of the parameters takes the place of the running "
         "one; null: never",
     )
+    margin: float = Field(
+        0.0,
+        ge=0,
+        description="a later epoch takes the place of the best one while its validation score, a mean logarithm of errors, "
+        "is higher by no more than this; few validation structures tell no smaller difference",
+    )
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     backend: Backend = Field(
         "auto", description="compiled kernels, plain torch, or compiled where there are kernels (auto)"

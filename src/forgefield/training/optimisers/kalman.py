@@ -39,8 +39,14 @@ class KalmanSettings(GradientSettings):
     The layer-wise form is that of Hu et al. (RLEKF, arXiv:2212.06989). With the rows r of the loss ``|r|^2`` and their
     Jacobian J, each block P of the covariance follows ``P^-1 <- f P^-1 + H^T H``, where H holds ``S J / sqrt(m)`` for m
     rows S of random signs, so that its square is ``J^T J`` on average, and the row ``r^T J / |r|``, which bounds the
-    move; blocks share the innovation ``f + H P H^T``; the parameters move by ``-rate P J^T r`` with the exact gradient. f is the forgetting factor, which goes to 1 as
-    in RLEKF.
+    move; blocks share the innovation ``f + H P H^T``; the parameters move by ``-rate P J^T r`` with the exact gradient.
+    f is the forgetting factor, which goes to 1 as in RLEKF.
+
+    Forgetting takes the variance at the start away too, so that parameters about which the data say little drift in the
+    end: the windup of recursive least squares (arXiv:2004.03910). A `prior` gives every step the further rows
+    ``sqrt(prior) (theta - theta_start)``, sketched with random signs like the others: a normal distribution about the
+    start that is not forgotten. Members of a committee, with a start of their own each, then are anchored ensembles
+    (Pearce et al., arXiv:1810.05546).
     """
 
     kind: Literal["kalman"] = Field("kalman", description="optimiser")
@@ -64,6 +70,12 @@ class KalmanSettings(GradientSettings):
     forget_memory: float = Field(
         0.9987, gt=0, le=1, description="the forgetting factor goes to 1 with this memory per step"
     )
+    prior: float = Field(
+        0.0,
+        ge=0,
+        description="information per step that every parameter is where the training began; keeps those in bounds that "
+        "the data say little about",
+    )
 
 
 class Kalman(Optimiser):
@@ -80,6 +92,7 @@ class Kalman(Optimiser):
         self.covariance: list[FloatArray] = []
         self.forget = settings.forget
         self.generator = torch.Generator().manual_seed(seed)
+        self.start = self._point()
         self.reset()
 
     @property
@@ -93,7 +106,7 @@ class Kalman(Optimiser):
         sketch, gradient, parts = np.zeros((m + 1, n)), np.zeros(n), []
         for rows in step.rows():
             parts.append(rows.terms)
-            signs = 2.0 * torch.randint(0, 2, (m, len(rows)), generator=self.generator).numpy() - 1.0
+            signs = self._signs(len(rows))
             for k in range(m):
                 rows.pull_back(signs[k])
                 sketch[k + 1] += self._written()
@@ -101,13 +114,31 @@ class Kalman(Optimiser):
             gradient += self._written()
         terms = step.join(parts)
         step.check(terms.total, float(np.linalg.norm(gradient)))
-        size = math.sqrt(max(terms.total, 1e-300))
+        size = math.sqrt(max(terms.total + self._add_prior(sketch[1:], gradient), 1e-300))
         sketch /= math.sqrt(m)
         sketch[0] = gradient / size
         move = self._filter(sketch)
         self.flat.data.sub_(torch.from_numpy(rate * size * move).to(self.flat))
         self.forget = self.settings.forget_memory * self.forget + 1.0 - self.settings.forget_memory
         return terms
+
+    def _signs(self, n: int) -> FloatArray:
+        shape = (self.settings.probes, n)
+        return 2.0 * torch.randint(0, 2, shape, generator=self.generator).numpy() - 1.0
+
+    def _add_prior(self, sketch: FloatArray, gradient: FloatArray) -> float:
+        """Add the rows ``sqrt(prior) (theta - start)`` to sketch and gradient; return the sum of their squares."""
+        prior = self.settings.prior
+        if not prior:
+            return 0.0
+        sketch += math.sqrt(prior) * self._signs(len(gradient))
+        away = self._point() - self.start
+        gradient += prior * away
+        return float(prior * away @ away)
+
+    def _point(self) -> FloatArray:
+        point: FloatArray = self.flat.detach().to(torch.float64).cpu().numpy().copy()
+        return point
 
     def _filter(self, rows: FloatArray) -> FloatArray:
         """Update the upper triangles of the covariance; return the covariance times the first row.
@@ -156,6 +187,7 @@ class Kalman(Optimiser):
         """See `Optimiser.state`."""
         own = {f"covariance.{n}": torch.from_numpy(pack(p)) for n, p in enumerate(self.covariance)}
         forget = torch.tensor(self.forget, dtype=torch.float64)
+        own |= {"start": torch.from_numpy(self.start)} if self.settings.prior else {}
         return own | {"forget": forget, "generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -165,6 +197,8 @@ class Kalman(Optimiser):
         ]
         self.forget = float(state["forget"])
         self.generator.set_state(state["generator"].clone())
+        if self.settings.prior:
+            self.start = state["start"].numpy().copy()
 
 
 def covariance_bytes(sizes: Sequence[int]) -> int:
