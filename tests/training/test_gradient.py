@@ -100,11 +100,10 @@ def test_best_is_chosen_by_validation(frames: list[Atoms]) -> None:
 
 def test_a_margin_keeps_later_epochs(frames: list[Atoms], monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([3.0, 2.0, 2.05, 2.11, 2.09, 2.2])
-    trainer = make_trainer(frames, margin=0.1)
-    monkeypatch.setattr(Errors, "score", lambda self, names: given)
-    kept = []
-    for given in scores:
-        trainer._keep_best(Errors(), len(kept) + 1)
+    monkeypatch.setattr(Errors, "score", lambda self, names: next(scores))
+    trainer, kept = make_trainer(frames, margin=0.1), []
+    for epoch in range(1, 7):
+        trainer._keep_best(Errors(), epoch)
         kept.append(trainer.progress.kept_epoch)
         trainer.flat.data.add_(1.0)
     assert kept == [1, 2, 3, 3, 5, 5]
