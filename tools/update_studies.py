@@ -19,7 +19,7 @@ MARKS = ("<!-- results:start -->", "<!-- results:end -->")
 def main(name: str, folder: Path) -> None:
     """Copy results, without what names this computer, and renew the page."""
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    paths = {str(folder.resolve()): "FOLDER", str(ROOT): "."}
+    paths = {str(folder.resolve()): "FOLDER", str(ROOT): ".", str(ROOT.parent): ".."}
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     report = (folder / "report.md").read_text(encoding="utf-8")
     for path, sign in paths.items():

@@ -33,8 +33,20 @@ def test_selected_structures_differ_from_each_other():
         assert lengths == {5.0, 5.4, 5.8}
 
 
+def test_groups_have_the_same_share_or_all_they_have():
+    frames = structures()[:11]
+    for k, atoms in enumerate(frames):
+        atoms.info["config_type"] = "many" if k < 8 else "few"
+    for seed in range(5):
+        chosen = pick(frames, 4, "groups", seed)
+        assert sum(k < 8 for k in chosen) == 2
+        chosen = pick(frames, 9, "groups", seed)
+        assert sum(k < 8 for k in chosen) == 6
+    assert len({tuple(pick(frames, 4, "groups", seed)) for seed in range(9)}) > 1
+
+
 def test_asking_for_more_than_there_are_gives_all():
     frames = structures()
     assert np.array_equal(pick(frames, 100, "selected", 0), np.arange(12))
-    with pytest.raises(ConfigError, match="picked 'random' or 'selected', got 'best'"):
+    with pytest.raises(ConfigError, match="picked 'random', 'groups' or 'selected', got 'best'"):
         pick(frames, 2, "best", 0)

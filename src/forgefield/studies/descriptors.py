@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,14 +14,15 @@ from forgefield.api.run import Run
 from forgefield.config import Schema
 from forgefield.errors import ConfigError, ForgefieldError, did_you_mean
 from forgefield.properties.elastic import elastic_constants
+from forgefield.properties.elastic_symmetry import moduli
 from forgefield.properties.eos import equation_of_state
-from forgefield.studies.base import Cell, CellResult, Study, mean_and_error
-from forgefield.studies.charts import Chart, Series
+from forgefield.studies.base import Cell, CellResult, Study
+from forgefield.studies.clock import Clock, training_seconds
 from forgefield.studies.cost import microseconds_per_atom
-from forgefield.studies.page import Page, Section, table
-from forgefield.studies.subsets import write_subset
-from forgefield.studies.summary import Groups, compare, error, error_table, grouped, number, score, text
-from forgefield.studies.training import checked, data_source, errors_of, merged, single, train_cell
+from forgefield.studies.descriptors_page import descriptors_page
+from forgefield.studies.page import Page
+from forgefield.studies.sources import SourceSettings, data_config, drawn, source_hash
+from forgefield.studies.training import ERRORS, checked, errors_of, merged, single, train_cell
 
 __all__ = ["DESCRIPTORS", "Descriptors", "DescriptorsSettings"]
 
@@ -36,14 +38,6 @@ DESCRIPTORS: dict[str, dict[str, Any]] = {
     "POD": {"kind": "pod"},
 }
 """Descriptors by the names of the paper's table 1, and those of the other papers; defaults of this package else."""
-ELASTIC = {
-    "Mo": (472, 158, 106),
-    "Nb": (233, 145, 11),
-    "Ta": (265, 158, 69),
-    "W": (510, 201, 143),
-    "Si": (149.8, 55.1, 73.5),
-}
-"""C11, C12 and C44 [GPa] by DFT: table 2 of the paper, and the reference answers of the bundled silicon."""
 
 
 class CrystalSettings(Schema):
@@ -54,13 +48,17 @@ class CrystalSettings(Schema):
     a: float = Field(gt=0, description="lattice constant to start from [Å]")
 
 
-class DataSetSettings(Schema):
-    """One set of data."""
+class DataSetSettings(SourceSettings):
+    """One set of data, and what is computed on it."""
 
-    name: str = Field("silicon", description="in the report")
-    file: str = Field("silicon", description="bundled set or file of structures")
-    structures: int | None = Field(None, ge=2, description="draw so many training structures; null: all")
     crystals: tuple[CrystalSettings, ...] = Field((), description="elastic constants to compute")
+    descriptors: tuple[str, ...] | None = Field(None, description="by name; null: those of the study")
+    seeds: int | None = Field(None, ge=1, description="runs of each case; null: that of the study")
+    cutoff: float | None = Field(None, gt=0, description="[Å]; null: that of the study")
+    base: dict[str, Any] = Field(default_factory=dict, description="changes of the study's `base`")
+    beside: Literal["SiO2", "NbMoTaW"] | None = Field(
+        None, description="system of the paper whose errors stand beside those found"
+    )
 
 
 class DescriptorsSettings(Schema):
@@ -87,6 +85,7 @@ class Descriptors(Study[DescriptorsSettings]):
 
     name: ClassVar[str] = "descriptors"
     summary: ClassVar[str] = "accuracy, cost and elastic constants of every descriptor with the same network"
+    version: ClassVar[int] = 2
     Settings = DescriptorsSettings
     small: ClassVar[Mapping[str, Any]] = {
         "descriptors": ("SO3", "NEP"),
@@ -98,85 +97,80 @@ class Descriptors(Study[DescriptorsSettings]):
     }
 
     def cells(self, settings: DescriptorsSettings) -> list[Cell]:
-        """See `Study.cells`."""
-        cells = []
-        for data in settings.data:
-            source = data_source(data.file)
-            for name in settings.descriptors:
-                if name not in DESCRIPTORS:
-                    raise ConfigError(f"unknown descriptor {name!r}: {did_you_mean(name, DESCRIPTORS)}")
-                for seed in range(settings.seeds):
-                    config = merged(
-                        {
-                            "data": {"train": [source["path"]]},
-                            "descriptor": {**DESCRIPTORS[name], **_cutoffs(name, settings.cutoff)},
-                            "seed": seed,
-                            "threads": 1,
-                        },
-                        settings.base,
-                    )
-                    parameters = {
-                        "set": data.name,
-                        "descriptor": name,
-                        "seed": seed,
-                        "structures": data.structures,
-                        "crystals": [c.model_dump() for c in data.crystals],
-                        "config": checked(config),
-                        "data": source["hash"],
-                    }
-                    cells.append(Cell(f"{data.name}: {name}, seed {seed}", parameters))
-        return cells
+        """See `Study.cells`; the first seed of every case comes first."""
+        every = [(data, own) for data in settings.data for own in _cells(settings, data)]
+        return [cell for _, cell in sorted(every, key=lambda pair: int(pair[1].parameters["seed"]))]
 
     def run(self, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """See `Study.run`."""
-        config = dict(parameters["config"])
-        if parameters["structures"] is not None:
-            path = config["data"]["train"][0]
-            files = write_subset(
-                path, parameters["structures"], "random", parameters["seed"], folder / "data"
-            )
-            config["data"] = {**config["data"], **files}
-        run = train_cell(config, folder)
-        splits = run.evaluation.metrics.splits
+        config = drawn(
+            parameters["config"],
+            parameters["structures"],
+            parameters["draw"],
+            parameters["seed"],
+            folder / "data",
+        )
+        clock = Clock(folder)
+        run = train_cell(config, folder, clock)
+        table = run.evaluation.metrics
         frames = [a for a in run.evaluation.frames if len(a) > 1 and a.pbc.all()]
         return {
             "errors": errors_of(run),
             "mae": {
-                name: {key: getattr(entry, key).mae for key in ("energy", "forces", "stress")}
-                for name, entry in splits.items()
+                name: {key: getattr(entry, key).mae for key in ERRORS} for name, entry in table.splits.items()
             },
+            "groups": {
+                name: {
+                    "structures": entry.n_structures,
+                    "energy": entry.energy.rmse,
+                    "forces": entry.forces.rmse,
+                }
+                for name, entry in table.split_groups.get("test", {}).items()
+            },
+            "structures": {name: entry.n_structures for name, entry in table.splits.items()},
             "n_features": single(run).descriptor.n_features,
             "microseconds": microseconds_per_atom(run.potential, frames[0]),
-            "training_seconds": run.history[-1]["seconds"] if run.history else None,
-            "elastic": {c["element"]: _elastic(run, c) for c in parameters["crystals"]},
+            "training": training_seconds(run, clock),
+            "elastic": _elastic(run, parameters["crystals"]),
         }
 
     def page(self, settings: DescriptorsSettings, results: Sequence[CellResult]) -> Page:
         """See `Study.page`."""
-        sections, answers, claims = [], [], []
-        for data in settings.data:
-            cases = grouped([r for r in results if r.cell.parameters["set"] == data.name], "descriptor")
-            if not cases:
-                continue
-            best = min(cases, key=lambda n: score(cases[n], "valid")[0])
-            answers.append(
-                f"{data.name}: best on validation is {best}, test score {text(score(cases[best], 'test'))}"
+        besides = {data.name: data.beside for data in settings.data}
+        return descriptors_page(besides, results)
+
+
+def _cells(settings: DescriptorsSettings, data: DataSetSettings) -> list[Cell]:
+    cells = []
+    cutoff = settings.cutoff if data.cutoff is None else data.cutoff
+    files, content = data_config(data), source_hash(data)
+    for name in settings.descriptors if data.descriptors is None else data.descriptors:
+        if name not in DESCRIPTORS:
+            raise ConfigError(f"unknown descriptor {name!r}: {did_you_mean(name, DESCRIPTORS)}")
+        for seed in range(settings.seeds if data.seeds is None else data.seeds):
+            config = merged(
+                {
+                    "data": files,
+                    "descriptor": {**DESCRIPTORS[name], **_cutoffs(name, cutoff)},
+                    "seed": seed,
+                    "threads": 1,
+                    "extrapolation": False,
+                },
+                settings.base,
+                data.base,
             )
-            claims += _claims(data.name, cases)
-            tables = [_table_1(cases), error_table(cases, "RMSE", "descriptor")]
-            if data.crystals:
-                tables.append(_table_2(cases))
-            sections.append(
-                Section(f"{data.name}", (_method(settings),), charts=(_chart(cases),), tables=tuple(tables))
-            )
-        return Page(
-            title="Descriptors: which one?",
-            question="How accurate is the same network on each descriptor, and what does a simulation with it cost?",
-            answer=". ".join(answers)
-            + ". Scores are geometric means of the RMSE of energy, forces and stress.",
-            claims=tuple(claims),
-            sections=tuple(sections),
-        )
+            parameters = {
+                "set": data.name,
+                "descriptor": name,
+                "seed": seed,
+                "structures": data.structures,
+                "draw": data.draw,
+                "crystals": [c.model_dump() for c in data.crystals],
+                "config": checked(config),
+                "data": content,
+            }
+            cells.append(Cell(f"{data.name}: {name}, seed {seed}", parameters))
+    return cells
 
 
 def _cutoffs(name: str, cutoff: float) -> dict[str, float]:
@@ -185,97 +179,33 @@ def _cutoffs(name: str, cutoff: float) -> dict[str, float]:
     return {"cutoff": cutoff}
 
 
-def _elastic(run: Run, crystal: Mapping[str, Any]) -> dict[str, Any]:
-    """Return lattice constant and elastic constants of a crystal at its own minimum; ``failed`` where there is none."""
+def _elastic(run: Run, crystals: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what is found of every crystal, by its element."""
+    if not crystals:
+        return {}
     calculator = run.potential.calculator(dtype="float64", threads=1)
+    return {crystal["element"]: _constants(calculator, crystal) for crystal in crystals}
+
+
+def _constants(calculator: Any, crystal: Mapping[str, Any]) -> dict[str, Any]:
+    """Return lattice constant [Å], elastic constants and moduli [GPa] at the minimum; ``failed`` where there is none."""
     atoms = bulk(crystal["element"], crystal["structure"], a=crystal["a"])
     cube = {"bcc": 2, "fcc": 4, "diamond": 8}[crystal["structure"]]
     try:
         eos = equation_of_state(atoms, calculator)
-        cubic = elastic_constants(
-            bulk(crystal["element"], crystal["structure"], a=eos.length(cube)), calculator
-        ).cubic
+        a = eos.length(cube)
+        found = elastic_constants(bulk(crystal["element"], crystal["structure"], a=a), calculator)
+        average = moduli(found.matrix)
     except ForgefieldError as failure:
         return {"failed": str(failure).splitlines()[0]}
-    return {"a": eos.length(cube), "c11": cubic.c11, "c12": cubic.c12, "c44": cubic.c44}
-
-
-def _method(settings: DescriptorsSettings) -> str:
-    training = settings.base.get("training", {})
-    hidden = settings.base.get("model", {}).get("hidden", "?")
-    return (
-        f"Network of {hidden} neurons for each element, cutoff {settings.cutoff:g} Å, {training.get('kind', 'adam')} with "
-        f"{training.get('epochs', 'default')} epochs, {settings.seeds} seed(s); ± is one standard error. Cost: energy, "
-        "forces and virial of 200 atoms or more, one thread."
-    )
-
-
-def _chart(cases: Groups) -> Chart:
-    series = []
-    for name, results in cases.items():
-        y, spread = error(results, "test", "forces")
-        series.append(Series(name, [_cost(results)], [y], [spread], line=False))
-    titles = ("cost [µs per atom and step]", "test RMSE of forces [meV/Å]")
-    return Chart("Accuracy and cost", tuple(series), *titles, "Lower left is better.", x_log=True, y_log=True)
-
-
-def _cost(results: Sequence[CellResult]) -> float:
-    return min(float(r.values["microseconds"]) for r in results)
-
-
-def _mae(results: Sequence[CellResult], key: str) -> tuple[float, float]:
-    return mean_and_error([number(r.values["mae"]["test"][key]) for r in results])
-
-
-def _table_1(cases: Groups) -> Any:
-    heads = [
-        "descriptor",
-        "features",
-        "µs/atom",
-        "training [s]",
-        "energy [meV/atom]",
-        "forces [meV/Å]",
-        "stress [GPa]",
-    ]
-    rows = [
-        [
-            name,
-            str(results[0].values["n_features"]),
-            f"{_cost(results):.3g}",
-            f"{number(results[0].values['training_seconds']):.3g}",
-            *(text(_mae(results, key)) for key in ("energy", "forces", "stress")),
-        ]
-        for name, results in cases.items()
-    ]
-    return table("Test MAE and cost (table 1 of the paper)", heads, rows)
-
-
-def _table_2(cases: Groups) -> Any:
-    rows = []
-    for element in cases[next(iter(cases))][0].values["elastic"]:
-        if element in ELASTIC:
-            rows.append([element, "DFT", "", *(f"{c:g}" for c in ELASTIC[element])])
-        for name, results in cases.items():
-            found = results[0].values["elastic"][element]
-            if "failed" in found:
-                rows.append([element, name, found["failed"], "", "", ""])
-            else:
-                numbers = (f"{found['a']:.4g}", *(f"{found[k]:.4g}" for k in ("c11", "c12", "c44")))
-                rows.append([element, name, *numbers])
-    heads = ["crystal", "by", "a [Å]", "C11 [GPa]", "C12 [GPa]", "C44 [GPa]"]
-    return table("Elastic constants (table 2 of the paper)", heads, rows, text_columns=2)
-
-
-def _claims(data: str, cases: Groups) -> list[tuple[str, str, str]]:
-    claims = []
-    for better, worse in (("ACSF", "wACSF"), ("SO3", "SO4"), ("wACSF", "EAD")):
-        if better in cases and worse in cases:
-            a, b = error(cases[better], "test", "forces"), error(cases[worse], "test", "forces")
-            claims.append(
-                (
-                    f"{data}: {better} beats {worse} in forces",
-                    f"{text(a)} against {text(b)} meV/Å",
-                    compare(a, b),
-                )
-            )
-    return claims
+    cubic = found.cubic
+    shear = average.shear if found.stable else math.nan
+    return {
+        "a": a,
+        "c11": cubic.c11,
+        "c12": cubic.c12,
+        "c44": cubic.c44,
+        "bulk": average.bulk,
+        "shear": shear,
+        "poisson": average.poisson,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,10 +140,19 @@ class _Store:
         content = {
             "name": cell.name,
             "parameters": dict(cell.parameters),
-            "values": values,
+            "values": _finite(values),
             "seconds": seconds,
         }
         write_json(self.path(cell), content)
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with None, which JSON has, for numbers that are not finite, which it has not."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def work(job: tuple[str, str, dict[str, Any], str]) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from forgefield import api, datasets
 from forgefield.api.run import Run
+from forgefield.api.train import Listener
 from forgefield.errors import DataError
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
@@ -76,10 +77,11 @@ def checked(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def train_cell(config: Mapping[str, Any], folder: Path) -> Run:
+def train_cell(config: Mapping[str, Any], folder: Path, listener: Listener | None = None) -> Run:
     """Train, or go on where an interrupted cell stopped."""
     output = folder / "run"
-    return api.train(config, output=output, resume=(output / "checkpoint.ff").exists())
+    resume = (output / "checkpoint.ff").exists()
+    return api.train(config, output=output, resume=resume, listener=listener)
 
 
 def single(run: Run) -> Potential:

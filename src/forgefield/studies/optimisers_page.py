@@ -1,0 +1,271 @@
+"""What the study of optimisers says: error against time and epochs, scans, parity, equations of state, a liquid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from forgefield import datasets
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.base import CellResult, mean_and_error
+from forgefield.studies.charts import Chart, Series
+from forgefield.studies.page import Page, Section, table
+from forgefield.studies.summary import Groups, compare, error_table, grouped, number, score, text
+from forgefield.studies.training import UNITS
+
+__all__ = ["RMSE", "optimisers_page"]
+
+RMSE = {key: f"{key}_rmse_valid" for key in UNITS}
+"""Columns of the log."""
+AXES = {"cpu_seconds": "processor time [s]", "seconds": "wall time [s]", "epoch": "epoch"}
+PARITY = {"energy": "energy [eV/atom]", "forces": "forces [eV/Å]", "stress": "stress [GPa]"}
+TIMES = (
+    "Every point is one look at the validation structures. Times are of one thread; processor time is what a machine that "
+    "does other work as well does not stretch, and what the claims compare."
+)
+
+
+def optimisers_page(names: Sequence[str], results: Sequence[CellResult]) -> Page:
+    """Return the page.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Sets of data.
+    results : sequence of CellResult
+    """
+    sections: list[Section] = []
+    answers, claims = [], []
+    for name in names:
+        own = [r for r in results if r.cell.parameters["set"] == name]
+        methods = grouped([r for r in own if r.cell.parameters["family"] == "method"], "case")
+        if not methods:
+            continue
+        best = min(methods, key=lambda n: score(methods[n], "valid")[0])
+        answers.append(
+            f"{name}: best on validation is {best}, test score {text(score(methods[best], 'test'))}"
+        )
+        claims += _claims(name, methods)
+        sections += _sections(name, methods, own)
+    return Page(
+        title="Optimisers: evolution or gradients?",
+        question="How fast do evolution (SNES), Adam with exact gradients and second-order methods train the same "
+        "neuroevolution potential, and how good does it get?",
+        answer=". ".join(answers)
+        + ". The score is the geometric mean of the RMSE of energy, forces and stress, as far as there are labels.",
+        claims=tuple(claims),
+        sections=tuple(sections),
+    )
+
+
+def _sections(name: str, methods: Groups, own: Sequence[CellResult]) -> list[Section]:
+    counts = next(iter(methods.values()))[0].values["structures"]
+    sizes = ", ".join(f"{n} {split}" for split, n in counts.items())
+    tables = (error_table(methods, "RMSE at the end of each run"), _times(methods))
+    sections = [
+        Section(
+            f"{name}: time and epochs",
+            (f"Structures: {sizes}. {TIMES}",),
+            charts=_convergence(methods),
+            tables=tables,
+        )
+    ]
+    plots = _parity(methods)
+    if plots:
+        sections.append(
+            Section(f"{name}: parity", ("Test structures, first seed, a part of all values.",), charts=plots)
+        )
+    scans = [
+        scan
+        for scan in (_scan(own, "length", "epochs"), _scan(own, "batch", "structures in a step"))
+        if scan is not None
+    ]
+    if scans:
+        charts, views = zip(*scans, strict=True)
+        sections.append(Section(f"{name}: training length and batch size", charts=charts, tables=views))
+    physics = (_eos(name, methods), _liquid(name, methods))
+    return sections + [part for part in physics if part is not None]
+
+
+# ---- claims --------------------------------------------------------------------------------------------------
+
+
+def _claims(data: str, methods: Groups) -> list[tuple[str, str, str]]:
+    claims = []
+    adam, snes, own = "Adam (paper 3)", "SNES", "our default"
+    if adam in methods and snes in methods:
+        a, b = score(methods[adam], "test"), score(methods[snes], "test")
+        said = f"test score {text(a)} after {_seconds(methods[adam]):.0f} s; SNES {text(b)} after {_seconds(methods[snes]):.0f} s"
+        claims.append((f"{data}: Adam reaches lower errors than SNES", said, compare(a, b)))
+    if adam in methods and own in methods:
+        goal = float(np.mean([_row_scores(r)[-1] for r in methods[adam]]))
+        times = [_time_to(r, goal) for r in methods[own]]
+        known = [t for t in times if t is not None]
+        full = _seconds(methods[adam])
+        reached = len(known) == len(times)
+        said = f"{np.mean(known):.1f} s of {full:.1f} s" if reached else "not reached in every run"
+        agrees = reached and float(np.mean(known)) <= full / 3.0
+        statement = f"{data}: our default reaches Adam's final validation error in a third of its time"
+        claims.append((statement, said, "agrees" if agrees else "disagrees"))
+    return claims
+
+
+def _seconds(results: Sequence[CellResult], column: str = "cpu_seconds") -> float:
+    return float(np.mean([number(r.values["log"][column][-1]) for r in results]))
+
+
+def _row_scores(result: CellResult) -> list[float]:
+    log = result.values["log"]
+    columns = [[number(v) for v in log[column]] for column in RMSE.values()]
+    labelled = [column for column in columns if any(map(math.isfinite, column))]
+    return [float(np.exp(np.mean(np.log(row)))) for row in zip(*labelled, strict=True)]
+
+
+def _time_to(result: CellResult, goal: float) -> float | None:
+    for seconds, value in zip(result.values["log"]["cpu_seconds"], _row_scores(result), strict=True):
+        if value <= goal:
+            return number(seconds)
+    return None
+
+
+# ---- time and epochs -----------------------------------------------------------------------------------------
+
+
+def _convergence(methods: Groups) -> tuple[Chart, ...]:
+    charts = []
+    for axis, title in AXES.items():
+        for key in ("forces", "energy"):
+            series = []
+            for name, results in methods.items():
+                log = results[0].values["log"]
+                x = [max(number(v), 1e-3) for v in log[axis]]
+                series.append(Series(name, x, [number(v) for v in log[RMSE[key]]], points=False))
+            label = f"validation RMSE of {key} [{UNITS[key]}]"
+            heading = f"{key.capitalize()} against {title.split(' [')[0]}"
+            charts.append(Chart(heading, tuple(series), title, label, x_log=True, y_log=True))
+    return tuple(charts)
+
+
+def _times(methods: Groups) -> TableView:
+    rows = []
+    for name, results in methods.items():
+        epochs = number(results[0].values["log"]["epoch"][-1])
+        times = [f"{_seconds(results, column):.1f}" for column in ("cpu_seconds", "seconds")]
+        rows.append([name, f"{epochs:.0f}", *times, f"{len(results)}"])
+    return table("Training time", ["method", "epochs", "processor time [s]", "wall time [s]", "runs"], rows)
+
+
+def _parity(methods: Groups) -> tuple[Chart, ...]:
+    first = {name: results[0].values.get("parity") or {} for name, results in methods.items()}
+    charts = []
+    for key, title in PARITY.items():
+        series = tuple(
+            Series(name, found[key]["label"], found[key]["predicted"], line=False)
+            for name, found in first.items()
+            if key in found
+        )
+        if series:
+            charts.append(
+                Chart(f"Parity: {key}", series, f"DFT {title}", f"predicted {title}", diagonal=True)
+            )
+    return tuple(charts)
+
+
+def _scan(results: Sequence[CellResult], family: str, title: str) -> tuple[Chart, TableView] | None:
+    own = [r for r in results if r.cell.parameters["family"] == family]
+    if len(own) < 2:
+        return None
+    setting = "epochs" if family == "length" else "batch_size"
+    x = [float(r.cell.parameters["config"]["training"][setting]) for r in own]
+    seconds = [f"{_seconds([r]):.1f}" for r in own]
+    scores = {split: [score([r], split)[0] for r in own] for split in ("train", "test")}
+    series = tuple(
+        Series(f"{split} score", x, y, labels=[f"{split} score, {t} s" for t in seconds])
+        for split, y in scores.items()
+    )
+    epochs = own[0].cell.parameters["config"]["training"]["epochs"]
+    caption = f"{epochs} epochs each" if family == "batch" else "batches of 4"
+    chart = Chart(
+        f"Adam: {title}", series, title, "geometric mean of the RMSE", caption, x_log=True, y_log=True
+    )
+    rows = [
+        [f"{n:.0f}", f"{a:.3g}", f"{b:.3g}", t]
+        for n, a, b, t in zip(x, scores["train"], scores["test"], seconds, strict=True)
+    ]
+    heads = [title, "train score", "test score", "processor time [s]"]
+    return chart, table(f"Adam (paper 3), {caption}, one seed", heads, rows, text_columns=0)
+
+
+# ---- physics -------------------------------------------------------------------------------------------------
+
+
+def _eos(name: str, methods: Groups) -> Section | None:
+    crystal = next(iter(methods.values()))[0].cell.parameters["crystal"]
+    if crystal is None:
+        return None
+    series, rows = [], []
+    if crystal["formula"] == "Si" and crystal["structure"] == "diamond":
+        known = datasets.reference("silicon")["diamond"]
+        volumes = [float(v) for v in known["eos"]["volumes"]]
+        n_atoms = max(1, round(volumes[len(volumes) // 2] / float(known["eos"]["volume"])))
+        energies = np.array(known["eos"]["energies"], dtype=np.float64) / n_atoms
+        series.append(Series("DFT", [v / n_atoms for v in volumes], (energies - energies.min()).tolist()))
+        rows.append(["DFT (PBE)", f"{known['a0']:.4g}", f"{known['eos']['bulk_modulus']:.3g}", ""])
+    for method, results in methods.items():
+        found = [r.values["eos"] for r in results]
+        good = [eos for eos in found if "failed" not in eos]
+        if not good:
+            rows.append([method, "", "", found[0]["failed"]])
+            continue
+        series.append(Series(method, good[0]["volumes"], good[0]["energies"], points=False))
+        numbers = [text(mean_and_error([eos[key] for eos in good])) for key in ("a0", "bulk_modulus")]
+        note = "" if len(good) == len(found) else f"{len(found) - len(good)} of {len(found)} have no minimum"
+        rows.append([method, *numbers, note])
+    what = f"{crystal['formula']}, {crystal['structure']}"
+    chart = Chart(what, tuple(series), "volume [Å³/atom]", "energy above the lowest [eV/atom]")
+    view = table(
+        f"Equation of state of {what}", ["by", "a [Å]", "bulk modulus [GPa]", ""], rows, text_columns=1
+    )
+    return Section(f"{name}: equation of state", charts=(chart,), tables=(view,))
+
+
+def _liquid(name: str, methods: Groups) -> Section | None:
+    settings = next(iter(methods.values()))[0].cell.parameters["liquid"]
+    if settings is None:
+        return None
+    known = next(iter(methods.values()))[0].values["liquid"]
+    series = [Series("DFT snapshots", known["r"], known["reference"])]
+    peak = int(np.argmax(known["reference"]))
+    rows = [
+        [
+            "DFT snapshots",
+            f"{known['noise']:.2g}",
+            f"{known['r'][peak]:.3g}",
+            f"{known['reference'][peak]:.3g}",
+            "",
+        ]
+    ]
+    for method, results in methods.items():
+        found = [r.values["liquid"] for r in results]
+        good = [one for one in found if "failed" not in one]
+        note = "" if len(good) == len(found) else f"{len(found) - len(good)} of {len(found)} failed"
+        if not good:
+            rows.append([method, "", "", "", f"{note}: {found[0]['failed']}"])
+            continue
+        series.append(Series(method, good[0]["r"], good[0]["g"], points=False))
+        heights = [float(np.max(one["g"])) for one in good]
+        places = [float(one["r"][int(np.argmax(one["g"]))]) for one in good]
+        off = mean_and_error([float(one["difference"]) for one in good])
+        rows.append([method, text(off), text(mean_and_error(places)), text(mean_and_error(heights)), note])
+    said = (
+        f"{known['snapshots']} snapshots of the data ({settings['snapshots']}) beside simulations of {settings['length']:g} ps "
+        f"in the same cell at {settings['temperature']:g} K. The difference of the snapshots is half of that between their "
+        "two halves: their own noise."
+    )
+    chart = Chart("Radial distribution", tuple(series), "r [Å]", "g(r)")
+    heads = ["by", "rms difference of g", "highest at [Å]", "height", ""]
+    return Section(
+        f"{name}: liquid", (said,), charts=(chart,), tables=(table("Radial distribution", heads, rows),)
+    )
