@@ -100,6 +100,19 @@ def test_page_says_what_the_numbers_say():
     assert titles[:3] == ["Equation of state", "Hysteresis", "g(r), heating 100 K"]
 
 
+def test_fits_that_break_down_are_counted():
+    found = results()
+    study = find_study("stress-training")
+    claim = "Stress labels bring the volume in heating and cooling nearer to the reference"
+    for broken, verdict in ((1, "agrees"), (5, "agrees")):
+        for one in [r for r in found if r.cell.parameters["fit"] == "EF"][:broken]:
+            one.values["melting"] = {"failed": "it boiled"}
+        page = study.page(study.Settings.parse({"size": 2}), found)
+        said, given = next((s, v) for c, s, v in page.claims if c == claim)
+        assert said.endswith(f"broke down: 0 against {broken} of 5")
+        assert given == verdict
+
+
 def test_page_of_what_broke_down():
     broken = results()
     for one in broken:
