@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import read_text
 
-__all__ = ["Schema", "apply_overrides", "dump_yaml", "load_yaml", "parse"]
+__all__ = ["Schema", "apply_overrides", "dump_yaml", "kind_of", "load_yaml", "parse"]
 
 S = TypeVar("S", bound="Schema")
 
@@ -98,6 +98,33 @@ def parse(schema: type[S], values: Mapping[str, Any], *, where: str = "") -> S:
     except ValidationError as error:
         lines = [_explain(schema, item, where) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def kind_of(values: Any, kinds: Iterable[str], where: str, default: str | None = None) -> str:
+    """Return the `kind` that a mapping of settings names.
+
+    Parameters
+    ----------
+    values : mapping
+        What the user gave.
+    kinds : iterable of str
+        What is allowed.
+    where : str
+        Name of the section, for messages.
+    default : str, optional
+        Kind where none is named.
+
+    Raises
+    ------
+    ConfigError
+        No mapping, or an unknown kind.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"`{where}` must be a mapping such as {{kind: {min(kinds)}}}, got {values!r}")
+    kind = values.get("kind", default)
+    if not isinstance(kind, str) or kind not in set(kinds):
+        raise ConfigError(f"`{where}.kind` is {kind!r}: {did_you_mean(str(kind), kinds)}")
+    return kind
 
 
 def _explain(schema: type[BaseModel], item: Mapping[str, Any], where: str) -> str:

@@ -29,6 +29,16 @@ from forgefield.cli.app import app
         ("descriptor.cutoff_radial=3.0", "must not exceed"),
         ("training.epochs", "key=value"),
         ("title.text=3", "title"),
+        ("descriptor=nep", "`descriptor` must be a mapping such as {kind: ace}, got 'nep'"),
+        ("model=network", "`model` must be a mapping such as"),
+        ("weights=fixed", "`weights` must be a mapping such as"),
+        ("training=[adam]", "`training` must be a mapping such as"),
+        ("descriptor.kind=[nep]", "`descriptor.kind` is ['nep']"),
+        (
+            "descriptor={kind: nep, cutoff_radial: 0.5, cutoff_angular: 0.5}",
+            "no atom in the data has a neighbour",
+        ),
+        ("training.epochs=true", "should be a number, not true or false"),
     ],
 )
 def test_bad_settings(override, message, config, tmp_path):
@@ -54,6 +64,19 @@ def test_bad_configuration_files(content, message, tmp_path):
     if content is not None:
         path.write_bytes(content)
     assert message in fails("train", path, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_marked_for_testing_only(config, alloy_frames, tmp_path):
+    frames = [atoms.copy() for atoms in alloy_frames[:3]]
+    for atoms, labelled in zip(frames, alloy_frames, strict=False):
+        atoms.calc = labelled.calc
+        atoms.info["split"] = "test"
+    write(tmp_path / "test.xyz", frames)
+    text = fails("train", config, "-o", tmp_path / "run", "--set", f"data.train=[{tmp_path / 'test.xyz'}]")
+    assert "all 3 are marked in their files (valid 0, test 3)" in text
+    assert "data.split.official=false" in text
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("command", [["inspect"], ["init", "-o", "new.yaml"]])
@@ -108,7 +131,7 @@ def test_overlapping_atoms_in_training_are_named(config, alloy_frames, tmp_path)
     write(tmp_path / "overlap.xyz", frames, format="extxyz")
     text = fails("train", config, "-o", tmp_path / "run", "--set", f"data.train={tmp_path / 'overlap.xyz'}")
     assert "overlap.xyz#5: atoms 0 and 1 are" in text
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_mixed_energy_references_stop_training(config, alloy_frames, tmp_path):
@@ -162,7 +185,7 @@ def test_no_permission_and_full_disk(config, alloy_file, tmp_path, monkeypatch):
     assert "No space left" in fails("init", alloy_file, "-o", tmp_path / "new.yaml")
     assert "No space left" in fails("train", config, "-o", tmp_path / "run")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run"]
-    assert list((tmp_path / "run").iterdir()) == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_errors_of_the_system_are_explained(alloy_file, monkeypatch):

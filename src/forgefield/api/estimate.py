@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from forgefield.descriptors import Descriptor
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, of_structure
+from forgefield.graph import neighbour_pairs
 from forgefield.training.batches import LabelledSet
 from forgefield.training.streaming import StreamedSet
 
@@ -18,6 +19,9 @@ __all__ = ["MOST_NEIGHBOURS", "MemoryEstimate", "check_cutoff", "estimate_memory
 
 MOST_NEIGHBOURS = 1000.0
 """Mean number of neighbours above which a cutoff is taken for a mistake."""
+
+FEW_NEIGHBOURS = 5.0
+"""Estimated neighbours below which it is counted whether there are any."""
 
 SAMPLED = 200
 """Structures that stand for a set on disk."""
@@ -98,7 +102,7 @@ def check_cutoff(descriptor: Descriptor, frames: Sequence[Atoms]) -> None:
     Raises
     ------
     ConfigError
-        More than `MOST_NEIGHBOURS` neighbours per atom on average, estimated from the densities.
+        More than `MOST_NEIGHBOURS` neighbours per atom on average, estimated from the densities; or none at all.
     """
     cutoff = max(descriptor.cutoffs)
     ball = 4.0 / 3.0 * np.pi * cutoff**3
@@ -112,3 +116,13 @@ def check_cutoff(descriptor: Descriptor, frames: Sequence[Atoms]) -> None:
             f"a cutoff of {cutoff:g} Å gives about {mean:.0f} neighbours per atom, more than {MOST_NEIGHBOURS:.0f}; 20 "
             "to 100 are usual, which is 4 to 7 Å in most solids: lower the cutoff of `descriptor`"
         )
+    if mean < FEW_NEIGHBOURS and not any(_has_neighbours(atoms, cutoff) for atoms in frames):
+        raise ConfigError(
+            f"no atom in the data has a neighbour within the cutoff of {cutoff:g} Å, so there is nothing to learn; raise the "
+            "cutoff of `descriptor` (4 to 7 Å are usual), or check the unit of the positions with `forgefield inspect`"
+        )
+
+
+def _has_neighbours(atoms: Atoms, cutoff: float) -> bool:
+    with of_structure(str(atoms.info.get("name", "a structure"))):
+        return len(neighbour_pairs(atoms, cutoff)[0]) > 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,6 +89,20 @@ class RunFolder:
         folder = cls(make_folder(path))
         write_text(folder.path / ".writable", "").unlink()
         return folder
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: str | Path, *, writes: bool = True) -> Iterator[RunFolder]:
+        """Make the folder for a run; what is empty after an error is taken away again."""
+        new = not Path(path).exists()
+        folder = cls.create(path, writes=writes)
+        try:
+            yield folder
+        except BaseException:
+            if new and writes:
+                with suppress(OSError):  # there is something in it
+                    folder.path.rmdir()
+            raise
 
     @property
     def potential(self) -> Path:

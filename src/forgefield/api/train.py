@@ -128,9 +128,21 @@ def train(
     settings = resolve(config)
     listener = listener or Silent()
     processes = join()
-    folder = RunFolder.create(output, writes=processes.leads)
-    if settings.committee is not None:
-        return train_committee(settings, folder, train, listener, resume=resume, properties=properties)
+    with RunFolder.opened(output, writes=processes.leads) as folder:
+        if settings.committee is not None:
+            return train_committee(settings, folder, train, listener, resume=resume, properties=properties)
+        return _train_one(settings, folder, listener, resume=resume, properties=properties)
+
+
+def _train_one(
+    settings: RunSettings,
+    folder: RunFolder,
+    listener: Listener,
+    *,
+    resume: bool,
+    properties: Callable[[Any], dict[str, Any]] | None,
+) -> Run:
+    """Train a single potential."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     prepared = prepare(settings, listener)

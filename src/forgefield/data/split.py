@@ -122,6 +122,12 @@ def split(
     assigned = np.array(
         [r or ("train" if one else "") for r, one in zip(given, alone, strict=True)], dtype=object
     )
+    if not np.isin(assigned, ["", "train"]).any():
+        marked = _sizes({role: np.flatnonzero(assigned == role) for role in ("valid", "test")})
+        raise DataError(
+            f"no structure is left for training: all {n} are marked in their files ({marked}); add training data, or set "
+            "data.split.official=false to draw a split of our own"
+        )
     units, what = _units(frames, settings)
     strata = np.array(["" if settings.by == "group" else group_of(a) for a in frames], dtype=object)
     rng = np.random.default_rng(settings.seed)

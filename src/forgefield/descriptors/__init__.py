@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forgefield.config import parse
+from forgefield.config import kind_of, parse
 from forgefield.descriptors.ace import ACE, ACESettings
 from forgefield.descriptors.acsf import ACSF, ACSFSettings
 from forgefield.descriptors.base import Descriptor, DescriptorSettings
@@ -16,7 +16,6 @@ from forgefield.descriptors.pod import POD, PODSettings
 from forgefield.descriptors.snap import SNAP, SNAPSettings
 from forgefield.descriptors.so3 import SO3, SO3Settings
 from forgefield.descriptors.wacsf import WACSF, WACSFSettings
-from forgefield.errors import ConfigError, did_you_mean
 
 __all__ = [
     "ACE",
@@ -67,9 +66,7 @@ def parse_settings(values: Mapping[str, Any] | DescriptorSettings) -> Descriptor
     """
     if isinstance(values, DescriptorSettings):
         return values
-    kind = values.get("kind")
-    if kind not in DESCRIPTORS:
-        raise ConfigError(f"`descriptor.kind` is {kind!r}: {did_you_mean(str(kind), DESCRIPTORS)}")
+    kind = kind_of(values, DESCRIPTORS, "descriptor")
     return parse(DESCRIPTORS[kind].Settings, values, where="descriptor")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from forgefield.config import parse
-from forgefield.errors import ConfigError, did_you_mean
+from forgefield.config import kind_of, parse
 from forgefield.models.base import Model, ModelSettings
 from forgefield.models.linear import Linear, LinearSettings
 from forgefield.models.network import Network, NetworkSettings
@@ -37,9 +36,7 @@ def parse_settings(values: Mapping[str, Any] | ModelSettings) -> ModelSettings:
     """Return the typed settings of a model from a mapping with its `kind`."""
     if isinstance(values, ModelSettings):
         return values
-    kind = values.get("kind")
-    if kind not in MODELS:
-        raise ConfigError(f"`model.kind` is {kind!r}: {did_you_mean(str(kind), MODELS)}")
+    kind = kind_of(values, MODELS, "model")
     return parse(MODELS[kind].Settings, values, where="model")
 
 

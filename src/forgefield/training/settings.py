@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from forgefield import descriptors, models
-from forgefield.config import Schema, parse
+from forgefield.config import Schema, kind_of, parse
 from forgefield.data import DataSettings
 from forgefield.descriptors import DescriptorSettings, NEPSettings
-from forgefield.errors import ConfigError, did_you_mean
+from forgefield.errors import ConfigError
 from forgefield.models import ModelSettings, NetworkSettings
 from forgefield.models.scaler import ScalingKind
 from forgefield.models.zbl import ZBLSettings
@@ -32,11 +31,7 @@ TRAINERS: dict[str, type[GradientSettings | LeastSquaresSettings]] = {
 def _parse_training(values: Any) -> GradientSettings | LeastSquaresSettings:
     if isinstance(values, GradientSettings | LeastSquaresSettings):
         return values
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"`training` must be a mapping of settings, got {values!r}")
-    kind = values.get("kind", "adam")
-    if kind not in TRAINERS:
-        raise ConfigError(f"`training.kind` is {kind!r}: {did_you_mean(str(kind), TRAINERS)}")
+    kind = kind_of(values, TRAINERS, "training", "adam")
     return parse(TRAINERS[kind], values, where="training")
 
 

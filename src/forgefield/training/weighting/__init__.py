@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from forgefield.config import parse
-from forgefield.errors import ConfigError, did_you_mean
+from forgefield.config import kind_of, parse
 from forgefield.training.weighting.base import Weighting, WeightSettings
 from forgefield.training.weighting.gradients import ConFIG, GradNorm
 from forgefield.training.weighting.losses import ReLoBRaLo, Uncertainty
@@ -38,11 +37,7 @@ def parse_weights(values: Any) -> WeightSettings:
     """
     if isinstance(values, WeightSettings):
         return values
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"`weights` must be a mapping of settings, got {values!r}")
-    kind = values.get("kind", "balanced")
-    if kind not in WEIGHTINGS:
-        raise ConfigError(f"`weights.kind` is {kind!r}: {did_you_mean(str(kind), WEIGHTINGS)}")
+    kind = kind_of(values, WEIGHTINGS, "weights", "balanced")
     return parse(WEIGHTINGS[kind].Settings, values, where="weights")
 
 
