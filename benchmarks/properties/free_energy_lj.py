@@ -10,7 +10,8 @@ temperature, by integrating the anharmonic energy over the temperature. The seco
 
     python benchmarks/properties/free_energy_lj.py [--steps 600] [--points 8] [--only solid]
 
-Five minutes of one core; most of it is the liquid, whose error is the one asked for (`--error`).
+Some minutes of one core; most of it is the liquid, whose error is the one asked for (`--error`). With `--only` the other
+rows of the table are kept.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from lennard_jones_equations import (
     van_der_hoef,
 )
 
+from forgefield.properties.distribution import RDF
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.free_energy import phase_free_energy
 from forgefield.properties.free_energy_estimators import quadrature
@@ -43,7 +45,7 @@ from forgefield.properties.free_energy_potentials import Mixture, Repulsion, uhl
 from forgefield.properties.free_energy_reference import log_thermal_wavelengths
 from forgefield.properties.free_energy_sampling import Journal, Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
-from forgefield.properties.statistics import series_mean
+from forgefield.properties.statistics import of_replicas, series_mean
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EPSILON, SIGMA = 0.0104, 3.4  # argon, eV and Å
@@ -195,6 +197,70 @@ def liquid(args: argparse.Namespace, density: float, t: float) -> list[dict[str,
     ]
 
 
+def structure(args: argparse.Namespace, density: float, t: float) -> list[dict[str, Any]]:
+    """Compare energy and pressure of the liquid near its triple point, by integrals over g(r), with an equation of state."""
+    found = []
+    for seed in range(4):
+        atoms = crystal(density, args.cells)
+        field = Repulsion(atoms, lennard_jones, CUTOFF * SIGMA)
+        hot = DynamicsSettings(temperature=5.0 * EPSILON / units.kB, timestep=6.0, friction=0.02, seed=seed)
+        melt = Dynamics(atoms, field, hot)
+        melt.run(800)
+        result = RDF(
+            melt.atoms(),
+            field,
+            temperature=t * EPSILON / units.kB,
+            timestep=8.0,
+            friction=0.02,
+            equilibration=0.008 * args.steps,
+            length=0.016 * args.steps,
+            interval=160.0,
+            blocks=2,
+            seed=seed,
+            r_max=CUTOFF * SIGMA,
+            n_bins=600,
+            angle_cutoff=1.5 * SIGMA,
+        )
+        g = result.curves["Ar-Ar"]
+        r, width = g.x / SIGMA, CUTOFF / len(g.x)
+        # An atom is no neighbour of itself; beyond the cutoff g = 1.
+        measure = 2.0 * math.pi * density * (1.0 - 1.0 / len(atoms)) * g.y * r**2 * width
+        energy, slope = 4.0 * (r**-12 - r**-6), 4.0 * (-12.0 * r**-12 + 6.0 * r**-6)
+        tail = 8.0 * math.pi * density * (CUTOFF**-9 / 9.0 - CUTOFF**-3 / 3.0)
+        pull = 16.0 * math.pi * density**2 * (2.0 / 9.0 * CUTOFF**-9 - CUTOFF**-3 / 3.0)
+        warmth = result["temperature"] * units.kB / EPSILON
+        found.append(
+            (
+                float(measure @ energy) + tail,
+                density * warmth - density / 3.0 * float(measure @ slope) + pull,
+                float(g.y.max()),
+                float(r[g.y.argmax()]),
+                warmth,
+            )
+        )
+    mean, error = of_replicas(np.array(found))
+    warm, step = float(mean[4]), 1e-4  # near `t`, from which it differs by chance
+
+    def over_t(x: float) -> float:
+        return thol(density, x) / x
+
+    energy = -(warm**2) * (over_t(warm + step) - over_t(warm - step)) / (2.0 * step)
+    pressure = density**2 * (thol(density + step, warm) - thol(density - step, warm)) / (2.0 * step)
+    facts = {"peak": float(mean[2]), "peak_error": float(error[2]), "at": float(mean[3]), "temperature": warm}
+    return [
+        row(
+            f"liquid: {name} of g(r)",
+            density,
+            t,
+            (float(mean[n]), float(error[n])),
+            "Thol et al.",
+            lambda *_, v=v: v,
+        )
+        | {"facts": facts}
+        for n, (name, v) in enumerate({"energy": energy, "pressure": pressure}.items())
+    ]
+
+
 def row(
     what: str, density: float, t: float, found: tuple[float, float], source: str, published: Any
 ) -> dict[str, Any]:
@@ -243,26 +309,30 @@ def main() -> None:
     parser.add_argument("--reference", choices=("uhlenbeck-ford", "soft-core"), default="uhlenbeck-ford")
     parser.add_argument("--error", type=float, default=0.012, help="of the liquid [epsilon]; 0: Gauss points")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=("low", "solid", "temperature", "liquid", "uf"))
+    parser.add_argument("--only", choices=("low", "solid", "temperature", "structure", "uf", "liquid"))
     parser.add_argument("--name", default="free_energy_lj")
     args = parser.parse_args()
     jobs = {
         "low": lambda: low_temperature(1.0),
         "solid": lambda: solid(args, 1.0, 0.75),
         "temperature": lambda: solid_over_temperature(args, 1.0, 0.75),
+        "structure": lambda: structure(args, 0.8442, 0.722),
         "uf": lambda: uhlenbeck(args, 50.0, 0.5, 10.1575735694211),
         "liquid": lambda: liquid(args, 0.85, 1.0),
     }
-    rows = []
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{args.name}.json"
+    done = json.loads(path.read_text(encoding="utf-8"))["jobs"] if args.only and path.exists() else {}
     for name, job in jobs.items():
         if args.only in (None, name):
             start = time.process_time()
             found = job()
-            rows += [line | {"cpu_seconds": time.process_time() - start} for line in found]
-            print(json.dumps(rows[-len(found) :]), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    content = {"settings": vars(args), "rows": rows}
-    (RESULTS / f"{args.name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            seconds = time.process_time() - start
+            done[name] = {"settings": vars(args), "cpu_seconds": seconds, "rows": found}
+            print(json.dumps(done[name]), flush=True)
+    done = {name: done[name] for name in jobs if name in done}
+    path.write_text(json.dumps({"jobs": done}, indent=1) + "\n", encoding="utf-8")
+    rows = [line for job in done.values() for line in job["rows"]]
     lines = ["| system | density | T | this work | published | value | difference |", "|---" * 7 + "|"]
     lines += [
         f"| {r['what']} | {r['density']:.4g} | {r['temperature']:g} | {r['value']:.4f} ± {r['error']:.4f} | "

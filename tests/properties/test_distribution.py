@@ -12,6 +12,7 @@ from pair_force_field import LennardJonesForces
 
 from forgefield.errors import ConfigError, DataError, StructureError
 from forgefield.properties.distribution import RDF, angle_distribution, radial_distribution
+from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.trajectory import from_frames
 
 SKEWED = [[9.0, 0.0, 0.0], [3.0, 8.0, 0.0], [-2.0, 3.0, 7.5]]
@@ -119,18 +120,29 @@ def test_property_from_a_file(tmp_path):
 
 def test_lennard_jones_liquid():
     # L. Verlet, Phys. Rev. 165, 201 (1968): rho* = 0.8442, T* = 0.722: first peak 3.0 high at r = 1.09 sigma.
-    n_side, density = 3, 0.8442
-    atoms = bulk("Ar", "fcc", a=(4 / density) ** (1 / 3), cubic=True) * n_side
+    density, field = 0.8442, LennardJonesForces()
+    atoms = bulk("Ar", "fcc", a=(4 / density) ** (1 / 3), cubic=True) * 3
     atoms.set_masses([1.0] * len(atoms))
-    atoms.rattle(0.05, seed=1)
+    hot = {"temperature": 4.0 / units.kB, "timestep": 0.05, "friction": 0.2, "temperature_limit": 1e9}
+    melt = Dynamics(atoms, field, DynamicsSettings(seed=1, **hot))
+    melt.run(400)
     result = RDF(
-        atoms, LennardJonesForces(), temperature=0.722 / units.kB, timestep=0.1, friction=0.05,
-        equilibration=0.1, length=0.1, interval=2.0, blocks=5, r_max=2.3, n_bins=46, angle_cutoff=1.5,
+        melt.atoms(), field, temperature=0.722 / units.kB, timestep=0.1, friction=0.2,
+        equilibration=0.1, length=0.16, interval=2.0, blocks=5, r_max=2.5, n_bins=250, angle_cutoff=1.5,
     )  # fmt: skip
-    assert result["temperature"] == pytest.approx(0.722 / units.kB, rel=0.1)
+    warm = result["temperature"] * units.kB
+    assert warm == pytest.approx(0.722, rel=0.1)
     assert result["Ar-Ar first_peak"] == pytest.approx(1.09, abs=0.05)
     assert result["Ar-Ar peak_height"] == pytest.approx(3.0, abs=0.25)
     assert result["Ar-Ar coordination"] == pytest.approx(13.0, abs=1.0)
+    # The energy of g(r) is that of the liquid: M. Thol et al., J. Phys. Chem. Ref. Data 45, 023101 (2016) gives -6.080 at
+    # 0.722 and 1.13 more per unit of temperature; a crystal of this density has 0.3 less.
+    g = result.curves["Ar-Ar"]
+    pairs = 4 * (g.x**-12 - g.x**-6)
+    tail = 8 * np.pi * density * (2.5**-9 / 9 - 2.5**-3 / 3)
+    others = density * (len(atoms) - 1) / len(atoms)  # an atom is no neighbour of itself
+    energy = 2 * np.pi * others * float((g.y * pairs * g.x**2)[g.x > 0.8].sum() * 0.01) + tail
+    assert energy == pytest.approx(-6.080 + 1.13 * (warm - 0.722), abs=0.08)
 
 
 def test_bad_input(tmp_path):
