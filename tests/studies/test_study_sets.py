@@ -1,5 +1,6 @@
 """Sets of data of a study: what is drawn from them, what identifies them, and the time a training takes."""
 
+import importlib.util
 import math
 import time
 from pathlib import Path
@@ -87,3 +88,15 @@ def test_numbers_that_are_not_finite_are_kept_as_none(tmp_path, monkeypatch):
     monkeypatch.setattr(toy_study.Toy, "run", lambda *_: {"square": 1.0, "other": {"a": [math.nan, 2.0]}})
     run = run_study("toy_study:Toy", {"numbers": [1]}, tmp_path)
     assert run.results[0].values["other"] == {"a": [None, 2.0]}
+
+
+def test_crystals_of_silica_are_networks_of_tetrahedra():
+    path = Path(__file__).parents[2] / "benchmarks" / "sio2_data.py"
+    spec = importlib.util.spec_from_file_location("sio2_data", path)
+    silica = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(silica)
+    for name, atoms in silica.phases().items():
+        distance = atoms.get_all_distances(mic=True)[np.ix_(atoms.numbers == 14, atoms.numbers == 8)]
+        assert np.all((distance < 1.65).sum(axis=1) == 4), name
+        assert np.all((distance < 1.65).sum(axis=0) == 2), name
+        assert distance.min() > 1.55, name
