@@ -173,7 +173,7 @@ def test_reference_conducts_melts_and_labels(tmp_path):
     from ase.io import read
 
     frames = read(path, ":")
-    assert [a.info["config_type"] for a in frames] == [f"{t} K" for t in (20, 20, 50, 50, 80, 80, 250, 250)]
+    assert [a.info["config_type"] for a in frames] == [f"{t} K" for t in (20, 20, 50, 50, 80, 80, 250, 250, 500, 500)]
     assert len({round(a.get_volume(), 6) for a in frames}) == 1
     crystal = SHORT.crystal().positions
     moved = [np.abs(a.positions - crystal).max() for a in frames]

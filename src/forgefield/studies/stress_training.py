@@ -26,6 +26,10 @@ from forgefield.studies.truths import find_truth
 __all__ = ["StressTraining", "StressTrainingSettings"]
 
 
+OF_TRAINING = ("temperatures", "liquids", "structures", "epochs", "virials")
+"""Settings that mean nothing to the reference."""
+
+
 class StressTrainingSettings(Conditions):
     """Settings of the study."""
 
@@ -48,6 +52,7 @@ class StressTraining(Study[StressTrainingSettings]):
         "size": 2,
         "structures": 6,
         "temperatures": (50.0,),
+        "liquids": (250.0,),
         "seeds": 1,
         "epochs": 30,
         "length": 2.0,
@@ -64,8 +69,9 @@ class StressTraining(Study[StressTrainingSettings]):
     def cells(self, settings: StressTrainingSettings) -> list[Cell]:
         """See `Study.cells`."""
         common = settings.model_dump(mode="json", exclude={"seeds", "references"})
+        of_truth = {key: value for key, value in common.items() if key not in OF_TRAINING}
         cells = [
-            Cell(f"reference, run {n}", {"fit": "reference", "seed": n, **common})
+            Cell(f"reference, run {n}", {"fit": "reference", "seed": n, **of_truth})
             for n in range(settings.references)
         ]
         for fit, stress in (("EF", 0.0), ("EFP", 0.3)):

@@ -53,7 +53,10 @@ class Conditions(Schema):
     a: float = Field(5.4, gt=0, description="edge of a cube of four atoms in all training structures [Å]")
     size: int = Field(3, ge=2, description="cubes along each side of the cell of training and simulation")
     temperatures: tuple[float, ...] = Field((20.0, 50.0, 80.0), description="of crystals to train on [K]")
-    liquids: tuple[float, ...] = Field((250.0,), description="of liquids to train on [K]")
+    liquids: tuple[float, ...] = Field(
+        (250.0, 500.0),
+        description="of liquids to train on [K]; one hotter than what is simulated shows how close atoms get",
+    )
     structures: int = Field(25, ge=2, description="of each temperature")
     melt_steps: int = Field(
         2000, ge=2, description="steps of 5 fs that melt a crystal for the liquids; half as many to cool them"
