@@ -36,6 +36,7 @@ from lennard_jones_equations import (
     van_der_hoef,
 )
 
+from forgefield.properties.base import PropertyResult
 from forgefield.properties.distribution import RDF
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.free_energy import phase_free_energy
@@ -197,6 +198,20 @@ def liquid(args: argparse.Namespace, density: float, t: float) -> list[dict[str,
     ]
 
 
+def _integrals(result: PropertyResult, density: float, n: int) -> tuple[float, ...]:
+    """Return energy and pressure from g(r), height and place of its first peak, and the temperature."""
+    g = result.curves["Ar-Ar"]
+    r, width = g.x / SIGMA, CUTOFF / len(g.x)
+    # An atom is no neighbour of itself; beyond the cutoff g = 1.
+    measure = 2.0 * math.pi * density * (1.0 - 1.0 / n) * g.y * r**2 * width
+    energy, slope = 4.0 * (r**-12 - r**-6), 4.0 * (-12.0 * r**-12 + 6.0 * r**-6)
+    tail = 8.0 * math.pi * density * (CUTOFF**-9 / 9.0 - CUTOFF**-3 / 3.0)
+    pull = 16.0 * math.pi * density**2 * (2.0 / 9.0 * CUTOFF**-9 - CUTOFF**-3 / 3.0)
+    warmth = result["temperature"] * units.kB / EPSILON
+    pressure = density * warmth - density / 3.0 * float(measure @ slope) + pull
+    return float(measure @ energy) + tail, pressure, float(g.y.max()), float(r[g.y.argmax()]), warmth
+
+
 def structure(args: argparse.Namespace, density: float, t: float) -> list[dict[str, Any]]:
     """Compare energy and pressure of the liquid near its triple point, by integrals over g(r), with an equation of state."""
     found = []
@@ -221,23 +236,7 @@ def structure(args: argparse.Namespace, density: float, t: float) -> list[dict[s
             n_bins=600,
             angle_cutoff=1.5 * SIGMA,
         )
-        g = result.curves["Ar-Ar"]
-        r, width = g.x / SIGMA, CUTOFF / len(g.x)
-        # An atom is no neighbour of itself; beyond the cutoff g = 1.
-        measure = 2.0 * math.pi * density * (1.0 - 1.0 / len(atoms)) * g.y * r**2 * width
-        energy, slope = 4.0 * (r**-12 - r**-6), 4.0 * (-12.0 * r**-12 + 6.0 * r**-6)
-        tail = 8.0 * math.pi * density * (CUTOFF**-9 / 9.0 - CUTOFF**-3 / 3.0)
-        pull = 16.0 * math.pi * density**2 * (2.0 / 9.0 * CUTOFF**-9 - CUTOFF**-3 / 3.0)
-        warmth = result["temperature"] * units.kB / EPSILON
-        found.append(
-            (
-                float(measure @ energy) + tail,
-                density * warmth - density / 3.0 * float(measure @ slope) + pull,
-                float(g.y.max()),
-                float(r[g.y.argmax()]),
-                warmth,
-            )
-        )
+        found.append(_integrals(result, density, len(atoms)))
     mean, error = of_replicas(np.array(found))
     warm, step = float(mean[4]), 1e-4  # near `t`, from which it differs by chance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.properties.free_energy_potentials import Repulsion
 from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.melting import MELTING
 from forgefield.properties.simulation import RunSettings, equilibrate
 
 KT = units.kB * 300.0
@@ -179,9 +181,20 @@ def test_free_energy_of_a_hexagonal_crystal_finds_its_shape_and_resumes(tmp_path
 
 
 def _digest(content: str) -> str:
-    import json
-
     return str(json.loads(content)["digest"])
+
+
+def test_shape_moves_until_atoms_flow(tmp_path: Path) -> None:
+    atoms, field = squeezed()
+    result = MELTING(
+        atoms, field, folder=tmp_path, low=20.0, high=1220.0, interval=400.0, pressure=0.5, steps=240, equilibration=60, timestep=8.0,
+        compressibility=0.5, cool=False, rdf_cutoff=4.0, rdf_bins=20,
+    )  # fmt: skip
+    assert result.conditions["barostat"] == "anisotropic"
+    profiles = json.loads((tmp_path / "melting.journal.json").read_text(encoding="utf-8"))["profiles"]
+    moved = [f"melting/heating {t:.2f} K/cell" in profiles for t in (20.0, 420.0, 820.0, 1220.0)]
+    assert moved[0]
+    assert not moved[-1]
 
 
 def test_a_walker_takes_the_mean_cell_also_after_a_break(tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ class CoexistenceSettings(BathSettings):
     melt_steps: int = Field(3000, ge=10, description="steps of that")
     friction: float = Field(0.005, gt=0, description="of the Langevin bath [1/fs]")
     every: int = Field(10, ge=1, description="steps between samples")
+    error: float | None = Field(
+        None, gt=0, description="nve: standard error wanted [K]; said in a warning where it is not reached"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -336,6 +339,12 @@ def _settled(
         warnings.append(
             f"the temperature still drifts, by {drift:+.0f} K over the second half of the run; take more `steps` or a "
             "`temperature` nearer to the result"
+        )
+    if settings.error is not None and melting.error > settings.error:
+        need = math.ceil(settings.steps * (melting.error / settings.error) ** 2)
+        warnings.append(
+            f"standard error {melting.error:.2g} K, asked for {settings.error:.2g} K; that takes about {need} `steps` "
+            f"({need * settings.timestep / 1000.0:.3g} ps)"
         )
     if abs(pressure.value - settings.pressure) > max(5.0 * pressure.error, 0.5):
         warnings.append(

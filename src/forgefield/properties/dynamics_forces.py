@@ -193,10 +193,14 @@ class CalculatorForces:
         if not atomic:
             return Forces(energy, forces, total)
         if not self.pairwise:
+            cure = (
+                "take backend='auto' or 'compiled', or give the potential itself"
+                if isinstance(calculator, ForgefieldCalculator)
+                else "use a potential of Forgefield, or, for a potential that is a sum over pairs and has `energies` and "
+                "`stresses`, say pairwise=True"
+            )
             raise ConfigError(
-                f"{type(calculator).__name__} gives no atomic virials, which the heat flux needs; use a potential of "
-                "Forgefield, or, for a potential that is a sum over pairs and has `energies` and `stresses`, say "
-                "pairwise=True"
+                f"{type(calculator).__name__} gives no atomic virials, which the heat flux needs; {cure}"
             )
         return Forces(
             energy, forces, total, self._get("energies"), -voigt_to_matrix(self._get("stresses")) * volume
