@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 from ase.io import write
-from commands import RUNNER, call, fails
+from commands import RUNNER, SMALL, call, fails
 
 from forgefield.cli.app import app
 
@@ -148,7 +148,18 @@ def test_mixed_energy_references_stop_training(config, alloy_frames, tmp_path):
     text = fails("train", config, "-o", tmp_path / "run", "--set", data)
     assert "form two sets" in text
     assert "data.accept: [mixed-references]" in text
-    call("train", config, "-o", tmp_path / "run", "--set", data, "--set", "data.accept=[mixed-references]")
+    short = ["--set", "training.epochs=2", *SMALL]
+    call(
+        "train",
+        config,
+        "-o",
+        tmp_path / "run",
+        "--set",
+        data,
+        "--set",
+        "data.accept=[mixed-references]",
+        *short,
+    )
     assert (tmp_path / "run" / "potential.ff").exists()
 
 
@@ -184,8 +195,7 @@ def test_no_permission_and_full_disk(config, alloy_file, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     assert "No space left" in fails("init", alloy_file, "-o", tmp_path / "new.yaml")
     assert "No space left" in fails("train", config, "-o", tmp_path / "run")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "run"]
-    assert not (tmp_path / "run").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 
 def test_other_errors_of_the_system_are_explained(alloy_file, monkeypatch):

@@ -95,13 +95,12 @@ class RunFolder:
     def opened(cls, path: str | Path, *, writes: bool = True) -> Iterator[RunFolder]:
         """Make the folder for a run; what is empty after an error is taken away again."""
         new = not Path(path).exists()
-        folder = cls.create(path, writes=writes)
         try:
-            yield folder
+            yield cls.create(path, writes=writes)
         except BaseException:
             if new and writes:
-                with suppress(OSError):  # there is something in it
-                    folder.path.rmdir()
+                with suppress(OSError):  # there is something in it, or it could not be made
+                    Path(path).rmdir()
             raise
 
     @property
