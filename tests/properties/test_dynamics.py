@@ -16,6 +16,7 @@ from forgefield.errors import CheckpointError, ConfigError, SimulationError, Str
 from forgefield.models import make_model
 from forgefield.models.potential import Potential
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
+from forgefield.properties.dynamics_file import read_state, write_state
 from forgefield.properties.dynamics_forces import Forces, force_field
 
 KT = units.kB * 300.0
@@ -204,6 +205,16 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(CheckpointError, match="damaged"):
         Dynamics(atoms, force_field(EMT(), atoms), DynamicsSettings()).run(2, checkpoint=path)
+
+
+def test_checkpoints_from_before_barostats_are_read(tmp_path):
+    path, one = tmp_path / "x.npz", np.zeros((1, 3))
+    arrays = {"positions": one, "numbers": np.array([18]), "masses": np.array([40.0])}
+    settings = DynamicsSettings().model_dump()
+    write_state(path, arrays, {}, {"step": 3}, {k: v for k, v in settings.items() if k != "barostat"})
+    assert read_state(path, settings, np.array([18]), np.array([40.0]))[2]["step"] == 3
+    with pytest.raises(CheckpointError, match="barostat"):
+        read_state(path, settings | {"barostat": "triclinic"}, np.array([18]), np.array([40.0]))
 
 
 def test_explosion_names_atoms_and_keeps_data(tmp_path):

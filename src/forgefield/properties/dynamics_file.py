@@ -21,6 +21,8 @@ __all__ = ["read_state", "write_state", "write_structure"]
 
 FloatArray = NDArray[np.float64]
 FORMAT = 1
+BEFORE = {"barostat": "isotropic"}
+"""What settings were that older files do not name."""
 
 
 def write_state(
@@ -74,7 +76,7 @@ def read_state(
         raise CheckpointError(
             f"{path} has checkpoint format {header.get('format')}, this version reads {FORMAT}"
         )
-    other = [k for k, v in settings.items() if header["settings"].get(k) != v]
+    other = [k for k, v in settings.items() if header["settings"].get(k, BEFORE.get(k)) != v]
     if other:
         raise CheckpointError(
             f"{path} belongs to a simulation with other settings ({', '.join(sorted(other))}); delete it or choose "
