@@ -25,6 +25,7 @@ from nep_cases import silicon
 from descriptors import silica
 from forgefield.descriptors import ACSF, DESCRIPTORS, SO3, Descriptor, make_descriptor
 from forgefield.engine.features import FeatureEngine
+from forgefield.engine.gradients import GradientEngine
 from forgefield.engine.inference import Precision
 from forgefield.engine.predictor import Predictor
 from forgefield.engine.rows import RowEngine
@@ -100,20 +101,31 @@ def featomic_rows(report: Report, chosen: Options) -> None:
     linear = potential(SO3(["Si"], n_max=n_max, l_max=l_max, cutoff=cutoff, alpha=alpha))
     rows, forces = RowEngine(linear, threads=1), predictors(linear)
     ours: dict[str, Callable[[], object]] = {"rows": partial(rows.compute, [atoms])}
+    for dtype in PRECISIONS:
+        engine = GradientEngine(linear.descriptor, dtype, 1)
+        ours[f"stored, {dtype}"] = partial(engine.differentiate, atoms, engine.differentiate(atoms))
     ours |= {d: partial(predict, q, atoms) for d, q in forces.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "silicon.extxyz"
         atoms.write(path)
         times, features, stored = _in_turns(chosen, path, (n_max, l_max, cutoff, (0.5 / alpha) ** 0.5), ours)
+    made = GradientEngine(linear.descriptor).differentiate(atoms)
+    numbers = made.gradients.size + made.own.size
     per_atom = 1e6 / len(atoms)
-    labels = {"rows": "values and gradients of all features (rows of a linear fit), float64"}
+    labels = {
+        f"stored, {d}": f"values and gradients of all features, stored by pair, {d}" for d in PRECISIONS
+    }
+    labels |= {
+        "rows": "values and gradients of all features, summed over centres (rows of a linear fit), float64"
+    }
     labels |= {d: f"energy, forces, stress of a linear model, {d}" for d in PRECISIONS}
     for key, label in labels.items():
         what = f"power spectrum n=8 l=6, {label}"
         report.speed(what, times[key], times["featomic"], unit="us/atom", factor=per_atom, goal=GOAL_FEATOMIC)
     report.note(
         f"featomic: {features} features (all pairs n1, n2), Gaussian-type radial functions, {stored / len(atoms):.0f} numbers of "
-        f"gradients stored per atom; ours: {linear.descriptor.n_features} (n1 <= n2), gradients summed over the centres"
+        f"gradients stored per atom; ours: {linear.descriptor.n_features} (n1 <= n2), {numbers / len(atoms):.0f} numbers stored per atom, "
+        "in memory that is used again"
     )
 
 

@@ -177,6 +177,22 @@ def test_atoms_are_gathered_and_scattered_as_rows_of_four(bits, how):
 
 
 @both
+@widths
+def test_rows_of_four_are_put_where_they_belong(bits, how):
+    dtype, lanes = number_type(bits), lanes_of(bits)
+
+    def kernel(k, i, x, f):
+        (f + 2).put(i.lanes(0), [x[c] for c in range(4)])
+
+    i = RNG.permutation(lanes + 3)[None, :lanes].astype(np.int32)
+    x, f = packed(RNG.standard_normal((4, lanes)), dtype), packed(RNG.standard_normal((lanes + 6, 4)), dtype)
+    expected = f.copy()
+    expected[2 + i[0]] = x.T
+    run(build(kernel, {"i": "indices", "x": "rows", "f": "vectors"}, bits), {"i": i, "x": x, "f": f}, how)
+    assert np.array_equal(f, expected)
+
+
+@both
 def test_lists_of_neighbours_are_picked_lane_by_lane(how):
     lanes = lanes_of(64)
     listed = RNG.integers(0, 100, 40).astype(np.int32)

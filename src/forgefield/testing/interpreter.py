@@ -163,3 +163,7 @@ class _Interpreter:
 
     def do_scatter_from(self, name: str, start: int, j: Any, *xyz: Any) -> None:
         self.do_scatter(name, j + start, *xyz)
+
+    def do_put_rows(self, name: str, start: int, j: Any, *numbers: Any) -> None:
+        for c, x in enumerate(numbers):
+            self.rows[name][j + start, c] = x

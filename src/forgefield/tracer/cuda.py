@@ -88,6 +88,7 @@ _STATEMENTS |= {
     "sum": "add_sum<{t}>({0} + {1}, {2});",
     "scatter": "add_row<{t}>({0} + {1}, {2}, {3}, {4});",
     "scatter_from": "add_row<{t}>({0} + {1} + {2}, {3}, {4}, {5});",
+    "put_rows": "{0}[{1} + {2}] = Row<{t}>{{{3}, {4}, {5}, {6}}};",
 }
 """Operations in C: arguments {0}, {1}, ...; {at} is element {1} of array {0}, {row} what this lane has in row {1}."""
 

@@ -349,13 +349,17 @@ class _Writer:
     def do_scatter_from(self, name: str, start: Any, j: Value, *xyz: Any) -> None:
         self.scatter(self.at(name, start, f"[4 x {self.number}]"), j, *xyz)
 
-    def scatter(self, start: str, j: Value, *xyz: Any) -> None:
-        rows = self.transpose([*(self.v(x) for x in xyz), self.v(0.0)])
+    def do_put_rows(self, name: str, start: Any, j: Value, *numbers: Any) -> None:
+        self.scatter(self.at(name, start, f"[4 x {self.number}]"), j, *numbers, add=False)
+
+    def scatter(self, start: str, j: Value, *numbers: Any, add: bool = True) -> None:
+        rows = self.transpose([self.v(x) for x in (*numbers, 0.0)[:4]])
         kind, align = f"<4 x {self.number}>", 4 * self.bits // 8
         for lane, a in enumerate(self.names[j.id]):
             r = rows[lane % 4]
             part = self.shuffle(r, "poison", self.lanes, [lane // 4 * 4 + c for c in range(4)])
             at = self.new(f"getelementptr inbounds [4 x {self.number}], ptr {start}, i64 {a}")
-            old = self.new(f"load {kind}, ptr {at}, align {align}")
-            total = self.new(f"fadd {self.flags} {kind} {old}, {part}")
-            self.lines.append(f"store {kind} {total}, ptr {at}, align {align}")
+            if add:
+                old = self.new(f"load {kind}, ptr {at}, align {align}")
+                part = self.new(f"fadd {self.flags} {kind} {old}, {part}")
+            self.lines.append(f"store {kind} {part}, ptr {at}, align {align}")

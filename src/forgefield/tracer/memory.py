@@ -115,6 +115,10 @@ class Points(Memory):
         else:
             self.k.emit("scatter_from", None, self.name, self.start, j, *xyz)
 
+    def put(self, j: Lanes, numbers: Sequence[Any]) -> None:
+        """Set the four numbers of rows j, lane after lane."""
+        self.k.emit("put_rows", None, self.name, self.start, j, *numbers)
+
     def _components(self, op: str, *lanes: Lanes) -> list[Vec]:
         rows = self.k.emit(op, Vec, self.name, *lanes)
         return [self.k.emit("component", Vec, rows, c) for c in range(3)]
