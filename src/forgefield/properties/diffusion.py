@@ -196,7 +196,7 @@ def _compute(
     return PropertyResult(
         name="msd",
         quantities=quantities | {"temperature": _warmth(moving, temperature)},
-        conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json") | done | {"n_frames": len(moving)},
         curves={name: Curve(one.time, one.msd, time, squared, one.msd_error) for name, one in found.items()},
         warnings=tuple(warnings),
     )

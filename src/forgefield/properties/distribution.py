@@ -287,9 +287,9 @@ def _compute(
     return PropertyResult(
         name="rdf",
         quantities=quantities,
-        conditions=done
-        | {"n_frames": len(moving), "angle_cutoff_A": cutoff}
-        | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json")
+        | done
+        | {"n_frames": len(moving), "angle_cutoff_A": cutoff},
         curves=curves,
         warnings=tuple(warnings),
     )

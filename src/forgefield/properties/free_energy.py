@@ -25,7 +25,7 @@ from forgefield.properties.structures import require_crystal
 from forgefield.properties.walks import open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["FREE_ENERGY", "JOURNAL", "phase_free_energy", "planned_steps"]
+__all__ = ["FREE_ENERGY", "JOURNAL", "phase_free_energy", "planned_steps", "steps_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -46,6 +46,15 @@ def planned_steps(settings: FreeEnergySettings) -> int:
         reference = (settings.reference_steps or settings.steps) + settings.equilibration
         path += ways * settings.reference_points * reference
     return path + target + (2 * settings.scaling_steps if settings.final_temperature else 0)
+
+
+def steps_of(phase: PhaseFreeEnergy, settings: FreeEnergySettings) -> int:
+    """Return about how many steps a computation took, where runs were added on the way: with them."""
+    if settings.lambdas == "gauss":
+        return planned_steps(settings)
+    begun = settings.model_copy(update={"points": 0, "reference_points": 0})
+    runs = sum(leg.facts["runs"] for leg in phase.legs.values())
+    return planned_steps(begun) + round(runs) * (settings.steps + settings.equilibration)
 
 
 def phase_free_energy(
@@ -92,10 +101,9 @@ def _check_error(result: PhaseFreeEnergy, settings: FreeEnergySettings) -> None:
     error = 1e3 * result.free_energy.error / result.n_atoms
     if error > settings.target_error:
         factor = (error / settings.target_error) ** 2
-        steps, cure = planned_steps(settings), f"set `steps` to {math.ceil(factor * settings.steps)}"
+        steps, cure = steps_of(result, settings), f"set `steps` to {math.ceil(factor * settings.steps)}"
         if settings.lambdas == "adaptive":
             runs = max(leg.facts["runs"] for leg in result.legs.values())
-            steps = round(sum(leg.facts["runs"] for leg in result.legs.values()) * settings.steps)
             cure = f"set `max_runs` to {math.ceil(1.2 * factor * runs)} (it took {runs:.0f}) or take longer `steps`"
         raise SimulationError(
             f"the run is too short for `target_error` = {settings.target_error} meV/atom: the standard error is "
@@ -125,7 +133,7 @@ def _compute(
         quantities=quantities,
         conditions=settings.model_dump()
         | phase.conditions
-        | {"n_atoms": phase.n_atoms, "ensemble": "nvt", "n_steps": planned_steps(settings)},
+        | {"n_atoms": phase.n_atoms, "ensemble": "nvt", "n_steps": steps_of(phase, settings)},
         curves=curves,
         warnings=phase.warnings,
     )

@@ -186,7 +186,7 @@ def _compute(
     return PropertyResult(
         name="vdos",
         quantities=quantities | {"resolution": Quantity(1.0 / settings.correlation_time, "THz")},
-        conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json") | done | {"n_frames": len(moving)},
         curves=curves,
         warnings=tuple(warnings),
     )

@@ -120,7 +120,7 @@ def _compute(
                 None if moving.temperature is None else series_mean(moving.temperature).error,
             ),
         },
-        conditions=done | {"n_frames": len(moving)} | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json") | done | {"n_frames": len(moving)},
         curves={
             "integral": Curve(found.time, found.integral, time, "viscosity [mPa s]", found.integral_error),
             "autocorrelation": Curve(
