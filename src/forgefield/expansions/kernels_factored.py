@@ -7,7 +7,8 @@ the functions of the angle that multiply one factor are one polynomial, whose co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from forgefield.tracer.trace import Int, Kernel
 from forgefield.tracer.values import Vec
 
 __all__ = ["FactoredTriplets"]
+
+Keep = Callable[[Any, list[Any]], None]
 
 GEOMETRY = 5
 """Numbers kept of a neighbour beside its factors: its vector, one over its length, a multiple of its square."""
@@ -164,6 +167,66 @@ class FactoredTriplets(TracedTriplets):
         sides = [a * b for a, b in zip(own[GEOMETRY:], other[GEOMETRY:], strict=True)]
         radial = [a * b for a, b in zip(sides, self._thirds(y), strict=True)]
         return [radial[e] * angles[a] for e, a in self.pairs]
+
+    # ---- one neighbour at a time -----------------------------------------------------------------------------
+
+    def lay_out(self) -> None:
+        """Emit what `moves` needs of all neighbours of the block; nobody else may write to the scratch memory then."""
+        self._rows_to_scratch(None)
+
+    def moves(self, row: Int, species: Int | int, weight: Any, store: Keep, add: Keep) -> None:
+        """Emit the changes of A, times a weight, when the neighbours of one row move along x, y and z.
+
+        Parameters
+        ----------
+        row : Int
+        species : Int or int
+            Element of its neighbours.
+        weight : value
+        store, add : callable (coefficient, three values)
+            Set or add to the changes of a coefficient; every one is set first.
+        """
+        k, n = self.k, self.n_functions
+        e = row - self.edges.rows(0, 1)[0]
+        vector = self._numbers(e)[:3]
+        with k.tape() as tape:
+            kept = self._of_vector(vector)
+        own, changes = [*vector, *kept], []
+        for c in range(3):
+            unit = [float(a == c) for a in range(3)]
+            changes.append([*unit, *k.jvp(tape, vector, unit, kept)])
+        with k.range(self.n_channels * n) as i:
+            store(i, [0.0] * 3)
+        with k.range(self.n_species) as t:
+            sums = k.accumulators(3 * n)
+            with self._others(e, t) as f:
+                with k.tape() as tape:
+                    values = self._functions(own, self._numbers(f))
+                for c, change in enumerate(changes):
+                    for q, v in enumerate(k.jvp(tape, own, change, values)):
+                        sums[q * 3 + c] += v
+            low, high = k.integer("min", species, t), k.integer("max", species, t)
+            for q in range(n):
+                moved = [weight * sums[q * 3 + c] for c in range(3)]
+                if self.expansion.resolves_species:
+                    add(self._channel(low, high) * n + q, moved)
+                    continue
+                for channel in range(self.n_channels):
+                    factor = self._weight(low, high, channel)
+                    add(channel * n + q, [factor * x for x in moved])
+
+    @contextmanager
+    def _others(self, e: Any, t: Int | int) -> Iterator[Any]:
+        """Loop over the rows of species t except row e; rows are counted from the first of the block."""
+        k, (lo, hi) = self.k, self._rows(t)
+
+        def is_less(a: Any, b: Any) -> Any:
+            """Return 1 where a < b, else 0."""
+            return k.integer("min", k.integer("max", b - a, 0), 1)
+
+        inside = is_less(lo - 1, e) * is_less(e, hi)
+        with k.range(lo, hi - inside) as f:
+            yield f + is_less(e - 1, f) * inside
 
     # ---- back to the neighbours ------------------------------------------------------------------------------
 
