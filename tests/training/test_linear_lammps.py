@@ -131,7 +131,7 @@ def test_rows(case, lammps_rows):
         sign = np.ones(len(labels))
         sign[-6:] = -1.0  # LAMMPS: pressure
         for some in (slice(0, 1), slice(1, -6), slice(-6, None)):
-            turned = sign[some, None] * own.rows[some]
+            turned = sign[some, None] * made.spread(own.rows)[some]
             # The repulsion is LAMMPS's own, with constants of six digits.
             difference = sign[some] * own.labels[some] - labels[some]
             assert np.abs(turned - expected[some]).max() <= 1e-11 * np.abs(expected[some]).max()

@@ -12,7 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from forgefield.descriptors import DESCRIPTORS
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
-from forgefield.engine.row_tables import RowTables, pattern_of
+from forgefield.engine.row_tables import LARGEST, RowTables
+from forgefield.engine.row_vectors import distinct_features, slopes_of
 from forgefield.engine.rows import RowEngine
 from forgefield.errors import StructureError
 from forgefield.graph import neighbour_pairs
@@ -89,7 +90,8 @@ def all_rows(make, n):
     parts = list(make(range(n)))
     structure = np.concatenate([p.structure for p in parts])
     order = np.argsort(structure, kind="stable")
-    return tuple(np.concatenate([getattr(p, x) for p in parts])[order] for x in ("rows", "labels"))
+    rows, labels = (np.concatenate([getattr(p, x) for p in parts])[order] for x in ("rows", "labels"))
+    return make.spread(rows), labels
 
 
 def compare(potential: Potential) -> None:
@@ -115,13 +117,12 @@ def test_rows_relative_to_the_free_atom_on_top_of_a_repulsion(case: str) -> None
     compare(made(case, exact=True, zbl=True))
 
 
-def test_rows_of_whitened_features() -> None:
-    potential = made("so3")
+@pytest.mark.parametrize("case", ["so3", "so3 quadratic", "snap chemical"])
+def test_rows_of_whitened_features(case: str) -> None:
+    potential = made(case, exact=case == "so3 quadratic")
     features = np.concatenate([potential.descriptor.compute(a) for a in structures()])
     potential.scaler.fit(torch.from_numpy(features), "whitened")
     compare(potential)
-    with pytest.raises(NotCompiledError, match="whitened"):
-        RowEngine(potential, products=True)
 
 
 def test_threads_share_blocks() -> None:
@@ -185,10 +186,44 @@ def test_overlapping_atoms_are_named() -> None:
         list_together([Atoms()], (6, 14), (4.0,))
 
 
-def test_tables_cover_the_pattern() -> None:
+def test_every_number_of_the_jacobian_is_read_or_repeats_another() -> None:
     descriptor = DESCRIPTORS["snap"](["C", "Si"], two_j_max=4, chemical=True)
-    (pattern,), tables = pattern_of(descriptor), RowTables.of(descriptor)
-    (read,) = tables.entries
-    assert pattern.shape == read.shape == (descriptor.n_features, 2 * descriptor.expansions[0].n_harmonics)
-    assert (read >= pattern).all()
-    assert read.mean() < 0.5  # what need not be multiplied is not
+    (slopes,), wanted = slopes_of(descriptor), np.unique(distinct_features(descriptor))
+    tables, rng = RowTables.of(descriptor, wanted), np.random.default_rng(0)
+    (first, stride), (width,) = tables.directory(0), (slopes.shape[2] // 2,)
+    for sample in slopes:
+        for s in range(2):
+            # What the kernel does, for a neighbour of element s whose coefficients change at random.
+            change = rng.standard_normal(width)
+            products, found = np.zeros(tables.n_products), np.zeros(len(wanted))
+            at = first + s * stride
+            for size in range(1, LARGEST + 1):
+                lo, hi = tables.integers[at + 2 * size - 2 : at + 2 * size]
+                for record in tables.integers[lo:hi].reshape(-1, size + 3):
+                    *starts, slot, begin, end = record
+                    m, inside = tables.integers[begin:end].reshape(-1, 2).T
+                    for t, start in enumerate(starts):
+                        products[slot + t] = sample.ravel()[start + inside] @ change[m]
+            for n, length in enumerate(tables.sums[0]):
+                lo, hi = tables.integers[at + 2 * (LARGEST + n) : at + 2 * (LARGEST + n) + 2]
+                for f, factor, *slots in tables.integers[lo:hi].reshape(-1, length + 2):
+                    found[f] += tables.factors[factor : factor + length] @ products[slots]
+            expected = sample[wanted].reshape(len(wanted), 2, width)[:, s] @ change
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
+    assert len(wanted) < 0.85 * descriptor.n_features  # invariants that only differ in the order of elements
+    packed = RowEngine(Potential(descriptor, make_model({"kind": "linear"}, descriptor.n_features, 2))).tables
+    assert (
+        2 * packed.n_places[0] <= (slopes[:, wanted] != 0).any(axis=0).sum()
+    )  # both elements share what they multiply
+
+
+def test_equal_features_get_equal_coefficients() -> None:
+    potential = made("snap chemical")
+    engine = RowEngine(potential)
+    assert len(engine.wanted) < potential.descriptor.n_features
+    first = distinct_features(potential.descriptor)
+    data = LabelledSet(potential, structures())
+    fit_linear(potential, data, LossSettings(), LeastSquaresSettings(solver="svd"))
+    weight = potential.model.weight.detach().numpy()
+    alike = (potential.scaler.scale == potential.scaler.scale[first]).numpy()
+    np.testing.assert_allclose(weight[:, alike], weight[:, first][:, alike], rtol=1e-6, atol=1e-9)

@@ -215,7 +215,15 @@ class SNAP(Descriptor):
         return stage.join(b, stage.products(quadratic_table(b.shape[0]), b)) if p.quadratic else b
 
     def _matrices(self, stage: Stage, a: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Return the diagonal numbers of u, with the central atom, the others, and Z."""
+        """Return the diagonal numbers of u, with the central atom, the others, and Z; once for each stage that keeps them."""
+        kept: dict[object, Any] = getattr(stage, "kept", {})
+        key = ("bispectrum", a[0])
+        if key not in kept:
+            kept[key] = self._made_matrices(stage, a)
+        found: tuple[Any, Any, Any] = kept[key]
+        return found
+
+    def _made_matrices(self, stage: Stage, a: Sequence[Any]) -> tuple[Any, Any, Any]:
         p, u = self.settings, a[0]
         diagonal = n_diagonal(p.two_j_max)
         on = stage.linear(self.mixing, u.columns(0, diagonal), self.self_weights)

@@ -16,6 +16,7 @@ from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
 from forgefield.engine.row_kernel import row_kernel, row_signature
 from forgefield.engine.row_tables import JacobianTerms, RowTables
+from forgefield.engine.row_vectors import distinct_features
 from forgefield.expansions.triplets import TripletExpansion
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
@@ -26,6 +27,9 @@ from forgefield.tracer.trace import trace
 __all__ = ["FeatureRows", "Repulsion", "RowEngine"]
 
 FloatArray = NDArray[np.float64]
+
+DIRECTIONS = np.concatenate([np.eye(3).ravel(), np.zeros(9)])
+"""Along which a row of neighbours moves; one that is there to fill up does not."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,21 @@ class Repulsion:
 
 @dataclass(frozen=True)
 class FeatureRows:
-    """Scaled features of atoms and the derivatives of their sums over a structure.
+    """Features of atoms, scaled but not mixed, and the derivatives of their sums over a structure.
 
-    Columns are the features and, for a quadratic model, their products ``q_a q_b`` for a <= b, halved where a = b.
+    Columns are the wanted features and, for a quadratic model, their products ``q_a q_b`` for a <= b, halved where
+    a = b.
 
     Attributes
     ----------
     species : (n_atoms,) int
         Index of each atom's element.
-    features : (n_atoms, n_features)
+    features : (n_atoms, n_wanted)
         Without products.
-    forces : (n_species, n_columns, n_atoms, 3) [1/Å]
+    forces : (n_atoms, n_species, n_columns, 3) [1/Å]
         Minus the derivatives of the sum over the atoms of each element with respect to positions.
-    strain : (n_atoms, n_columns, 6)
-        Contribution of every atom to the derivatives with respect to strain, `keys.VOIGT` components.
+    strain : (n_structures, n_species, n_columns, 6)
+        Derivatives of the same sums with respect to strain, `keys.VOIGT` components.
     repulsion : Repulsion, or None
     """
 
@@ -76,53 +81,63 @@ class RowEngine:
     Parameters
     ----------
     potential : Potential
-        Its model is not looked at; its scaling is.
+        Its model is not looked at; scale and shift of its scaling are.
     products : bool
         Rows of products of features too.
     threads : int, optional
         Default: `parallel.get_num_threads`.
 
+    Attributes
+    ----------
+    wanted : (n_wanted,) int
+        Features that have rows: of equal ones, as invariants of several densities have them, only the first, unless
+        products are asked for.
+    sources : (n_features,) int
+        Which of them each feature is equal to.
+    n_columns : int
+
     Raises
     ------
     NotCompiledError
-        A part of the descriptor has no kernel, or its coefficients are not sums over single neighbours; products of
-        features that are whitened.
+        A part of the descriptor has no kernel, or its coefficients are not sums over single neighbours.
     """
 
     def __init__(self, potential: Potential, *, products: bool = False, threads: int | None = None) -> None:
         if any(isinstance(e, TripletExpansion) for e in potential.descriptor.expansions):
             raise NotCompiledError("rows of triplets of neighbours have no kernel")
-        scaler = potential.scaler
-        mix = scaler.mix.double().cpu().numpy()
-        self._mix = None if np.array_equal(mix, np.eye(len(mix))) else mix
-        if products and self._mix is not None:
-            raise NotCompiledError("rows of products of whitened features have no kernel")
         self.potential, self.threads = potential, threads
         self.engine = Engine(potential, "float64", threads)
-        self.n_features = potential.descriptor.n_features
-        a, b = np.triu_indices(self.n_features)
+        scaler, n = potential.scaler, potential.descriptor.n_features
+        scale, shift = (x.double().cpu().numpy() for x in (scaler.scale, scaler.shift))
+        self.wanted, self.sources = np.arange(n), np.arange(n)
+        if not products:
+            first = distinct_features(potential.descriptor)
+            alike = (scale == scale[first]) & (shift == shift[first])
+            self.wanted, self.sources = np.unique(np.where(alike, first, np.arange(n)), return_inverse=True)
+        a, b = np.triu_indices(n)
         if not products:
             a, b = a[:0], b[:0]
         self._pairs = np.stack([a, b], axis=1).astype(np.int32).ravel()
         self._halves = np.where(a == b, 0.5, 1.0)
-        self.n_columns = self.n_features + len(a)
-        self._scales = np.concatenate([x.double().cpu().numpy() for x in (scaler.scale, scaler.shift)])
-        self.tables = RowTables.of(potential.descriptor)
-        self._terms = self._lay_out()
+        self.n_columns = len(self.wanted) + len(a)
+        self._scales, self._wanted = np.concatenate([scale, shift]), self.wanted.astype(np.int32)
+        self._lay_out()
+        self._factors = np.append(self.tables.factors * scale[self.tables.features], 0.0)
         self._kernel: Native | None = None
 
-    def _lay_out(self) -> JacobianTerms | None:
-        """Put the Jacobian of the descriptor into the memory of the kernel, if it knows it."""
+    def _lay_out(self) -> None:
+        """Make the tables; put the Jacobian of the descriptor into the memory of the kernel, if it knows it."""
         plan = self.engine.plan
         stage = ShapeStage(self.n_species)
         stage.layout = plan.layout
         shapes = [Shape((e.shape[0] * e.shape[1], e.shape[2])) for e in plan.expansions]
         jacobian = self.potential.descriptor.jacobian(stage, shapes)
-        if jacobian is None:
-            return None
-        terms = JacobianTerms.of(jacobian, self.tables.entries[0], plan.layout.memory)
-        self.engine.terms = plan.layout.memory.arrays(self.engine.dtype)
-        return terms
+        self.tables = RowTables.of(self.potential.descriptor, self.wanted, jacobian)
+        self._terms: JacobianTerms | None = None
+        if jacobian is not None:
+            (places,), (n_places,), memory = self.tables.places, self.tables.n_places, plan.layout.memory
+            self._terms = JacobianTerms.of(jacobian, places, n_places, memory)
+            self.engine.terms = memory.arrays(self.engine.dtype)
 
     @property
     def n_species(self) -> int:
@@ -131,10 +146,12 @@ class RowEngine:
 
     def numbers(self, n_atoms: int) -> int:
         """Return how many numbers the rows of so many atoms take."""
-        return n_atoms * self.n_columns * (4 * self.n_species + 6)
+        return n_atoms * self.n_columns * 4 * self.n_species
 
     def compute(self, frames: Sequence[Atoms]) -> FeatureRows:
         """Return the rows of some structures, their atoms one after the other.
+
+        Forces and strain are kept in memory that the next call uses again.
 
         Parameters
         ----------
@@ -148,19 +165,22 @@ class RowEngine:
         """
         together = list_together(frames, self.potential.species, self.potential.cutoffs)
         points, lists = together.points, together.lists
-        engine, kernel, n = self.engine, self._native(), points.n_atoms
+        engine, kernel, n, n_structures = self.engine, self._native(), points.n_atoms, len(frames)
         block = engine.blocks(points, lists)
-        lanes, n_blocks = engine.lanes, block.n_blocks
-        owners = np.concatenate([np.arange(n), points.owner, [n, n]]).astype(np.int32)
-        n_forces = self.n_species * self.n_columns * (n + 1)
+        lanes, n_blocks, n_wanted = engine.lanes, block.n_blocks, len(self.wanted)
+        width = self.n_species * self.n_columns
         threads = max(1, min(self.threads or get_num_threads(), n_blocks))
-        forces = [aligned((n_forces, 4), np.float64) for _ in range(threads)]
-        features = engine.memory("rows", n_blocks * self.n_features * lanes)
-        strain = engine.memory("row_strain", n_blocks * 6 * self.n_columns * lanes)
+        forces = [self._zeroed(("forces", t), (n + 1) * width) for t in range(threads)]
+        strain = [self._zeroed(("strain", t), (n_structures + 1) * width * 2) for t in range(threads)]
         pushed = [aligned((n + 1, 4), np.float64) for _ in range(threads)]
+        features = engine.memory("rows", n_blocks * n_wanted * lanes)
         energies = engine.memory("repulsion", n_blocks * lanes)
         pulled = engine.memory("repulsion_strain", n_blocks * 6 * lanes)
-        directions, centre_owners = np.eye(3).ravel(), block.atoms.astype(np.int32)
+        structures = np.append(np.repeat(np.arange(n_structures), together.n_atoms), n_structures)
+        atoms = np.concatenate([np.arange(n), points.owner, [n, n]])
+        owners = [(atoms * width).astype(np.int32), (block.atoms * width).astype(np.int32)]
+        owners.append((structures[block.atoms] * (2 * width)).astype(np.int32))
+        plain = [atoms.astype(np.int32), block.atoms.astype(np.int32)] if engine.plan.repulsion else []
 
         def part(thread: int, first: int, last: int) -> None:
             *arguments, scratch = engine.list_arguments(block, lists, 2)
@@ -174,29 +194,24 @@ class RowEngine:
                 engine.memory(("work", thread), kernel.workspace * lanes),
                 engine.memory(("scratch", thread), scratch),
                 features,
-                n + 1,
-                owners,
-                centre_owners,
+                *owners,
                 self.tables.integers,
-                directions,
+                DIRECTIONS,
+                self._wanted,
                 self._scales,
+                self._factors,
                 self._pairs,
                 self._halves,
                 forces[thread],
                 features,
-                strain,
-                *((pushed[thread], energies, pulled) if engine.plan.repulsion else ()),
+                strain[thread],
+                *((*plain, pushed[thread], energies, pulled) if plain else ()),
             )
 
         run_parts(n_blocks, threads, part)
-        total = forces[0] if threads == 1 else np.sum(forces, axis=0)
-        of_atoms = self._by_atom(block, strain, 6 * self.n_columns).reshape(n, self.n_columns, 6)
-        rows = total.reshape(self.n_species, self.n_columns, n + 1, 4)[:, :, :n, :3]
-        values = self._by_atom(block, features, self.n_features)
-        if self._mix is not None:
-            values = values @ self._mix
-            rows = np.einsum("ab,sanc->sbnc", self._mix, rows, optimize=True)
-            of_atoms = np.einsum("ab,nac->nbc", self._mix, of_atoms, optimize=True)
+        for parts in (forces, strain):
+            for x in parts[1:]:
+                np.add(parts[0], x, out=parts[0])
         extra = None
         if engine.plan.repulsion:
             extra = Repulsion(
@@ -204,7 +219,20 @@ class RowEngine:
                 np.sum(pushed, axis=0)[:n, :3],
                 self._by_atom(block, pulled, 6),
             )
-        return FeatureRows(points.species, values, rows, of_atoms, extra)
+        shape = (self.n_species, self.n_columns)
+        return FeatureRows(
+            points.species,
+            self._by_atom(block, features, n_wanted),
+            forces[0].reshape(n + 1, *shape, 4)[:n, ..., :3],
+            strain[0].reshape(n_structures + 1, *shape, 2, 4)[:-1, ..., :3].reshape(n_structures, *shape, 6),
+            extra,
+        )
+
+    def _zeroed(self, name: tuple[str, int], rows: int) -> FloatArray:
+        """Return memory for rows of four numbers, all zero."""
+        memory: FloatArray = self.engine.memory(name, 4 * rows)[: 4 * rows]
+        memory[:] = 0.0
+        return memory
 
     def _by_atom(self, block: Block, rows: NDArray[Any], width: int) -> FloatArray:
         """Return (n_atoms, width) numbers from `width` rows for each block."""
@@ -217,12 +245,13 @@ class RowEngine:
     def _native(self) -> Native:
         if self._kernel is None:
             plan, bits = self.engine.plan, self.engine.bits
-            signature, n_products = row_signature(plan), self.n_columns - self.n_features
+            signature, n_products = row_signature(plan), self.n_columns - len(self.wanted)
+            known = None if self._terms is None else repr(self._terms)
             self._kernel = native(
                 "linear_rows",
                 signature,
                 bits,
-                (self.engine.describe(), self.tables.sizes, self._terms, n_products),
+                (self.engine.describe(), self.tables.signature, known, n_products),
                 lambda: trace(
                     "linear_rows", signature, bits, row_kernel(plan, self.tables, self._terms, n_products)
                 ),

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from forgefield.expansions.hyperspherical import HypersphericalExpansion
 from forgefield.expansions.kernels import Direction, Edges, Matrix, Store
-from forgefield.expansions.terms import TermArguments, TermMemory, Terms, add_terms, evaluate
+from forgefield.expansions.terms import (
+    TermArguments,
+    TermMemory,
+    Terms,
+    add_terms,
+    evaluate,
+    evaluate_linear,
+)
 from forgefield.formulas.wigner_factors import (
     factor_map,
     left_functions,
@@ -111,8 +118,11 @@ class TracedHyperspherical:
         """Return what a neighbour of a species counts in a channel."""
         return self.constants[species * self.n_channels + channel]
 
-    def basis(self, row: Int, species: Int | int) -> Basis:
-        """Evaluate the formulas for one neighbour per lane, all of one species."""
+    def basis(self, row: Int, species: Int | int, weight: Any = None) -> Basis:
+        """Evaluate the formulas for one neighbour per lane, all of one species.
+
+        `weight` is what it counts; by default its weight in a single channel, and 1 where there are more.
+        """
         e, d = self.expansion, self.edges.vector(row)
         start = self.n_species * self.n_channels
         cutoff, middle, half_width = (
@@ -122,8 +132,8 @@ class TracedHyperspherical:
         inverse = 1.0 / r
         a_r, a_i, b_r, b_i = e.point(d[0] * inverse, d[1] * inverse, d[2] * inverse, r, cutoff)
         strength = e.strength(r, cutoff, middle, half_width)
-        if self.n_channels == 1:
-            strength = strength * self.weight(species, 0)
+        if weight is not None or self.n_channels == 1:
+            strength = strength * (self.weight(species, 0) if weight is None else weight)
         return Basis(
             d,
             left_functions(a_r, a_i, strength, self.degree),
@@ -223,6 +233,44 @@ class TracedHyperspherical:
         for t in parts:
             for i in range(size):
                 collect(first + (product_start(self.degree, q, t) + i), sums[t][i])
+
+    def moves(
+        self, row: Int, species: Int | int, weight: Any, store: Callable[[Int, list[Any]], None]
+    ) -> None:
+        """Emit the changes of the matrices when the neighbours of one row move along x, y and z.
+
+        Parameters
+        ----------
+        row, species
+            The neighbours and their element.
+        weight : Vec
+            What they count.
+        store : callable (component, [by x, by y, by z])
+        """
+        k, n_left_all = self.k, self.n_left
+        with k.tape() as tape:
+            b = self.basis(row, species, weight)
+        values = b.left + [x for pair in b.right[1:] for x in pair]
+        slopes = [k.jvp(tape, b.vector, [float(a == c) for a in range(3)], values) for c in range(3)]
+        functions, products = k.buffer(4 * len(values)), k.buffer(3 * self.n_products)
+        for n, v in enumerate(values):
+            for t, x in enumerate((v, *(slope[n] for slope in slopes))):
+                functions[4 * n + t] = x
+        for q in range(self.degree + 1):
+            parts = range(2 if q else 1)
+            right = [
+                [functions[4 * (n_left_all + 2 * (q - 1) + t) + a] for a in range(4)] for t in parts if q
+            ]
+            with k.range(n_left(self.degree - q)) as i:
+                left = [functions[i * 4 + a] for a in range(4)]
+                for t in parts:
+                    place = (i + product_start(self.degree, q, t)) * 3
+                    for a in range(3):
+                        change = left[a + 1]
+                        if q:
+                            change = change * right[t][0] + left[0] * right[t][a + 1]
+                        products[place + a] = change
+        evaluate_linear(k, self.map.forward, self.memory, 3, products, store)
 
     # ---- back to the neighbours ------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forgefield.tracer.memory import Indices, Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel
 
-__all__ = ["Bucket", "TermArguments", "TermMemory", "Terms", "add_terms", "evaluate"]
+__all__ = ["Bucket", "TermArguments", "TermMemory", "Terms", "add_terms", "evaluate", "evaluate_linear"]
 
 LONGEST = 8
 PIECE = 4
@@ -146,6 +146,43 @@ def evaluate(k: Kernel, terms: Terms, memory: TermArguments, planes: Sequence[Ro
     """
     for bucket in terms.buckets:
         _bucket(k, terms.degree, bucket, memory, planes, store)
+
+
+def evaluate_linear(
+    k: Kernel, terms: Terms, memory: TermArguments, width: int, x: Rows, store: Store
+) -> None:
+    """Emit a polynomial of degree one of `width` inputs at once.
+
+    Parameters
+    ----------
+    k : Kernel
+    terms : Terms
+    memory : (Indices, Scalars)
+        All tables.
+    width : int
+    x : Rows
+        `width` numbers for each input.
+    store : callable (output, values)
+    """
+    for bucket in terms.buckets:
+        integers, numbers, n = memory[0] + bucket.first_index, memory[1] + bucket.first_number, bucket.n_terms
+        with k.range(bucket.n_outputs) as o:
+            at, c_at = o * (1 + n), o * n
+
+            def term(t: Any, at: Int = at, c_at: Int = c_at, memory: Any = (integers, numbers)) -> list[Any]:
+                place, c = memory[0][at + (t + 1)] * width, memory[1][c_at + t]
+                return [c * x[place + a] for a in range(width)]
+
+            if n <= LONGEST:
+                parts = [term(t) for t in range(n)]
+                totals: list[Any] = [_tree([p[a] for p in parts]) if parts else 0.0 for a in range(width)]
+            else:
+                sums = k.accumulators(width)
+                with k.range(n) as t:
+                    for a, v in enumerate(term(t)):
+                        sums[a] += v
+                totals = sums.values()
+            store(integers[at], totals)
 
 
 def _bucket(

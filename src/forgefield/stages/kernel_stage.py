@@ -143,6 +143,8 @@ class KernelStage:
         self.planes = 2 if tangent else 1
         self.repeats = False
         """Whether `backward` is emitted within a loop, for one output after the other."""
+        self.kept: dict[Any, Any] = {}
+        """What descriptors have emitted and may need again; keys hold what it was made of."""
         self.bases: list[_Base] = []
         self.reverse: list[Callable[[], None]] = []
 

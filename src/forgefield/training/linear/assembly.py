@@ -43,7 +43,8 @@ class WeightedRows:
 
     Attributes
     ----------
-    rows : (n, n_parameters)
+    rows : (n, n_columns)
+        Columns as of `RowMaker`.
     labels : (n,)
     structure : (n,) int
         Which of the data each belongs to.
@@ -55,12 +56,24 @@ class WeightedRows:
 
 
 class RowMaker(Protocol):
-    """Makes the rows of a labelled set."""
+    """Makes the rows of a labelled set.
+
+    Attributes
+    ----------
+    backend : str
+    n_columns : int
+        Numbers of a row. Rows of all parameters are linear in them, see `spread`.
+    """
 
     backend: str
+    n_columns: int
 
     def __call__(self, index: Sequence[int]) -> Iterator[WeightedRows]:
-        """Yield the rows of the structures `index`, some structures at a time."""
+        """Yield the rows of the structures `index`, some structures at a time; another turn ends the life of one."""
+        ...
+
+    def spread(self, rows: FloatArray) -> FloatArray:
+        """Return the columns of all parameters, (n, n_parameters), of rows (n, n_columns), or of sums of such rows."""
         ...
 
 
@@ -98,7 +111,6 @@ def accumulate(
     index: Sequence[int],
     fold: IntArray,
     n_folds: int,
-    n_parameters: int,
     on_structure: Callable[[int, int], None] | None = None,
 ) -> list[Compressed]:
     """Return the rows of the structures `index` in triangles, one for each fold.
@@ -109,10 +121,10 @@ def accumulate(
     index : sequence of int
     fold : (n_structures,) int
         To which triangle each structure of the data belongs.
-    n_folds, n_parameters : int
+    n_folds : int
     on_structure : callable (done, total), optional
     """
-    parts = [Compressor(n_parameters) for _ in range(n_folds)]
+    parts = [Compressor(make.n_columns) for _ in range(n_folds)]
     done = 0
     for found in make(index):
         if n_folds == 1:
@@ -126,7 +138,8 @@ def accumulate(
             on_structure(done, len(index))
     if on_structure is not None and done < len(index):
         on_structure(len(index), len(index))
-    return [part.result() for part in parts]
+    found_parts = [part.result() for part in parts]
+    return [Compressed(make.spread(x.rows), x.labels, x.n_rows) for x in found_parts]
 
 
 class TensorRows:
@@ -137,7 +150,12 @@ class TensorRows:
     def __init__(self, potential: Potential, data: LabelledSet, weighting: Weighting) -> None:
         self.potential, self.data, self.weighting = potential, data, weighting
         self.columns = Columns.of(potential)
+        self.n_columns = len(self.columns)
         self.labels = data.learned(potential)
+
+    def spread(self, rows: FloatArray) -> FloatArray:
+        """Return them as they are."""
+        return rows
 
     def __call__(self, index: Sequence[int]) -> Iterator[WeightedRows]:
         """See `RowMaker`."""
@@ -170,7 +188,12 @@ class TensorRows:
 
 
 class CompiledRows:
-    """Rows from kernels; see `engine.rows`."""
+    """Rows from kernels; see `engine.rows`.
+
+    Columns: for each element the distinct features, and products of features; then biases. Where features are whitened,
+    as of the parameters: combinations of nearly dependent columns are made of rows, a triangle of such columns is too
+    inaccurate.
+    """
 
     backend = "compiled"
 
@@ -178,13 +201,34 @@ class CompiledRows:
         self.potential, self.data, self.weighting = potential, data, weighting
         self.columns = Columns.of(potential)
         self.engine = RowEngine(potential, products=self.columns.quadratic)
-        self.scale = float(potential.energy_scale)
-        n, exact = self.columns.n_features, bool(potential.exact_free_atom)
-        self.free = np.zeros((self.columns.n_species, n))
-        if exact:
-            self.free = np.concatenate(
-                [free_atom(potential, s).cpu().numpy() for s in range(self.columns.n_species)]
-            )
+        mix = potential.scaler.mix.double().cpu().numpy()
+        self.mix = None if np.array_equal(mix, np.eye(len(mix))) else mix
+        self._width = self.columns.n_species * (self.engine.n_columns + 1)
+        self.n_columns = self._width if self.mix is None else len(self.columns)
+        self.scale, self.exact = float(potential.energy_scale), bool(potential.exact_free_atom)
+        self.free = np.zeros((self.columns.n_species, len(self.engine.wanted)))
+        if self.exact:
+            for s in range(self.columns.n_species):
+                self.free[s] = free_atom(potential, s, mixed=False).cpu().numpy()[0, self.engine.wanted]
+
+    def spread(self, rows: FloatArray) -> FloatArray:
+        """See `RowMaker`."""
+        return self._arranged(rows) if self.mix is None else rows
+
+    def _arranged(self, rows: FloatArray) -> FloatArray:
+        """Copy equal features, mix, put into the order of `Columns`."""
+        columns, engine, mix = self.columns, self.engine, self.mix
+        n, width = columns.n_features, engine.n_columns
+        result = np.empty((len(rows), len(columns)))
+        for s in range(columns.n_species):
+            own = rows[:, s * width : (s + 1) * width]
+            linear = own[:, engine.sources]
+            result[:, columns.weights(s)] = linear if mix is None else linear @ mix
+            if columns.quadratic:
+                products = own[:, n:]
+                result[:, columns.products(s)] = products if mix is None else _mixed(products, mix)
+            result[:, columns.bias(s)] = rows[:, columns.n_species * width + s]
+        return result
 
     def __call__(self, index: Sequence[int]) -> Iterator[WeightedRows]:
         """See `RowMaker`."""
@@ -196,7 +240,7 @@ class CompiledRows:
         total, length, cutoff = 0, 0.0, max(self.potential.cutoffs)
         for i in index:
             atoms = self.data.frames[i]
-            size = self.engine.numbers(len(atoms)) + (3 * len(atoms) + 7) * len(self.columns)
+            size = self.engine.numbers(len(atoms)) + (3 * len(atoms) + 7) * self.n_columns
             room = length_of(atoms, cutoff)
             if some and (total + size > CHUNK or length + room > LONGEST):
                 yield some
@@ -208,61 +252,44 @@ class CompiledRows:
 
     def _weighted(self, some: Sequence[int], found: FeatureRows) -> WeightedRows:
         """Return rows in the order energies, forces, strain gradients."""
-        columns, n_structures = self.columns, len(some)
+        n_structures, n = len(some), len(found.species)
         sizes = np.array([len(self.data.frames[i]) for i in some])
-        species, starts = found.species, np.cumsum(sizes) - sizes
-        n = len(species)
+        starts = np.cumsum(sizes) - sizes
         factors, targets = self._labels(some, sizes, found)
-        width, f_end = len(columns), n_structures + 3 * n
-        rows = np.zeros((f_end + 6 * n_structures, width))
-        self._energies(rows[:n_structures], found.features, species, starts)
-        for s in range(columns.n_species):
-            own = species == s
-            if not own.any():
-                continue
-            strain = np.add.reduceat(np.where(own[:, None, None], found.strain, 0.0), starts, axis=0)
-            for first, last, place in (
-                (0, columns.n_features, columns.weights(s)),
-                (columns.n_features, self.engine.n_columns, columns.products(s)),
-            ):
-                if last > first:
-                    block = found.forces[s, first:last].transpose(1, 2, 0)
-                    rows[n_structures:f_end, place] = block.reshape(3 * n, -1)
-                    rows[f_end:, place] = (
-                        strain[:, first:last].transpose(0, 2, 1).reshape(6 * n_structures, -1)
-                    )
-        if self.scale != 1.0:
-            rows *= self.scale
-        structure = np.concatenate(
-            [
-                np.arange(n_structures),
-                np.repeat(np.arange(n_structures), 3 * sizes),
-                np.repeat(np.arange(n_structures), 6),
-            ]
-        )
+        width, f_end = self.columns.n_species * self.engine.n_columns, n_structures + 3 * n
+        rows = np.empty((f_end + 6 * n_structures, self._width))
+        rows[n_structures:, width:] = 0.0
+        self._energies(rows[:n_structures], found.features, found.species, starts)
+        scaled = factors[:, None] * self.scale
+        rows[:n_structures] *= scaled[:n_structures]
+        for block, at in ((found.forces, slice(n_structures, f_end)), (found.strain, slice(f_end, None))):
+            m, k = len(block), block.shape[-1]
+            part = block.reshape(m, width, k).transpose(0, 2, 1)
+            np.multiply(part, scaled[at].reshape(m, k, 1), out=rows[at].reshape(m, k, -1)[..., :width])
+        each = np.arange(n_structures)
+        structure = np.concatenate([each, np.repeat(each, 3 * sizes), np.repeat(each, 6)])
         kept = factors > 0
         if not kept.all():
             rows, factors, targets, structure = rows[kept], factors[kept], targets[kept], structure[kept]
-        rows *= factors[:, None]
+        if self.mix is not None:
+            rows = self._arranged(rows)
         return WeightedRows(rows, targets * factors, np.asarray(some)[structure])
 
     def _energies(self, rows: FloatArray, features: FloatArray, species: IntArray, starts: IntArray) -> None:
         """Fill in the rows of the energies, without the unit of energy."""
-        columns, exact = self.columns, bool(self.potential.exact_free_atom)
-        a, b = np.triu_indices(columns.n_features)
+        columns, width, n = self.columns, self.engine.n_columns, len(self.engine.wanted)
+        a, b = np.triu_indices(n)
         halves, ends = np.where(a == b, 0.5, 1.0), np.append(starts[1:], len(species))
         for s in range(columns.n_species):
             own, free = species == s, self.free[s]
             counts = np.add.reduceat(own.astype(np.float64), starts)
-            rows[:, columns.weights(s)] = np.add.reduceat(
-                np.where(own[:, None], features - free, 0.0), starts, axis=0
-            )
-            if not exact:
-                rows[:, columns.bias(s)] = counts
+            part = rows[:, s * width : (s + 1) * width]
+            part[:, :n] = np.add.reduceat(np.where(own[:, None], features - free, 0.0), starts, axis=0)
+            rows[:, columns.n_species * width + s] = 0.0 if self.exact else counts
             if columns.quadratic:
-                for row, first, last, count in zip(rows, starts, ends, counts, strict=True):
+                for row, first, last, count in zip(part, starts, ends, counts, strict=True):
                     q = features[first:last][own[first:last]]
-                    row[columns.products(s)] = halves * (q.T @ q - count * np.outer(free, free))[a, b]
+                    row[n:] = halves * (q.T @ q - count * np.outer(free, free))[a, b]
 
     def _labels(
         self, some: Sequence[int], sizes: IntArray, found: FeatureRows
@@ -287,3 +314,18 @@ class CompiledRows:
             targets[1] -= found.repulsion.forces.ravel()
             targets[2] -= np.add.reduceat(found.repulsion.strain, starts, axis=0)
         return np.concatenate([x.ravel() for x in factors]), np.concatenate([x.ravel() for x in targets])
+
+
+def _mixed(products: FloatArray, mix: FloatArray) -> FloatArray:
+    """Return products of mixed features, from those of unmixed ones: ``M^T P M`` of every row as a symmetric matrix."""
+    n = len(mix)
+    a, b = np.triu_indices(n)
+    halves = np.where(a == b, 0.5, 1.0)
+    result = np.empty_like(products)
+    step = max(1, CHUNK // (n * n))
+    for start in range(0, len(products), step):
+        part = products[start : start + step] / halves
+        full = np.empty((len(part), n, n))
+        full[:, a, b] = full[:, b, a] = part
+        result[start : start + step] = halves * (mix.T @ full @ mix)[:, a, b]
+    return result

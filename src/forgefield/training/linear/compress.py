@@ -19,11 +19,11 @@ __all__ = ["Compressed", "Compressor"]
 
 FloatArray = NDArray[np.float64]
 
-BLOCK = 4
-"""Rows that are folded in at a time, in units of the width: a quarter more work than all rows at once."""
+ROWS = 768
+"""Rows that are folded in at a time: a strip of them stays in the fast memory of the processor."""
 
-LEAST = 2048
-"""Rows that are folded in at a time, at least."""
+PANEL = 32
+"""Columns that are eliminated together."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,15 @@ class Compressor:
 
     Notes
     -----
-    The triangle and the rows not yet in it share one array, which is factorised in place whenever it is full.
+    Rows wait until there are enough of them, then Householder reflections fold them into the triangle, whose zeros are
+    not touched.
     Source: Demmel, Grigori, Hoemmen, Langou, SIAM J. Sci. Comput. 34 (2012) A206 (sequential TSQR).
     """
 
     def __init__(self, n_parameters: int) -> None:
         self._width = n_parameters + 1
-        self._memory: FloatArray | None = None
+        self._triangle: FloatArray | None = None
+        self._waiting: FloatArray | None = None
         self._filled = 0
         self.n_rows = 0
 
@@ -79,8 +81,9 @@ class Compressor:
         `n_rows` is how many rows they stand for, if they are compressed ones.
         """
         self.n_rows += len(rows) if n_rows is None else n_rows
-        memory = self._room()
-        done = 0
+        if self._waiting is None:
+            self._waiting = np.empty((max(ROWS, self._width // 2), self._width), order="F")
+        memory, done = self._waiting, 0
         while done < len(rows):
             if self._filled == len(memory):
                 self._fold()
@@ -94,23 +97,22 @@ class Compressor:
     def result(self) -> Compressed:
         """Return what has been added."""
         self._fold()
-        triangle = self._room()[: self._filled].copy(order="C")
+        if self._triangle is None:
+            return Compressed(np.zeros((0, self._width - 1)), np.zeros(0), self.n_rows)
+        triangle = np.triu(self._triangle)[: min(self.n_rows, self._width)]
         return Compressed(triangle[:, :-1], triangle[:, -1], self.n_rows)
 
-    def _room(self) -> FloatArray:
-        if self._memory is None:
-            size = self._width + max(BLOCK * self._width, LEAST)
-            self._memory = np.empty((size, self._width), order="F")
-        return self._memory
-
     def _fold(self) -> None:
-        width, memory = self._width, self._room()
-        if self._filled <= 1:
+        if self._waiting is None or not self._filled:
             return
-        whole = self._filled == len(memory)
-        rows = memory if whole else np.asfortranarray(memory[: self._filled])
-        factors, _, _, info = lapack.dgeqrf(rows, lwork=64 * width, overwrite_a=1)
+        rows = self._waiting
+        if self._filled < len(rows):
+            rows = np.asfortranarray(rows[: self._filled])
+        if self._triangle is None:
+            self._triangle = np.zeros((self._width, self._width), order="F")
+        self._triangle, *_, info = lapack.dtpqrt(
+            0, min(PANEL, self._width), self._triangle, rows, overwrite_a=1, overwrite_b=1
+        )
         if info:
-            raise ValueError(f"LAPACK's dgeqrf rejected argument {-info}")
-        self._filled = min(self._filled, width)
-        memory[: self._filled] = np.triu(factors[: self._filled])
+            raise ValueError(f"LAPACK's dtpqrt rejected argument {-info}")
+        self._filled = 0

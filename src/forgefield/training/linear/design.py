@@ -217,15 +217,16 @@ def _add_quadratic(
         strain[k, :, :, products] += _products(q[own], of_strain)
 
 
-def free_atom(potential: Potential, species: int) -> Tensor:
-    """Return the scaled features of an atom without neighbours, (1, n_features)."""
+def free_atom(potential: Potential, species: int, *, mixed: bool = True) -> Tensor:
+    """Return the scaled features of an atom without neighbours, (1, n_features); before they are mixed, if so asked."""
     zeros = [
         torch.zeros((1, *e.shape), dtype=potential.dtype, device=potential.device)
         for e in potential.descriptor.expansions
     ]
     with torch.no_grad():
-        free: Tensor = potential.scaler(potential.descriptor.invariants(zeros, species)).double()
-    return free
+        bare, scaler = potential.descriptor.invariants(zeros, species), potential.scaler
+        free: Tensor = scaler(bare) if mixed else (bare - scaler.shift) * scaler.scale
+    return free.double()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class RowWork:
     ) -> list[Compressed]:
         """Return the triangles of the structures `index`."""
         make = make_rows(self.potential, self.data, self.weighting, self.backend)
-        return accumulate(make, index, self.fold, self.n_folds, self.n_parameters, on_structure)
+        return accumulate(make, index, self.fold, self.n_folds, on_structure)
 
     def run_all(self) -> list[Compressed]:
         """Return the triangles of all structures."""
