@@ -13,6 +13,7 @@ from forgefield.models.potential import Potential
 from forgefield.studies import Cell, CellResult, find_study
 from forgefield.studies import complexity_choice as choice
 from forgefield.studies.complexity_choice import Attempt, export_chosen, recommend, ways
+from forgefield.studies.complexity_figures import front, pareto
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
 from forgefield.studies.summary import grouped
@@ -61,6 +62,29 @@ def test_the_cheapest_within_the_limits_is_recommended():
     transport = {"B, linear, 1.0": {"rdf": math.nan}, "C, linear, 1.0": {"rdf": 4.0}}
     assert recommend(found, {}, LIMITS | {"transport": 5.0}, transport) == "C, linear, 1.0"
     assert recommend(found, {}, LIMITS, transport) == "B, linear, 1.0"
+
+
+def test_front_of_cost_accuracy_and_properties():
+    found = cases(
+        result("cheap", "m", us=1.0, forces=90.0),
+        result("good", "m", us=2.0, forces=50.0),
+        result("dear", "m", us=3.0, forces=60.0),
+        result("worse", "m", us=4.0, forces=95.0),
+    )
+    assert front(found) == ["cheap, m, 1.0", "good, m, 1.0"]
+    errors = {
+        f"{n}, m, 1.0": {"a0": v} for n, v in {"cheap": 5.0, "good": 5.0, "dear": 1.0, "worse": 4.0}.items()
+    }
+    assert front(found, errors) == ["cheap, m, 1.0", "good, m, 1.0", "dear, m, 1.0"]
+    assert front(found, errors, {"worse, m, 1.0": {"rdf": 1.0}}) == [
+        f"{n}, m, 1.0" for n in ("cheap", "good", "worse")
+    ]
+    charts = pareto(found, errors)
+    assert [c.title for c in charts] == ["Cost and accuracy", "Cost and properties"]
+    assert [list(c.series[1].labels) for c in charts] == [
+        ["cheap, m, 1.0", "good, m, 1.0"],
+        ["cheap, m, 1.0", "dear, m, 1.0"],
+    ]
 
 
 def test_errors_in_the_closed_loop():
@@ -213,7 +237,7 @@ def test_page_of_results_with_a_closed_loop(tmp_path):
     tables = {t.caption: t for section in page.sections for t in section.tables}
     rows = {row[0]: row for row in tables["Errors of properties and the force error"].rows}
     assert rows["g(r) of the liquid"][1] == "1.00"
-    assert [row[0] for row in tables["The front"].rows] == [
+    assert [row[0] for row in tables["The front of cost, force error and worst property"].rows] == [
         f"{n}, 1.0" for n in ("A, linear", "A, NN", "B, linear", "B, NN")
     ]
     found = sort_results(results, silicon=False)

@@ -97,48 +97,79 @@ def saturation_table(families: Groups) -> TableView:
 # ---- accuracy and cost ---------------------------------------------------------------------------------------
 
 
-def front(cases: Groups) -> list[str]:
-    """Return the cases that nothing else beats in cost and force error at once, the cheapest first."""
-    points = sorted((cost(r), error(r, "test", "forces")[0], name) for name, r in cases.items())
-    found: list[tuple[float, float, str]] = []
-    for point in points:
-        if not found or point[1] < found[-1][1]:
-            found.append(point)
-    return [name for _, _, name in found]
+def front(cases: Groups, *errors: Errors) -> list[str]:
+    """Return the cases that nothing else beats in cost, force error and worst property at once, the cheapest first.
+
+    Parameters
+    ----------
+    cases : dict of str to list of CellResult
+    *errors : mapping of case to errors of properties [%]
+        Empty ones do not count.
+    """
+    known = [own for own in errors if own]
+    measures = {
+        name: (
+            cost(results),
+            error(results, "test", "forces")[0],
+            max((worst(own.get(name, {})) for own in known), default=0.0),
+        )
+        for name, results in cases.items()
+    }
+
+    def beaten(name: str) -> bool:
+        own = measures[name]
+        return any(
+            other != own and all(a <= b for a, b in zip(other, own, strict=True))
+            for other in measures.values()
+        )
+
+    return sorted((name for name in measures if not beaten(name)), key=lambda name: measures[name])
 
 
-def pareto(cases: Groups, errors: Errors) -> Chart:
-    """Return force errors against cost, with the front."""
-
-    def series(title: str, names: Sequence[str], *, line: bool) -> Series:
-        labels = []
-        for name in names:
-            most = worst(errors.get(name, {}))
-            labels.append(name if not math.isfinite(most) else f"{name}, worst property {most:.1f} %")
-        x, y = [cost(cases[n]) for n in names], [error(cases[n], "test", "forces")[0] for n in names]
-        return Series(title, x, y, labels=labels, line=line)
-
-    both = (series("all", list(cases), line=False), series("front", front(cases), line=True))
-    caption = "One thread, energy, forces and virial; the front holds what nothing else beats in both."
-    return Chart("Pareto front", both, "cost [µs per atom and step]", FORCES, caption, x_log=True, y_log=True)
+def pareto(cases: Groups, *errors: Errors) -> tuple[Chart, ...]:
+    """Return force errors and the worst errors of properties against cost, each with its front."""
+    named = {name: [cost(results)] for name, results in cases.items()}
+    known = [own for own in errors if own]
+    for name, results in cases.items():
+        named[name].append(error(results, "test", "forces")[0])
+        named[name].append(max((worst(own.get(name, {})) for own in known), default=math.inf))
+    shown = [("Cost and accuracy", 1, FORCES)]
+    shown += [("Cost and properties", 2, "worst error of a property [%]")] if known else []
+    charts = []
+    for title, column, label in shown:
+        points = sorted((v[0], v[column], n) for n, v in named.items() if math.isfinite(v[column]))
+        line: list[tuple[float, float, str]] = []
+        for point in points:
+            if not line or point[1] < line[-1][1]:
+                line.append(point)
+        series = tuple(
+            Series(what, [p[0] for p in own], [p[1] for p in own], labels=[p[2] for p in own], line=drawn)
+            for what, own, drawn in (("all", points, False), ("front", line, True))
+        )
+        caption = "One thread, energy, forces and virial; the front holds what nothing else beats in both."
+        charts.append(
+            Chart(title, series, "cost [µs per atom and step]", label, caption, x_log=True, y_log=True)
+        )
+    return tuple(charts)
 
 
 def front_table(cases: Groups, errors: Errors, transport: Errors) -> TableView:
-    """Return cost, accuracy and property errors of the front."""
-    heads = ["potential", "µs/atom", "force RMSE [meV/Å]", "energy RMSE [meV/atom]", "worst property [%]"]
-    heads += ["worst in the closed loop [%]"] if transport else []
+    """Return cost, accuracy and property errors of what nothing beats in all three."""
+    heads = ["potential", "µs/atom", "force RMSE [meV/Å]", "energy RMSE [meV/atom]"]
+    known = [("worst property [%]", errors), ("worst of liquid and conduction [%]", transport)]
+    heads += [head for head, own in known if own]
     rows = []
-    for name in front(cases):
-        most = [worst(known.get(name, {})) for known in (errors, *([transport] if transport else []))]
+    for name in front(cases, errors, transport):
+        most = [worst(own.get(name, {})) for _, own in known if own]
         rows.append(
             [
                 name,
                 f"{cost(cases[name]):.3g}",
                 *(text(error(cases[name], "test", key)) for key in ("forces", "energy")),
-                *(f"{m:.2g}" if math.isfinite(m) else "-" for m in most),
+                *(_short(m) for m in most),
             ]
         )
-    return table("The front", heads, rows)
+    return table("The front of cost, force error and worst property", heads, rows)
 
 
 # ---- properties ----------------------------------------------------------------------------------------------

@@ -79,8 +79,12 @@ class Found:
 
     def chosen(self, limits: Mapping[str, float | None]) -> str | None:
         """Return the case to take."""
-        own = {name: {key: e[key] for key in TRANSPORT} for name, e in self.transport.items()}
-        return recommend(self.cases, self.errors, limits, own)
+        return recommend(self.cases, self.errors, limits, self.liquid)
+
+    @property
+    def liquid(self) -> Errors:
+        """Errors [%] of what only the closed loop has: liquid, diffusion and conduction."""
+        return {name: {key: e[key] for key in TRANSPORT} for name, e in self.transport.items()}
 
 
 def sort_results(results: Sequence[CellResult], *, silicon: bool) -> Found:
@@ -143,8 +147,8 @@ def complexity_page(
         ),
         Section(
             "Accuracy and cost",
-            charts=(pareto(found.cases, found.errors),),
-            tables=(front_table(found.cases, found.errors, found.transport),),
+            charts=pareto(found.cases, found.errors, found.liquid),
+            tables=(front_table(found.cases, found.errors, found.liquid),),
         ),
     ]
     if found.errors:
@@ -227,8 +231,7 @@ def _answer(found: Found, limits: Mapping[str, float | None]) -> str:
 
 def _nearest(found: Found, limits: Mapping[str, float | None]) -> str:
     """Return which case misses the limits by least, and by how much."""
-    own = {name: {key: e[key] for key in TRANSPORT} for name, e in found.transport.items()}
-    over = {name: excesses(name, found.cases, found.errors, own, limits) for name in found.cases}
+    over = {name: excesses(name, found.cases, found.errors, found.liquid, limits) for name in found.cases}
     name = min(over, key=lambda n: max(over[n].values()), default=None)
     if name is None or not math.isfinite(max(over[name].values())):
         return ""
