@@ -28,10 +28,10 @@ SYSTEM = System(
         "interstitial": {},
     },
     # 2.48 g/cm^3
-    liquid=Liquid(2500.0, 5000.0, 18.805, 3.1, length=128.0),
+    liquid=Liquid(2500.0, 5000.0, 18.805, 3.1, length=64.0),
+    # The melt: heat is lost within a fraction of a picosecond, so that short simulations of few atoms suffice.
     conduction=(
-        Conduction(2500.0, (5e-3, 1e-2), 8, 16.0, 60.0, 1.0, timestep=1.5, interval=6.0, liquid=True),
-        Conduction(1500.0, (1e-3, 2e-3), 12, 30.0, 100.0, 8.0, strain=0.004),
+        Conduction(2500.0, (5e-3, 1e-2), 8, 12.0, 45.0, 1.0, timestep=1.5, interval=6.0, liquid=True),
     ),
     boltzmann={
         "supercell": (2, 2, 2),
