@@ -29,15 +29,19 @@ __all__ = ["DESCRIPTORS", "Descriptors", "DescriptorsSettings"]
 DESCRIPTORS: dict[str, dict[str, Any]] = {
     "ACSF": {"kind": "acsf"},
     "wACSF": {"kind": "wacsf"},
-    "EAD": {"kind": "ead"},
-    "SO3": {"kind": "so3", "n_max": 4, "l_max": 3},
+    "EAD": {"kind": "ead", "species_weighting": "atomic_number"},
+    "SO3": {"kind": "so3", "n_max": 4, "l_max": 3, "species_weighting": "atomic_number"},
     "SO4": {"kind": "snap", "two_j_max": 6},
     "NEP": {"kind": "nep"},
     "Chebyshev": {"kind": "chebyshev"},
     "ACE": {"kind": "ace"},
     "POD": {"kind": "pod"},
 }
-"""Descriptors by the names of the paper's table 1, and those of the other papers; defaults of this package else."""
+"""Descriptors by the names of the paper's table 1, and those of the other papers; defaults of this package else.
+
+As there, neighbours of EAD, SO3 and wACSF count by their atomic number, so that the number of features does not grow with
+the elements; SO4 needs the setting `weights` for that.
+"""
 
 
 class CrystalSettings(Schema):
@@ -53,6 +57,9 @@ class DataSetSettings(SourceSettings):
 
     crystals: tuple[CrystalSettings, ...] = Field((), description="elastic constants to compute")
     descriptors: tuple[str, ...] | None = Field(None, description="by name; null: those of the study")
+    adapt: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="changes of descriptors, by their names"
+    )
     seeds: int | None = Field(None, ge=1, description="runs of each case; null: that of the study")
     cutoff: float | None = Field(None, gt=0, description="[Å]; null: that of the study")
     base: dict[str, Any] = Field(default_factory=dict, description="changes of the study's `base`")
@@ -151,7 +158,11 @@ def _cells(settings: DescriptorsSettings, data: DataSetSettings) -> list[Cell]:
             config = merged(
                 {
                     "data": files,
-                    "descriptor": {**DESCRIPTORS[name], **_cutoffs(name, cutoff)},
+                    "descriptor": {
+                        **DESCRIPTORS[name],
+                        **_cutoffs(name, cutoff),
+                        **data.adapt.get(name, {}),
+                    },
                     "seed": seed,
                     "threads": 1,
                     "extrapolation": False,
