@@ -10,12 +10,15 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from forgefield.api import init, recipe
-from forgefield.api.init import commented_yaml, suggest, suggest_cutoff
+from forgefield.api.init import commented_yaml, suggest, suggest_cutoff, suggest_repulsion
 from forgefield.api.survey import survey
+from forgefield.data import split
 from forgefield.descriptors import make_descriptor
 from forgefield.errors import ConfigError, DataError, LabelError, StructureError
+from forgefield.graph import neighbour_pairs
 from forgefield.models import make_model
 from forgefield.models.potential import Potential
+from forgefield.models.zbl import ZBL
 from forgefield.training.loss import LossSettings
 from forgefield.training.settings import RunSettings
 
@@ -72,6 +75,50 @@ def test_weights_are_zero_where_labels_are_missing(alloy_frames):
     assert suggest(forces).loss.weights() == {"energy": 0.0, "forces": given.forces, "stress": 0.0}
     with pytest.raises(LabelError, match="none of the 24 structures"):
         suggest([a.copy() for a in alloy_frames])
+
+
+def test_forces_alone_need_no_reference_energies(alloy_frames):
+    frames = [with_labels(a, forces=a.calc.results["forces"]) for a in alloy_frames]
+    settings = suggest(frames)
+    assert settings.data.references.method == "none"
+    assert (settings.loss.energy, settings.loss.stress) == (0.0, 0.0)
+    assert suggest(alloy_frames).data.references.method == "auto"
+
+
+@pytest.mark.parametrize(
+    ("n", "groups", "valid"), [(1, 1, 0), (2, 1, 0), (3, 1, 1), (5, 5, 0), (8, 1, 2), (8, 2, 2)]
+)
+def test_what_is_suggested_for_few_structures_can_be_trained(alloy_frames, n, groups, valid):
+    frames = []
+    for k in range(n):
+        frames.append(with_labels(alloy_frames[k], energy=-float(k)))
+        frames[-1].info["config_type"] = f"group {k % groups}"
+    found = split(frames, suggest(frames).data.split)
+    assert len(found.valid) == valid
+    assert len(found.train) == n - valid
+
+
+def test_repulsion_begins_where_the_data_end(alloy_frames):
+    """No distance in the data is changed, so neither are the labels to learn."""
+    settings = suggest(alloy_frames).zbl
+    species = sorted({int(z) for a in alloy_frames for z in a.numbers})
+    ends = np.asarray(ZBL(species, settings).tables["outer"])
+    nearest = np.full_like(ends, np.inf)
+    for atoms in alloy_frames:
+        i, j, _, vectors = neighbour_pairs(atoms, 4.0)
+        kinds = np.searchsorted(species, atoms.numbers)
+        np.minimum.at(nearest, (kinds[i], kinds[j]), np.linalg.norm(vectors, axis=1))
+    assert (ends < nearest).all()
+    assert (ends > 0.5).all()
+
+
+def test_no_repulsion_without_distances_or_inside_crushed_data():
+    alone = with_labels(Atoms("C", cell=[20.0] * 3, pbc=True), energy=-1.0)
+    assert suggest_repulsion(survey([alone])) is None
+    crushed = with_labels(Atoms("Si2", [[0, 0, 0], [0, 0, 0.4]]), energy=9.0)
+    assert suggest_repulsion(survey([crushed])) is None
+    far = with_labels(Atoms("Cs2", [[0, 0, 0], [0, 0, 5.0]]), energy=-1.0)
+    assert suggest_repulsion(survey([far])) == {"outer": 2.5, "typewise_factor": 0.7}
 
 
 def test_epochs_fall_with_the_amount_of_data(alloy_frames, monkeypatch):

@@ -9,22 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
+from ase.data import atomic_numbers
 from pydantic import BaseModel
 from torch import nn
 
 from forgefield.api.describe import allowed_values, flow_yaml
 from forgefield.api.recipe import HIDDEN, QUALITIES, Quality, Workload, recipe
 from forgefield.api.survey import FARTHEST, Survey, survey
-from forgefield.data import detect_conventions, get_stress, read
+from forgefield.data import SplitSettings, detect_conventions, get_stress, read, split
 from forgefield.descriptors import DESCRIPTORS, make_descriptor, parse_settings
-from forgefield.errors import ConfigError, LabelError, did_you_mean
+from forgefield.errors import ConfigError, DataError, LabelError, did_you_mean
+from forgefield.formulas.zbl import COVALENT_RADII
 from forgefield.models import MODELS, NetworkSettings, make_model
 from forgefield.training.batches import elements_of
 from forgefield.training.loss import LossSettings
 from forgefield.training.settings import TRAINERS, RunSettings
 from forgefield.training.weighting import WEIGHTINGS
 
-__all__ = ["commented_yaml", "suggest", "suggest_cutoff"]
+__all__ = ["commented_yaml", "suggest", "suggest_cutoff", "suggest_repulsion"]
 
 # ---- the values suggested, all in one place --------------------------------------------------------------------
 CUTOFF = 5.0
@@ -49,6 +51,11 @@ SECONDS_PER_STEP, SECONDS_PER_PAIR = 1e-3, 1.2e-7
 """Cost of a step and of a neighbour, for one element [s]: a rough model."""
 STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.6
 """Share that each further element adds to them."""
+REPULSION, REPULSION_SHARE = 0.7, 0.95
+"""The repulsion of nuclei ends at this part of the sum of two elements' radii (a bond has 0.75), or at this part of the nearest
+distance in the data, so that it changes nothing there and..."""
+LEAST_REPULSION, LARGEST_OUTER = 0.2, 2.5
+"""... is left out where the data themselves reach closer than this part; largest end [Å], as in GPUMD."""
 VALID_FRACTION, FEWEST_VALID = 0.05, 8
 """Part of the structures for validation where the data bring no split of their own, and the least number."""
 TEST_FRACTION = 0.1
@@ -108,7 +115,7 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str], quality: Q
             f"none of the {found.n_structures} structures has an energy, force or stress label, so there is nothing "
             "to train on; check how the files name their labels"
         )
-    split, n_train = _split(frames)
+    shares, n_train = _split(frames)
     cutoff = suggest_cutoff(found)
     wanted = max(n_train / STEPS_PER_EPOCH, ATOMS_PER_STEP * found.n_structures / found.n_atoms)
     batch_size = min(max(math.ceil(wanted), SMALLEST_BATCH), LARGEST_BATCH)
@@ -129,8 +136,14 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str], quality: Q
     given = {**LossSettings().weights(), **suited.pop("loss", {})}
     return {
         "title": f"{'-'.join(found.atoms_of)} potential",
-        "data": {"train": paths, "split": split, "stress_convention": suggest_convention(frames)},
+        "data": {
+            "train": paths,
+            "split": shares,
+            "stress_convention": suggest_convention(frames),
+            "references": {"method": "auto" if found.n_with["energy"] else "none"},
+        },
         "descriptor": descriptor,
+        "zbl": suggest_repulsion(found),
         "loss": {name: weight if found.n_with[name] else 0.0 for name, weight in given.items()},
         **suited,
     }
@@ -160,6 +173,21 @@ def suggest_convention(frames: Sequence[Atoms]) -> str:
     return "detect" if detect_conventions(frames).contradictions else "auto"
 
 
+def suggest_repulsion(found: Survey) -> dict[str, float] | None:
+    """Return settings of the nuclear repulsion that begins where the data end; None where it would be too short.
+
+    Nothing in the data says that atoms may not pass through each other; a melt finds the holes in what was learned.
+    """
+    if found.nearest_share is None:
+        return None
+    factor = math.floor(100.0 * min(REPULSION, REPULSION_SHARE * found.nearest_share)) / 100.0
+    if factor < LEAST_REPULSION:
+        return None
+    largest = 2.0 * max(COVALENT_RADII[atomic_numbers[name] - 1] for name in found.atoms_of)
+    outer = min(math.ceil(10.0 * factor * largest) / 10.0, LARGEST_OUTER)
+    return {"outer": outer, "typewise_factor": factor}
+
+
 def suggest_cutoff(found: Survey) -> float:
     """Return the cutoff [Å] nearest to `CUTOFF` that gives a sensible number of neighbours."""
     grid = [round(0.1 * k, 1) for k in range(round(10 * SMALLEST_CUTOFF), round(10 * LARGEST_CUTOFF) + 1)]
@@ -179,10 +207,13 @@ def _split(frames: Sequence[Atoms]) -> tuple[dict[str, Any], int]:
     has_test, has_valid = "test" in roles, "valid" in roles
     valid = 0.0 if has_valid else min(max(VALID_FRACTION, FEWEST_VALID / n), 0.2)
     test = TEST_FRACTION if not has_test and not has_valid and n >= FEWEST_FOR_TEST else 0.0
-    if n == 1:
-        valid = test = 0.0
     free = n - roles.count("test") - roles.count("valid")
-    return {"valid": round(valid, 3), "test": test}, math.floor(free * (1.0 - valid - test))
+    values = {"valid": round(valid, 3), "test": test}
+    try:
+        split(frames, SplitSettings.parse(values))
+    except DataError:  # too few, or too few of each group, to spare any
+        valid = values["valid"] = 0.0
+    return values, math.floor(free * (1.0 - valid - test))
 
 
 def commented_yaml(settings: RunSettings) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from forgefield.data import get_energy, get_forces, get_stress
 from forgefield.errors import DataError, StructureError
+from forgefield.formulas.zbl import COVALENT_RADII
 from forgefield.graph import neighbour_pairs
 from forgefield.units import EV_PER_A3_TO_GPA
 
@@ -74,6 +75,7 @@ class Survey:
     pressure_range: tuple[float, float] | None
     nearest: float | None
     nearest_name: str
+    nearest_share: float | None
     n_periodic: int
     counts: FloatArray
     rdf: FloatArray
@@ -135,7 +137,7 @@ def survey(frames: Sequence[Atoms]) -> Survey:
     flat = np.concatenate([f.ravel() for f in forces]) if forces else np.empty(0)
     numbers = Counter(int(z) for a in frames for z in a.numbers)
     sizes = [len(a) for a in frames]
-    counts, rdf, nearest, name = _distances(frames)
+    counts, rdf, nearest, name, share = _distances(frames)
     return Survey(
         n_structures=len(frames),
         n_atoms=sum(sizes),
@@ -150,6 +152,7 @@ def survey(frames: Sequence[Atoms]) -> Survey:
         pressure_range=(min(pressures), max(pressures)) if pressures else None,
         nearest=nearest,
         nearest_name=name,
+        nearest_share=share,
         n_periodic=sum(bool(a.pbc.all()) for a in frames),
         counts=counts,
         rdf=rdf,
@@ -160,12 +163,12 @@ def _formula(atoms: Atoms) -> str:
     return str(atoms.symbols.formula.reduce()[0].format("metal"))
 
 
-def _distances(frames: Sequence[Atoms]) -> tuple[FloatArray, FloatArray, float | None, str]:
-    """Return mean neighbours per bin, RDF, the smallest distance [Å] and where it occurs."""
+def _distances(frames: Sequence[Atoms]) -> tuple[FloatArray, FloatArray, float | None, str, float | None]:
+    """Return mean neighbours per bin, RDF, the smallest distance [Å], where it occurs, and the smallest in sums of radii."""
     edges = np.arange(round(FARTHEST / BIN) + 1) * BIN
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     total, rdf = np.zeros(len(shells)), np.zeros(len(shells))
-    nearest, name, n_atoms, n_bulk = np.inf, "", 0, 0
+    nearest, name, share, n_atoms, n_bulk = np.inf, "", np.inf, 0, 0
     step = max(1, math.ceil(sum(len(a) for a in frames) / MAX_ATOMS))
     for n in range(0, len(frames), step):
         atoms = frames[n]
@@ -181,7 +184,10 @@ def _distances(frames: Sequence[Atoms]) -> tuple[FloatArray, FloatArray, float |
         if atoms.pbc.all():
             n_bulk += len(atoms)
             rdf += histogram / shells * (abs(atoms.get_volume()) / len(atoms))
-        if len(distances) and distances.min() < nearest:
-            nearest, name = float(distances.min()), label
-    found = nearest if np.isfinite(nearest) else None
-    return total / max(n_atoms, 1), rdf / max(n_bulk, 1), found, name
+        if len(distances):
+            radii = np.take(COVALENT_RADII, atoms.numbers - 1)
+            share = min(share, float((distances / (radii[pairs[0]] + radii[pairs[1]])).min()))
+            if distances.min() < nearest:
+                nearest, name = float(distances.min()), label
+    found = (x if np.isfinite(x) else None for x in (nearest, share))
+    return total / max(n_atoms, 1), rdf / max(n_bulk, 1), next(found), name, next(found)
