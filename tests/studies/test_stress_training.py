@@ -56,10 +56,11 @@ def result(fit, seed, *, kappa, stress=0.01, pressure=0.1, melt=1.0):
         "length_at_rest": {"value": 5.4, "error": 0.01},
         "melting": sweep(melt, melts=235.0, freezes=175.0),
         "conductivity": {k: {"value": kappa - 0.05 * n, "error": 0.02} for n, k in enumerate(kinds)},
+        "conductivity_crystal": {k: {"value": kappa, "error": 0.02} for k in kinds},
     }
     if fit != "reference":
         values["errors"] = errors
-    conditions = {"melting_low": 100.0, "melting_high": 280.0, "melting_pressure": 0.4, "melting_steps": 1000}
+    conditions = Conditions(size=2).model_dump(mode="json")
     return CellResult(Cell(f"{fit} {seed}", {"fit": fit, "seed": seed, **conditions}), values, 1.0)
 
 
@@ -83,14 +84,21 @@ def test_page_says_what_the_numbers_say():
         "Stress labels lower the error of the stress": "agrees",
         "Stress labels bring the volume in heating and cooling nearer to the reference": "agrees",
         "Stress labels bring the structure in heating and cooling nearer to the reference": "undecided",
-        "Stress labels lower the error of the conductivity": "agrees",
-        "EFP-fit: virial II gives another conductivity than virial I": "agrees",
-        "Virial I is nearer to the reference than virial II": "agrees",
-        "EFP-fit: virial III gives another conductivity than virial I": "agrees",
-        "Virial I is nearer to the reference than virial III": "agrees",
+        "Stress labels lower the error of the conductivity of the liquid": "agrees",
+        "EFP-fit, liquid: virial II gives another conductivity than virial I": "agrees",
+        "In the liquid virial I is nearer to the reference than virial II": "agrees",
+        "EFP-fit, liquid: virial III gives another conductivity than virial I": "agrees",
+        "In the liquid virial I is nearer to the reference than virial III": "agrees",
+        "Stress labels lower the error of the conductivity of the crystal": "agrees",
+        "EFP-fit, crystal: virial II gives another conductivity than virial I": "undecided",
+        "In the crystal virial I is nearer to the reference than virial II": "undecided",
+        "EFP-fit, crystal: virial III gives another conductivity than virial I": "undecided",
+        "In the crystal virial I is nearer to the reference than virial III": "undecided",
     }
     tables = {t.caption: t for section in page.sections for t in section.tables}
-    rows = {(r[0], r[1]): r for r in tables["Conductivity; ± is one standard error over seeds"].rows}
+    rows = {
+        (r[0], r[1]): r for r in tables["Conductivity of the liquid; ± is one standard error over seeds"].rows
+    }
     assert rows["EFP", "II"][4].startswith("-0.05")
     assert rows["reference", "I"][2] == "0.25 ± 0.01"
     melts = {r[0]: r for r in tables["Heating and cooling; ± is one standard error over seeds"].rows}
@@ -117,7 +125,8 @@ def test_page_of_what_broke_down():
     broken = results()
     for one in broken:
         one.values["melting"] = {"failed": "it boiled"}
-        one.values["conductivity"] = {k: {"failed": "it boiled"} for k in ("I", "II", "III")}
+        for phase in ("conductivity", "conductivity_crystal"):
+            one.values[phase] = {k: {"failed": "it boiled"} for k in ("I", "II", "III")}
     study = find_study("stress-training")
     page = study.page(study.Settings.parse({"size": 2}), broken)
     tables = {t.caption: t for section in page.sections for t in section.tables}
@@ -173,7 +182,9 @@ def test_reference_conducts_melts_and_labels(tmp_path):
     from ase.io import read
 
     frames = read(path, ":")
-    assert [a.info["config_type"] for a in frames] == [f"{t} K" for t in (20, 20, 50, 50, 80, 80, 250, 250, 500, 500)]
+    assert [a.info["config_type"] for a in frames] == [
+        f"{t} K" for t in (20, 20, 50, 50, 80, 80, 250, 250, 500, 500)
+    ]
     assert len({round(a.get_volume(), 6) for a in frames}) == 1
     crystal = SHORT.crystal().positions
     moved = [np.abs(a.positions - crystal).max() for a in frames]

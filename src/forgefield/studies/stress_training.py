@@ -19,6 +19,7 @@ from forgefield.studies.stress_training_cells import (
     pressure_error,
     state_curve,
 )
+from forgefield.studies.stress_training_numbers import CRYSTAL, LIQUID
 from forgefield.studies.stress_training_page import VIRIALS, stress_training_page
 from forgefield.studies.training import checked, errors_of, merged, train_cell
 from forgefield.studies.truths import find_truth
@@ -89,30 +90,35 @@ class StressTraining(Study[StressTrainingSettings]):
         )
         truth, shared, seed = find_truth(settings.reference), folder.parent / "argon", int(parameters["seed"])
         found: dict[str, Any] = {}
+        kinds, replicas, start, pairwise = settings.virials, settings.replicas, seed, False
+        calculator = truth
         if parameters["fit"] == "reference":
-            heat = conduction(
-                settings,
-                truth,
-                truth,
-                shared,
-                ("I",),
-                pairwise=True,
-                replicas=2 * settings.replicas,
-                seed=100 + seed,
-            )
-            calculator = truth
+            kinds, replicas, start, pairwise = ("I",), 2 * settings.replicas, 100 + seed, True
         else:
             path = fixed_volume(settings, truth, shared)
             run = train_cell(merged(parameters["config"], {"data": {"train": [str(path)]}}), folder)
             found["errors"] = errors_of(run)
             calculator = run.potential.calculator(dtype="float64", threads=1)
-            heat = conduction(settings, calculator, truth, shared, settings.virials, seed=seed)
+        heat = {
+            key: conduction(
+                settings,
+                calculator,
+                truth,
+                shared,
+                kinds,
+                crystal=key == CRYSTAL,
+                pairwise=pairwise,
+                replicas=replicas,
+                seed=start,
+            )
+            for key in (LIQUID, CRYSTAL)
+        }
         return found | {
             "pressure_error": pressure_error(settings, calculator, truth),
             "eos": state_curve(settings, calculator),
             "length_at_rest": expansion(settings, calculator),
             "melting": melting(settings, calculator, seed),
-            "conductivity": heat,
+            **heat,
         }
 
     def page(self, settings: StressTrainingSettings, results: Sequence[CellResult]) -> Page:

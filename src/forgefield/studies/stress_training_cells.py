@@ -68,7 +68,9 @@ class Conditions(Schema):
     replicas: int = Field(
         4, ge=1, description="such simulations; the reference has twice as many in each run"
     )
-    read_at: float = Field(2.0, gt=0, description="upper limit of the integral over the correlation [ps]")
+    read_at: float = Field(2.0, gt=0, description="upper limit of the integral over its correlation [ps]")
+    crystal_temperature: float = Field(80.0, gt=0, description="of the crystal that conducts heat [K]")
+    crystal_read_at: float = Field(4.0, gt=0, description="upper limit of the integral for the crystal [ps]")
     melting_pressure: float = Field(0.4, description="of heating and cooling [GPa]")
     melting_low: float = Field(100.0, gt=0, description="lowest temperature of heating and cooling [K]")
     melting_high: float = Field(280.0, gt=0, description="highest [K]")
@@ -209,11 +211,12 @@ def conduction(
     folder: Path,
     kinds: Sequence[str],
     *,
+    crystal: bool = False,
     pairwise: bool = False,
     replicas: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the conductivity [W/(m K)] of the liquid with each atomic virial in the heat flux, with its error.
+    """Return the conductivity [W/(m K)] with each atomic virial in the heat flux, with its error.
 
     All kinds are measured in the same simulations, so that their differences are known better than each of them.
 
@@ -224,25 +227,28 @@ def conduction(
     folder : Path
         Shared by cells; holds the liquid of the truth from which all simulations start.
     kinds : sequence of {'I', 'II', 'III'}
+    crystal : bool
+        Of the crystal, not of the liquid; both at the volume of training.
     pairwise : bool
         The calculator is a sum over pairs, which gives kind I only.
     replicas, seed : int
     """
+    until = min(settings.crystal_read_at if crystal else settings.read_at, 0.5 * settings.length)
     own = GreenKuboSettings.parse(
         {
-            "temperature": settings.flux_temperature,
+            "temperature": settings.crystal_temperature if crystal else settings.flux_temperature,
             "timestep": 10.0,
             "interval": 30.0,
             "friction": 0.02,
             "equilibration": min(5.0, 0.25 * settings.length),
             "length": settings.length,
-            "correlation_time": min(settings.read_at, 0.5 * settings.length),
-            "read_at": min(settings.read_at, 0.5 * settings.length),
+            "correlation_time": until,
+            "read_at": until,
             "blocks": 1,
         },
         where="conduction",
     )
-    start = _liquid(settings, truth, folder)
+    start = settings.crystal() if crystal else _liquid(settings, truth, folder)
     fields = {
         kind: force_field(calculator, start, virials=kind, pairwise=pairwise)  # type: ignore[arg-type]
         for kind in kinds

@@ -11,9 +11,11 @@ import numpy as np
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.summary import Groups, number
 
-__all__ = ["WAYS", "Heat", "known_mean", "melting_errors", "values_of"]
+__all__ = ["CRYSTAL", "LIQUID", "WAYS", "Heat", "known_mean", "melting_errors", "values_of"]
 
 WAYS = ("heating", "cooling")
+LIQUID, CRYSTAL = "conductivity", "conductivity_crystal"
+"""Of the values of a cell: conductivities of both phases."""
 
 
 def values_of(results: Sequence[CellResult], *keys: str) -> list[float]:
@@ -66,11 +68,13 @@ class Heat:
     ----------
     fits : dict of str to list of CellResult
     truths : sequence of CellResult
+    phase : str
+        `LIQUID` or `CRYSTAL`.
     """
 
-    def __init__(self, fits: Groups, truths: Sequence[CellResult]) -> None:
-        self.fits = fits
-        own = [t.values["conductivity"]["I"] for t in truths]
+    def __init__(self, fits: Groups, truths: Sequence[CellResult], phase: str = LIQUID) -> None:
+        self.fits, self.phase = fits, phase
+        own = [t.values[phase]["I"] for t in truths]
         known = [(number(o.get("value")), number(o.get("error"))) for o in own]
         known = [k for k in known if math.isfinite(k[0])]
         n = max(1, len(known))
@@ -79,7 +83,11 @@ class Heat:
 
     def of(self, fit: str, kind: str) -> list[float]:
         """Return the conductivity of every seed."""
-        return values_of(self.fits[fit], "conductivity", kind, "value")
+        return values_of(self.fits[fit], self.phase, kind, "value")
+
+    def errors(self, fit: str, kind: str) -> list[float]:
+        """Return its standard error for every seed."""
+        return values_of(self.fits[fit], self.phase, kind, "error")
 
     def difference(self, fit: str, kind: str) -> tuple[float, float]:
         """Return the mean difference to the reference and its standard error, that of the reference included."""

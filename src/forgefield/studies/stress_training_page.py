@@ -10,7 +10,15 @@ from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Page, Section, table
-from forgefield.studies.stress_training_numbers import WAYS, Heat, known_mean, melting_errors, values_of
+from forgefield.studies.stress_training_numbers import (
+    CRYSTAL,
+    LIQUID,
+    WAYS,
+    Heat,
+    known_mean,
+    melting_errors,
+    values_of,
+)
 from forgefield.studies.summary import Groups, compare, error_table, grouped, number, text
 
 __all__ = ["VIRIALS", "stress_training_page"]
@@ -19,6 +27,7 @@ VIRIALS = ("I", "II", "III")
 """Kinds of atomic virials."""
 REFERENCE = "reference"
 UNIT = "W/(m K)"
+PHASES = {LIQUID: "liquid", CRYSTAL: "crystal"}
 FIGURE_1 = (
     "Figure 1 of the paper: a crystal heated until it melts and cooled again at constant pressure. Differences to the "
     "reference are taken temperature by temperature, against the mean of its runs; its own row says how much its runs "
@@ -52,11 +61,10 @@ def stress_training_page(results: Sequence[CellResult], *, method: str, kinds: S
             charts=(*_hysteresis(fits, truths), *_structure(fits, truths)),
             tables=(_melting_table(fits, truths),) if truths else (),
         ),
-        Section(
-            "Thermal conductivity",
-            (FIGURE_3, *_needed(fits, truths)),
-            charts=_conductivity_charts(fits, truths, kinds),
-            tables=(_conductivity_table(fits, truths, kinds),) if truths else (),
+        *(
+            _heat_section(Heat(fits, truths, key), name, results, kinds)
+            for key, name in PHASES.items()
+            if truths
         ),
     ]
     return Page(
@@ -202,54 +210,61 @@ def _structure(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
 # ---- conduction ----------------------------------------------------------------------------------------------
 
 
-def _conductivity_charts(
-    fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]
-) -> tuple[Chart, ...]:
-    if not truths:
-        return ()
-    heat = Heat(fits, truths)
+def _heat_section(heat: Heat, phase: str, results: Sequence[CellResult], kinds: Sequence[str]) -> Section:
+    p = results[0].cell.parameters
+    temperature = p["flux_temperature" if phase == "liquid" else "crystal_temperature"]
+    done = (
+        f"{p['replicas']} simulations of {p['length']:g} ps at {temperature:g} K and the volume of training."
+    )
+    return Section(
+        f"Thermal conductivity of the {phase}",
+        (FIGURE_3, done, *_needed(heat)),
+        charts=_conductivity_charts(heat, phase, kinds),
+        tables=(_conductivity_table(heat, phase, kinds),),
+    )
+
+
+def _conductivity_charts(heat: Heat, phase: str, kinds: Sequence[str]) -> tuple[Chart, ...]:
     charts = []
     for kind in kinds:
         series = []
-        for name, results in fits.items():
+        for name, results in heat.fits.items():
             y = [abs(v - heat.value) for v in heat.of(name, kind)]
-            spread = values_of(results, "conductivity", kind, "error")
             x = values_of(results, "errors", "valid", "stress")
-            series.append(Series(name, x, y, spread, line=False))
+            series.append(Series(name, x, y, heat.errors(name, kind), line=False))
         titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
         caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
-        charts.append(Chart(f"Virial {kind}", tuple(series), *titles, caption, x_log=True))
+        charts.append(Chart(f"Virial {kind}, {phase}", tuple(series), *titles, caption, x_log=True))
     return tuple(charts)
 
 
-def _conductivity_table(fits: Groups, truths: Sequence[CellResult], kinds: Sequence[str]) -> TableView:
-    heat = Heat(fits, truths)
+def _conductivity_table(heat: Heat, phase: str, kinds: Sequence[str]) -> TableView:
     rows = []
-    for name in fits:
+    for name in heat.fits:
         for kind in kinds:
             change = "-" if kind == "I" else text(heat.change(name, kind))
             difference = text(heat.difference(name, kind))
             rows.append([name, kind, text(known_mean(heat.of(name, kind))), difference, change])
     rows.append([REFERENCE, "I", text((heat.value, heat.error)), "-", "-"])
     heads = ["fit", "virial", f"κ [{UNIT}]", f"κ - κ reference [{UNIT}]", f"κ - κ with virial I [{UNIT}]"]
-    return table("Conductivity; ± is one standard error over seeds", heads, rows, text_columns=2)
+    caption = f"Conductivity of the {phase}; ± is one standard error over seeds"
+    return table(caption, heads, rows, text_columns=2)
 
 
-def _needed(fits: Groups, truths: Sequence[CellResult]) -> tuple[str, ...]:
+def _needed(heat: Heat) -> tuple[str, ...]:
     """Return how much longer the simulations must be to decide between EFP-fit and reference, in words."""
-    if not truths or "EFP" not in fits or len(fits["EFP"]) < 2:
+    if "EFP" not in heat.fits or len(heat.fits["EFP"]) < 2:
         return ()
-    mean, spread = Heat(fits, truths).difference("EFP", "I")
+    mean, spread = heat.difference("EFP", "I")
     if not (math.isfinite(mean) and math.isfinite(spread)):
         return ()
-    relative = 100.0 * spread / abs(Heat(fits, truths).value)
+    relative = 100.0 * spread / abs(heat.value)
     times = max(1.0, (relative / 2.5) ** 2)
-    return (
-        (
-            f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
-            f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
-        ),
+    said = (
+        f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
+        f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
     )
+    return (said,)
 
 
 # ---- words ---------------------------------------------------------------------------------------------------
@@ -290,30 +305,29 @@ def _claims(
             said += f"; broke down: {broken['EFP']} against {broken['EF']} of {len(fits['EF'])}"
         worse = broken["EF"] == len(fits["EF"]) > 1 and broken["EFP"] == 0
         claims.append((claim, said, "agrees" if worse else compare(a, b)))
-    heat = Heat(fits, truths)
+    for key, phase in PHASES.items():
+        claims += _heat_claims(Heat(fits, truths, key), phase, kinds)
+    return tuple(claims)
 
+
+def _heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> list[tuple[str, str, str]]:
     def away(fit: str, kind: str) -> tuple[float, float]:
         mean, _ = known_mean([abs(v - heat.value) for v in heat.of(fit, kind)])
         return mean, heat.difference(fit, kind)[1]
 
     a, b = away("EFP", "I"), away("EF", "I")
     found = f"|Δκ| {text(a)} against {text(b)} {UNIT}; the reference itself is known to {heat.error:.2g}"
-    claims.append(("Stress labels lower the error of the conductivity", found, compare(a, b)))
+    claim = f"Stress labels lower the error of the conductivity of the {phase}"
+    claims = [(claim, found, compare(a, b))]
     for kind in kinds[1:]:
-        change, spread = heat.change("EFP", kind)
-        mean, doubt = heat.difference("EFP", "I")
-        found = f"κ changes by {text((change, spread))}, from {text((mean, doubt))} off the reference, {UNIT}"
-        claims.append(
-            (
-                f"EFP-fit: virial {kind} gives another conductivity than virial I",
-                found,
-                _other(change, spread),
-            )
-        )
-        near = compare(_size(heat.difference("EFP", "I")), _size(heat.difference("EFP", kind)))
-        found = f"mean Δκ {text((mean, doubt))} against {text(heat.difference('EFP', kind))} {UNIT}"
-        claims.append((f"Virial I is nearer to the reference than virial {kind}", found, near))
-    return tuple(claims)
+        change, off = heat.change("EFP", kind), heat.difference("EFP", "I")
+        found = f"κ changes by {text(change)}, from {text(off)} off the reference, {UNIT}"
+        claim = f"EFP-fit, {phase}: virial {kind} gives another conductivity than virial I"
+        claims.append((claim, found, _other(*change)))
+        near = compare(_size(off), _size(heat.difference("EFP", kind)))
+        found = f"mean Δκ {text(off)} against {text(heat.difference('EFP', kind))} {UNIT}"
+        claims.append((f"In the {phase} virial I is nearer to the reference than virial {kind}", found, near))
+    return claims
 
 
 def _size(value: tuple[float, float]) -> tuple[float, float]:
