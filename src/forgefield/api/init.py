@@ -52,7 +52,7 @@ SECONDS_PER_STEP, SECONDS_PER_PAIR = 1e-3, 1.2e-7
 STEP_PER_ELEMENT, PAIR_PER_ELEMENT = 0.6, 0.6
 """Share that each further element adds to them."""
 REPULSION, REPULSION_SHARE = 0.7, 0.95
-"""The repulsion of nuclei ends at this part of the sum of two elements' radii (a bond has 0.75), or at this part of the nearest
+"""The repulsion of nuclei ends at this part of the sum of two elements' radii (a bond has 0.85), or at this part of the nearest
 distance in the data, so that it changes nothing there and..."""
 LEAST_REPULSION, LARGEST_OUTER = 0.2, 2.5
 """... is left out where the data themselves reach closer than this part; largest end [Å], as in GPUMD."""
