@@ -47,8 +47,8 @@ def compiler() -> list[str]:
     raise CompilerMissingError(
         f"a C++ compiler is needed to make the plug-in for LAMMPS and there is none ({looked}); install one "
         "(apt install g++, dnf install gcc-c++, conda install -c conda-forge cxx-compiler, xcode-select --install), or set "
-        "CXX to it. Without one: the engine ase (forgefield md --engine ase), or LAMMPS from Python through fix external "
-        "(forgefield.deployment.lammps_python.PythonPotential)"
+        "CXX to it. Without one: the engine ase (forgefield md --engine ase), or fix external with "
+        "forgefield.deployment.lammps_python.PythonPotential"
     )
 
 
