@@ -10,6 +10,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from forgefield.descriptors import DESCRIPTORS
+from forgefield.engine import rows
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
 from forgefield.engine.row_tables import LARGEST, RowTables
@@ -28,6 +29,8 @@ from forgefield.training.loss import LossSettings
 
 TOLERANCE = 1e-12
 
+TRIPLETS = {"etas": (0.05, 0.1), "zetas": (1, 2.5), "lambdas": (1.0,)}
+
 CASES = {
     "snap": ("snap", "linear", {"two_j_max": 3, "weights": {"C": 0.6}, "radii": {"C": 0.4}}),
     "snap quadratic": ("snap", "quadratic", {"two_j_max": 2, "cutoff": 4.0}),
@@ -44,6 +47,8 @@ CASES = {
     "nep": ("nep", "linear", {"l_max": 2}),
     "chebyshev": ("chebyshev", "linear", {}),
     "ead": ("ead", "linear", {"l_max": 1}),
+    "acsf": ("acsf", "linear", {"g2": ({"etas": (0.1,)},), "g4": (TRIPLETS,), "g5": (TRIPLETS,)}),
+    "wacsf": ("wacsf", "quadratic", {"g2": (), "g4": (TRIPLETS,), "cutoff": 4.0}),
 }
 
 
@@ -132,7 +137,8 @@ def test_threads_share_blocks() -> None:
         np.testing.assert_allclose(getattr(one, x), getattr(two, x), rtol=0, atol=1e-12)
 
 
-def test_triplets_of_neighbours_keep_to_tensors(caplog) -> None:
+def test_triplets_that_are_no_products_keep_to_tensors(caplog, monkeypatch) -> None:
+    monkeypatch.setattr(rows, "FactoredBasis", type("Nothing", (), {}))
     descriptor = DESCRIPTORS["acsf"](
         ["C", "Si"], g4=(), g5=({"etas": (0.1,), "zetas": (1.5,), "lambdas": (1.0,)},), cutoff_angular=4.0
     )

@@ -51,6 +51,8 @@ class Evaluated:
     def total_strain(self) -> FloatArray:
         """(6,) sum of `strain` over the atoms [eV]."""
         n = len(self.strain) // _TOGETHER * _TOGETHER
+        if not n:
+            return np.asarray(self.strain.sum(axis=0))
         # Sums of long rows: NumPy takes ten times as long for sums of short ones.
         rows = self.strain[:n].reshape(-1, _TOGETHER * 6).sum(axis=0).reshape(_TOGETHER, 6)
         total: FloatArray = rows.sum(axis=0) + self.strain[n:].sum(axis=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -110,20 +110,20 @@ def search_points(points: Points, cutoffs: Sequence[float], n_species: int) -> t
 def _one_bin(points: Points) -> _Bins:
     """Return all points in one bin: to look at each of few is quicker than to sort them."""
     n = points.padding
-    bins = _nothing_sorted(n, list_kernel(1, 1).lanes)
-    ranked = aligned((3, len(bins.order)), np.float64)
+    keys, start, order, low, high = _nothing_sorted(n, list_kernel(1, 1).lanes)
+    ranked = aligned((3, len(order)), np.float64)
     ranked[:, :n] = points.positions[:n, :3].T
-    return replace(bins, ranked=ranked)
+    return _Bins(keys, start, order, ranked, low, high)
 
 
 @lru_cache(maxsize=16)
-def _nothing_sorted(n: int, lanes: int) -> _Bins:
-    """Return one bin of n points, without their positions."""
+def _nothing_sorted(n: int, lanes: int) -> tuple[Int32, Int32, Int32, Int32, Int32]:
+    """Return keys, start, order, low and high of one bin of n points."""
     order = np.arange(n + lanes, dtype=np.int32)
     order[n:] = 0
     first, last = np.zeros(1, dtype=np.int32), np.ones(1, dtype=np.int32)
     start = np.array([0, n], dtype=np.int32)
-    return _Bins(np.zeros(n, dtype=np.int32), start, order, np.empty((3, 0)), first, last)
+    return np.zeros(n, dtype=np.int32), start, order, first, last
 
 
 def _sorted(points: Points, cutoff: float) -> _Bins:

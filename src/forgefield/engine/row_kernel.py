@@ -15,9 +15,12 @@ from forgefield.engine.kernel import ListedEdges, Plan, list_signature, make_sta
 from forgefield.engine.repulsion import emit_repulsion
 from forgefield.engine.row_tables import LARGEST, PIECE, ROWS, JacobianTerms, RowTables
 from forgefield.engine.row_vectors import lone_channels
+from forgefield.expansions.kernels import Edges
+from forgefield.expansions.kernels_factored import FactoredTriplets
 from forgefield.expansions.kernels_hyperspherical import TracedHyperspherical
 from forgefield.expansions.terms import evaluate
-from forgefield.expansions.traced import KINDS, Place
+from forgefield.expansions.traced import KINDS, Place, Traced
+from forgefield.expansions.triplets import TripletExpansion
 from forgefield.keys import VOIGT
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.tracer.memory import Indices, Rows
@@ -186,7 +189,16 @@ class _RowsOfNeighbours:
         self.alone = lone_channels(plan.expansions[n]) is not None
         self.width = (1 if self.alone else n_channels) * n_radial * self.columns
         self.changes = k.buffer(ROWS * 3 * self.width)
+        self.pairs = self._traced(edges) if isinstance(plan.expansions[n], TripletExpansion) else None
+        if isinstance(self.pairs, FactoredTriplets):
+            self.pairs.lay_out()
         self.products = k.buffer(ROWS * 3 * tables.n_products)
+
+    def _traced(self, edges: Edges) -> Traced:
+        arguments, e = self.arguments, self.plan.expansions[self.n]
+        terms = self.plan.prepared[self.n], (arguments["term_integers"], arguments["term_numbers"])
+        where = Place(edges, arguments["scratch"], arguments[f"table{self.n}"], self.stage.species, terms)
+        return KINDS[type(e)].emit(self.k, e, where)
 
     def multiplied(self, s: Int, start: Int, end: Int, features: _Features) -> Rows:
         """Return the products of the Jacobian with the changes of some rows, (product, row, direction)."""
@@ -204,10 +216,20 @@ class _RowsOfNeighbours:
     def _change(self, s: Int, row: Int, unit: Int, start: Int) -> None:
         """Emit the changes of the coefficients when the neighbours of a row move, direction by direction."""
         k, e, arguments = self.k, self.plan.expansions[self.n], self.arguments
-        one = _OneRow(k, self.edges, row)
-        terms = self.plan.prepared[self.n], (arguments["term_integers"], arguments["term_numbers"])
-        where = Place(one, arguments["scratch"], arguments[f"table{self.n}"], self.stage.species, terms)
-        traced = KINDS[type(e)].emit(k, e, where)
+        if isinstance(self.pairs, FactoredTriplets):
+            moved = [self.changes + (start + a * self.width) for a in range(3)]
+
+            def put(i: Any, values: list[Any]) -> None:
+                for x, v in zip(moved, values, strict=True):
+                    x[i] = v
+
+            def put_more(i: Any, values: list[Any]) -> None:
+                for x, v in zip(moved, values, strict=True):
+                    x.add(i, v)
+
+            self.pairs.moves(row, s, arguments["directions"][unit], put, put_more)
+            return
+        traced = self._traced(_OneRow(k, self.edges, row))
         if isinstance(traced, TracedHyperspherical) and self.alone:
             weight: Any = sum(traced.weight(s, c) for c in range(e.shape[0]))
 

@@ -133,9 +133,11 @@ def lengths_of(jacobian: Jacobian, shape: tuple[int, ...]) -> IntArray:
 
 def reached_by(expansion: object, species: int) -> BoolArray:
     """Return the coefficients that a neighbour of an element takes part in."""
-    weights = np.asarray(expansion.channel_weights)  # type: ignore[attr-defined]
+    weights = np.asarray(expansion.channel_weights)[species]  # type: ignore[attr-defined]
     n_channels, n_radial, n_harmonics = expansion.shape  # type: ignore[attr-defined]
-    return np.repeat(weights[species] != 0, n_radial * n_harmonics)[: n_channels * n_radial * n_harmonics]
+    if weights.ndim == 2:  # of pairs with a neighbour of any element
+        weights = np.abs(weights).max(axis=0)
+    return np.repeat(weights != 0, n_radial * n_harmonics)[: n_channels * n_radial * n_harmonics]
 
 
 def lone_channels(expansion: object) -> IntArray | None:

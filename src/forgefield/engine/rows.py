@@ -17,7 +17,7 @@ from forgefield.engine.many import list_together
 from forgefield.engine.row_kernel import row_kernel, row_signature
 from forgefield.engine.row_tables import JacobianTerms, RowTables
 from forgefield.engine.row_vectors import distinct_features
-from forgefield.expansions.triplets import TripletExpansion
+from forgefield.expansions.triplets import FactoredBasis, TripletExpansion
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads, run_parts
 from forgefield.stages.parameters import Shape, ShapeStage
@@ -103,8 +103,11 @@ class RowEngine:
     """
 
     def __init__(self, potential: Potential, *, products: bool = False, threads: int | None = None) -> None:
-        if any(isinstance(e, TripletExpansion) for e in potential.descriptor.expansions):
-            raise NotCompiledError("rows of triplets of neighbours have no kernel")
+        for e in potential.descriptor.expansions:
+            if isinstance(e, TripletExpansion) and not isinstance(e.basis, FactoredBasis):
+                raise NotCompiledError(
+                    "rows of triplets of neighbours whose functions are no products have no kernel"
+                )
         self.potential, self.threads = potential, threads
         self.engine = Engine(potential, "float64", threads)
         scaler, n = potential.scaler, potential.descriptor.n_features
