@@ -275,3 +275,21 @@ def test_other_misuse(tmp_path):
         run_md(solid(), None, MDSettings(steps=1), steps=2)
     with pytest.raises(ForgefieldError, match="cannot write"):
         run_md(solid(), steps=1, log=tmp_path / "absent" / "x.csv")
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.traj"])
+def test_a_full_disk_is_named_and_leaves_whole_frames(tmp_path, name):
+    """A limit on the size of files stands for a full disk."""
+    resource = pytest.importorskip("resource", reason="no limits of this kind here")
+    atoms = bulk("Al", cubic=True).repeat(2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+        with pytest.raises(ForgefieldError, match=rf"cannot write .*{name}: File too large, after \d+ rows"):
+            run_md(atoms, Solid(), steps=100, log_interval=1, trajectory=tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    if name == "a.xyz":
+        frames = ase.io.read(tmp_path / name, ":")
+        assert 1 <= len(frames) < 20
+        assert all(len(frame) == len(atoms) for frame in frames)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -186,10 +189,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._log_file is not None:
-            self._log_file.close()
-        if self._frames is not None:
-            self._frames.close()
+        for file in (self._log_file, self._frames):
+            if file is not None:
+                with suppress(OSError):  # what a full disk has not taken; it was said when it was written
+                    file.close()
 
     def row(self, step: int, time: float, conserved: Callable[[], float] | None) -> None:
         """Write the state: one row of the log and one frame."""
@@ -218,8 +221,11 @@ class Recorder:
             row["volume_A3"] = volume
         self.rows.append(row)
         if self._log_file is not None:
-            csv.DictWriter(self._log_file, COLUMNS, lineterminator="\n").writerow(row)
-            self._log_file.flush()
+            try:
+                csv.DictWriter(self._log_file, COLUMNS, lineterminator="\n").writerow(row)
+                self._log_file.flush()
+            except OSError as error:
+                raise self._full(self.log, error) from None
         if self.trajectory is not None:
             frame = self._copy({"step": step, "time_fs": time})
             results = {"energy": potential, "forces": atoms.get_forces(apply_constraint=False)}
@@ -252,8 +258,31 @@ class Recorder:
         return frame
 
     def _write(self, frame: Atoms) -> None:
-        if self._frames is not None:
-            self._frames.write(frame)
-        else:
-            ase.io.write(self.trajectory, frame, format="extxyz", append=True)
+        try:
+            if self._frames is not None:
+                self._frames.write(frame)
+            elif self.trajectory is not None:
+                _append(self.trajectory, frame)
+        except OSError as error:
+            raise self._full(self.trajectory, error) from None
         self.n_frames += 1
+
+    def _full(self, path: Path | None, error: OSError) -> ForgefieldError:
+        return ForgefieldError(
+            f"cannot write {path}: {error.strerror or error}, after {len(self.rows)} rows and {self.n_frames} frames; make "
+            "room, or write less often with `log_interval`"
+        )
+
+
+def _append(path: Path, frame: Atoms) -> None:
+    """Append a frame to an extended XYZ file; where that fails, no part of it is left behind."""
+    text = io.StringIO()
+    ase.io.write(text, frame, format="extxyz")
+    size = path.stat().st_size
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text.getvalue())
+    except OSError:
+        with suppress(OSError):
+            os.truncate(path, size)
+        raise
