@@ -13,8 +13,7 @@ from forgefield.engine.gradients import FeatureGradients, GradientEngine
 from forgefield.engine.kernel import NotCompiledError
 
 CASES = {
-    "one element": (("Si",), {"n_max": 3, "l_max": 2}),
-    "two elements": (("C", "Si"), {"n_max": 2, "l_max": 3}),
+    "two elements": (("C", "Si"), {"n_max": 2, "l_max": 2}),
     "one density": (("C", "Si"), {"n_max": 2, "l_max": 2, "species_weighting": "atomic_number"}),
 }
 
@@ -73,7 +72,7 @@ def test_pairs_are_where_they_say() -> None:
 
 
 def test_single_precision_and_memory_that_is_used_again() -> None:
-    atoms, descriptor = crystal(("Si",)), SO3(("Si",), cutoff=4.0, n_max=3, l_max=2)
+    atoms, descriptor = crystal(("Si",)), SO3(("Si",), cutoff=4.0, n_max=2, l_max=1)
     exact, engine = GradientEngine(descriptor).differentiate(atoms), GradientEngine(descriptor, "float32")
     first = engine.differentiate(atoms * (2, 1, 1))
     other = engine.differentiate(crystal(("Si",), pbc=False), out=first)
