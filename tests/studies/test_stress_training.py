@@ -104,6 +104,10 @@ def test_page_says_what_the_numbers_say():
     melts = {r[0]: r for r in tables["Heating and cooling; ± is one standard error over seeds"].rows}
     assert melts["EFP"][3] == "5 and 5 of 5"
     assert melts["reference"][4] == "0.1 ± 5e-05"
+    runs = tables["Every run"].rows
+    assert len(runs) == 12
+    assert runs[5][:2] == ["EFP", "0"]
+    assert runs[5][-2:] == ["5.2 to 5.4", "5.3 to 5.5"]
     titles = [c.title for section in page.sections for c in section.charts]
     assert titles[:3] == ["Equation of state", "Hysteresis", "g(r), heating 100 K"]
 

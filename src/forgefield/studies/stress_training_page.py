@@ -59,7 +59,7 @@ def stress_training_page(results: Sequence[CellResult], *, method: str, kinds: S
             "Melting and freezing",
             (FIGURE_1, _conditions(results)),
             charts=(*_hysteresis(fits, truths), *_structure(fits, truths)),
-            tables=(_melting_table(fits, truths),) if truths else (),
+            tables=(_melting_table(fits, truths), _runs_table(fits, truths)) if truths else (),
         ),
         *(
             _heat_section(Heat(fits, truths, key), name, results, kinds)
@@ -175,6 +175,19 @@ def _melting_table(fits: Groups, truths: Sequence[CellResult]) -> TableView:
         "broke down",
     ]
     return table("Heating and cooling; ± is one standard error over seeds", heads, rows)
+
+
+def _runs_table(fits: Groups, truths: Sequence[CellResult]) -> TableView:
+    rows = []
+    for name, results in _everyone(fits, truths).items():
+        runs = zip(results, _melting(results), _off(name, results, truths), strict=True)
+        for result, found, off in runs:
+            spans = [_span(found["lengths"][way]) if "lengths" in found else "-" for way in WAYS]
+            numbers = [number(found.get("melts")), number(found.get("freezes")), off["length"], off["g"]]
+            shown = ["-" if math.isnan(v) else f"{v:.3g}" for v in numbers]
+            rows.append([name, str(result.cell.parameters["seed"]), *shown, *spans])
+    heads = ["fit", "seed", "melts at [K]", "freezes at [K]", "RMS Δa [%]", "mean |Δg|"]
+    return table("Every run", [*heads, "a, heating [Å]", "a, cooling [Å]"], rows)
 
 
 def _hysteresis(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
