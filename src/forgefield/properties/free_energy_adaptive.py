@@ -15,8 +15,12 @@ __all__ = ["AdaptiveIntegral", "Integral"]
 
 FloatArray = NDArray[np.float64]
 
-SMOOTH, ROUGH = 15.0, 2.0
-"""The change by halving a panel, over its error after that: of Simpson's rule, and next to a singularity."""
+SMOOTH, UNPROVEN, ROUGH = 15.0, 1.0, 2.0
+"""The change by halving a panel over its error after that: of Simpson's rule; before that is seen; near a singularity."""
+RESOLVED, HIDDEN = 2.0, 4.0
+"""A change of so many standard errors is no noise, so that more points help; below, this part of its error is counted."""
+PROOF = 8.0
+"""Halving a panel has made its changes so much smaller: smooth enough for Simpson's rule, whose factor is 16."""
 SHARE = 0.5
 """Panels and points within this factor of the worst are improved together."""
 
@@ -31,7 +35,7 @@ class Integral:
     statistical : float
         Standard error that the averages leave.
     discretisation : float
-        Sum over panels of what their halving changed, divided by 15.
+        Error of the quadrature, summed over panels; never below what noise could hide.
     """
 
     value: float
@@ -48,6 +52,7 @@ class Integral:
 class _Panel:
     first: Fraction
     last: Fraction
+    parent: _Panel | None = None
 
     @property
     def nodes(self) -> list[Fraction]:
@@ -85,9 +90,12 @@ class AdaptiveIntegral:
 
     Notes
     -----
-    With ``S1`` and ``S2`` Simpson's sums of a panel with three and five points, its integral is ``S2 + (S2 - S1) / 15`` and
-    its error ``|S2 - S1| / 15``; half of ``|S2 - S1|`` next to t = 0 where k > 0. A difference within its standard error
-    is noise, which the statistical error has already.
+    With ``S1`` and ``S2`` Simpson's sums of a panel with three and five points, its integral is ``S2 + (S2 - S1) / 15``. Its
+    error is ``|S2 - S1| / 15`` only once that difference has fallen eightfold and more when its parent was halved, else the
+    whole difference: an integrand that is steep at one end fools the smaller number. Next to t = 0 with k > 0
+    the integral is ``S2`` and the error half of the difference. Within two standard
+    errors a difference is noise: a quarter of its error is counted for what it may hide, and longer runs are called for,
+    not more points.
     """
 
     panels: int = 2
@@ -147,23 +155,22 @@ class AdaptiveIntegral:
         most : int
             Nodes at most.
         """
-        now = self.integral()
-        if now.measured.error <= wanted:
+        if self.integral().measured.error <= wanted:
             return []
-        if now.discretisation > wanted * math.sqrt(0.5):
-            return self._halve(most)
+        resolved = [self._error(panel, resolved=True) for panel in self._panels]
+        if sum(resolved) > wanted * math.sqrt(0.5):
+            return self._halve(resolved, most)
         shares = {node: abs(w) * self.mean(node).error for node, w in self._weights().items()}
         ranked = sorted(shares, key=lambda node: -shares[node])
         limit = SHARE * shares[ranked[0]]
         return sorted(node for node in ranked[:most] if shares[node] >= limit and shares[node] > 0.0)
 
-    def _halve(self, most: int) -> list[Fraction]:
-        errors = [self._error(panel) for panel in self._panels]
+    def _halve(self, errors: list[float], most: int) -> list[Fraction]:
         limit = SHARE * max(errors)
         kept: list[_Panel] = []
         for panel, error in zip(self._panels, errors, strict=True):
             middle = panel.nodes[2]
-            halves = [_Panel(panel.first, middle), _Panel(middle, panel.last)]
+            halves = [_Panel(panel.first, middle, panel), _Panel(middle, panel.last, panel)]
             kept += halves if error >= limit else [panel]
         new = sorted({node for panel in kept for node in panel.nodes} - self._all)
         if len(new) > most:
@@ -178,12 +185,21 @@ class AdaptiveIntegral:
     def _rough(self, panel: _Panel) -> bool:
         return panel.first == 0 and self.power > 0.0
 
-    def _error(self, panel: _Panel) -> float:
+    def _change(self, panel: _Panel) -> Measured:
+        """Return ``|S2 - S1|`` of a panel."""
         means = [self.mean(node) for node in panel.nodes]
-        change = panel.change
-        difference = abs(float(change @ [m.value for m in means]))
-        noise = float(np.sqrt((change**2) @ np.array([m.error**2 for m in means])))
-        return 0.0 if difference <= noise else difference / (ROUGH if self._rough(panel) else SMOOTH)
+        difference = abs(float(panel.change @ [m.value for m in means]))
+        return Measured(difference, float(np.sqrt((panel.change**2) @ np.array([m.error**2 for m in means]))))
+
+    def _error(self, panel: _Panel, *, resolved: bool = False) -> float:
+        """Return the error of a panel; only where it is more than noise if `resolved`."""
+        change = self._change(panel)
+        rough = self._rough(panel)
+        before = 0.0 if panel.parent is None else self._change(panel.parent).value
+        smooth = not rough and before >= 2.0 * PROOF * change.value
+        if change.value > RESOLVED * change.error:
+            return change.value / (SMOOTH if smooth else ROUGH if rough else UNPROVEN)
+        return 0.0 if resolved else change.error / (SMOOTH if smooth else HIDDEN)
 
     def _weights(self) -> dict[Fraction, float]:
         total: dict[Fraction, float] = {}
