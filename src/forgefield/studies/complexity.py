@@ -45,8 +45,12 @@ MODELS: dict[str, dict[str, Any]] = {
         "model": {"kind": "network", "hidden": [32, 32]},
         "training": {"kind": "adamw", "epochs": 150, "batch_size": 4},
     },
+    "NN 250x250": {
+        "model": {"kind": "network", "hidden": [250, 250]},
+        "training": {"kind": "adamw", "epochs": 150, "batch_size": 4},
+    },
 }
-"""Models by name, with how they are trained."""
+"""Models by name, with how they are trained; the networks are the first two of the paper."""
 
 
 class ComplexitySettings(Schema):
