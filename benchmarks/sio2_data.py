@@ -94,12 +94,15 @@ def trajectory(
         lmp.commands_string(
             f"fix heat all langevin {start} {start} 0.1 815\nrun {2 * EQUILIBRATION}\nunfix heat\n"
         )
-    lmp.commands_string(f"fix heat all langevin {kelvin} {kelvin} 0.1 1234\nrun {2 * EQUILIBRATION}\n")
+    heat = f"fix heat all langevin {kelvin} {kelvin} 0.1"
+    lmp.commands_string(f"{heat} 1234\nrun {2 * EQUILIBRATION}\n")
     found = []
     for n in range(snapshots):
-        lmp.command(f"run {EVERY}")
+        # the thermostat adds its own forces to those that are read: it is off while they are computed once more
+        lmp.commands_string(f"run {EVERY}\nunfix heat\nrun 0\n")
         role = "train" if n < 0.7 * snapshots else "valid" if n < 0.8 * snapshots else "test"
         found.append(labelled(lmp, atoms, {"config_type": name, "split": role}))
+        lmp.command(f"{heat} {1235 + n}")
     lmp.close()
     return found
 

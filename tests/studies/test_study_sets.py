@@ -1,7 +1,9 @@
 """Sets of data of a study: what is drawn from them, what identifies them, and the time a training takes."""
 
+import ctypes
 import importlib.util
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from forgefield.errors import DataError
+from forgefield.properties.calculators import lammps_calculator
 from forgefield.studies import run_study
 from forgefield.studies.clock import Clock
 from forgefield.studies.sources import SourceSettings, data_config, drawn, frames_like, source_hash
@@ -90,13 +93,40 @@ def test_numbers_that_are_not_finite_are_kept_as_none(tmp_path, monkeypatch):
     assert run.results[0].values["other"] == {"a": [None, 2.0]}
 
 
-def test_crystals_of_silica_are_networks_of_tetrahedra():
+@pytest.fixture
+def silica():
+    """The script that makes silica."""
     path = Path(__file__).parents[2] / "benchmarks" / "sio2_data.py"
     spec = importlib.util.spec_from_file_location("sio2_data", path)
-    silica = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(silica)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_crystals_of_silica_are_networks_of_tetrahedra(silica):
     for name, atoms in silica.phases().items():
         distance = atoms.get_all_distances(mic=True)[np.ix_(atoms.numbers == 14, atoms.numbers == 8)]
         assert np.all((distance < 1.65).sum(axis=1) == 4), name
         assert np.all((distance < 1.65).sum(axis=0) == 2), name
         assert distance.min() > 1.55, name
+
+
+def test_labels_of_silica_are_those_of_the_potential_without_the_thermostat(silica, monkeypatch):
+    library = Path(sys.prefix, "lib", "libmpi.so.12")
+    if library.exists():
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    lammps = pytest.importorskip("lammps")
+    potential = Path(lammps.__file__).parent / "share" / "lammps" / "potentials" / silica.POTENTIAL
+    if not potential.exists():
+        pytest.skip("this LAMMPS brings no potentials")
+    monkeypatch.setattr(silica, "EQUILIBRATION", 5)
+    monkeypatch.setattr(silica, "EVERY", 5)
+    atoms = silica.phases()["quartz"]
+    found = silica.trajectory("hot", "quartz", atoms, 900.0, 2, potential)[-1]
+    commands = ["pair_style vashishta", f"pair_coeff * * {potential} Si O"]
+    known = found.copy()
+    known.calc = lammps_calculator(commands, ["Si", "O"])
+    assert found.get_potential_energy() == pytest.approx(known.get_potential_energy(), abs=1e-6)
+    assert np.abs(found.get_forces() - known.get_forces()).max() < 1e-5
+    assert np.abs(found.get_stress() - known.get_stress()).max() < 1e-7
+    assert np.abs(found.get_forces()).max() > 0.1
