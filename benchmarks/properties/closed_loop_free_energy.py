@@ -257,7 +257,8 @@ def table(content: dict[str, Any], system: System) -> str:
         ("coexistence", "Crystal and melt in one cell"),
     ):
         if part in content:
-            lines += ["", f"{title}, {content[part]['n_atoms']} atoms:", *both_lines(content[part])]
+            note = f" ({content[part]['note']})" if "note" in content[part] else ""
+            lines += ["", f"{title}, {content[part]['n_atoms']} atoms{note}:", *both_lines(content[part])]
     if system.published is not None:
         value, error, source = system.published
         lines += ["", f"Melting temperature of the truth elsewhere: {value:.0f} ± {error:.0f} K ({source})."]
@@ -274,7 +275,11 @@ def main() -> None:
     parser.add_argument("--cells", type=int, help="repeats of the cube; default: about 100 atoms")
     parser.add_argument("--steps", type=int, default=500, help="at each point")
     parser.add_argument(
-        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="others keep their results"
+        "--parts",
+        nargs="*",
+        choices=PARTS,
+        default=list(PARTS),
+        help="others keep their results; none: the table again",
     )
     parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
     args = parser.parse_args()
@@ -285,7 +290,7 @@ def main() -> None:
     for part in args.parts:
         content[part] = PARTS[part](args) | {"steps": args.steps}
         saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        target.with_suffix(".md").write_text(table(content, find_system(args.system)), encoding="utf-8")
+    target.with_suffix(".md").write_text(table(content, find_system(args.system)), encoding="utf-8")
     print(table(content, find_system(args.system)))
 
 
