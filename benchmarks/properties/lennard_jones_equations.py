@@ -3,8 +3,9 @@
 Everything per atom, in reduced units, for the full potential, with the thermal wavelength equal to sigma.
 
 Solid: M. A. van der Hoef, J. Chem. Phys. 113, 8142 (2000); the same with the constant of E. A. Mastny and J. J. de Pablo,
-J. Chem. Phys. 127, 104504 (2007); H. Adidharma and S. P. Tan, J. Chem. Phys. 145, 014503 (2016). Fluid: J. K. Johnson, J. A.
-Zollweg and K. E. Gubbins, Mol. Phys. 78, 591 (1993); M. Thol et al., J. Phys. Chem. Ref. Data 45, 023101 (2016).
+J. Chem. Phys. 127, 104504 (2007); H. Adidharma and S. P. Tan (2016). Fluid: J. K. Johnson, J. A. Zollweg and K. E. Gubbins, Mol.
+Phys. 78, 591 (1993); M. Thol et al., J. Phys. Chem. Ref. Data 45, 023101 (2016). Coefficients of the solid and of Thol et al. were
+taken from public implementations and not compared with the papers.
 """
 
 from __future__ import annotations
