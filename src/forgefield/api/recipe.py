@@ -34,8 +34,12 @@ FEWEST_KALMAN_EPOCHS = 6
 ONE_BLOCK = 7_000
 """Parameters up to which the Kalman filter keeps all of its covariance. More, as of many elements, are left to AdamW: the
 filter in smaller blocks has not been measured there."""
-KALMAN_ENERGY = 1.0
-"""Weight of the energy term with the Kalman filter: it balances the rows itself and needs no head start of forces."""
+KALMAN_LOSS = {"energy": 3.0, "stress": 0.3}
+"""Weights of these terms with the Kalman filter, that of forces being 1: a structure has one energy and hundreds of forces."""
+KALMAN_VARIANCE = 0.1
+"""Of the parameters at the start: with one the first steps may go so far that the rest of the training is spent on coming back."""
+MARGIN = 0.35
+"""Mean logarithm of errors that the few structures suggested for validation cannot tell apart; more is a collapse."""
 SECONDS_PER_ENTRY = 1.9e-9
 """Cost of an entry of the covariance, per step."""
 PULL_BACK = 0.8
@@ -139,10 +143,12 @@ def _kalman(work: Workload, epochs: int) -> dict[str, Any]:
         "batch_size": work.batch_size,
         "blocks": "all",
         "block_size": ONE_BLOCK,
+        "variance": KALMAN_VARIANCE,
+        "margin": MARGIN,
     }
     return {
         "model": _network("kalman"),
         "training": training,
-        "loss": {"energy": KALMAN_ENERGY},
+        "loss": dict(KALMAN_LOSS),
         "weights": {"kind": "balanced", "early": {}},
     }
