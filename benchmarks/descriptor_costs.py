@@ -121,9 +121,8 @@ def featomic_rows(report: Report, chosen: Options) -> None:
     labels |= {d: f"energy, forces, stress of a linear model, {d}" for d in PRECISIONS}
     for key, label in labels.items():
         what = f"power spectrum n=8 l=6, {label}"
-        goal = (
-            None if key == "rows" else GOAL_FEATOMIC
-        )  # sums over centres are another thing than featomic's table
+        # Sums over the centres are another thing than featomic's table.
+        goal = None if key == "rows" else GOAL_FEATOMIC
         report.speed(what, times[key], times["featomic"], unit="us/atom", factor=per_atom, goal=goal)
     report.note(
         f"featomic: {features} features (all pairs n1, n2), Gaussian-type radial functions, {stored / len(atoms):.0f} numbers of "
