@@ -2,13 +2,15 @@
 
 Usage: python benchmarks/dry_run.py [DATA [CASE ...]]
 
-DATA is a data file; without it the bundled silicon set is used. Dry run and training are processes of their own; times are
+DATA is a data file; without it, or as ``-``, the bundled silicon set is used. CASE is the name of a case up to its comma; the
+rows of others are kept. Dry run and training are processes of their own; times are
 those of the processor, one thread, so that a busy machine counts as little as possible.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -21,24 +23,33 @@ RESULTS = Path(__file__).parent / "results" / "dry_run.json"
 
 NETWORK = {"descriptor": {"kind": "nep"}, "model": {"kind": "network", "hidden": [30]}}
 CASES: dict[str, dict[str, Any]] = {
-    "Adam, 20 epochs": {**NETWORK, "training": {"kind": "adam", "epochs": 20}},
-    "AdamW, SoftAdapt, float64, 5 epochs": {
+    "Adam, 40 epochs": {**NETWORK, "training": {"kind": "adam", "epochs": 40}},
+    "AdamW, SoftAdapt, float64, 20 epochs": {
         **NETWORK,
-        "training": {"kind": "adamw", "epochs": 5},
+        "training": {"kind": "adamw", "epochs": 20},
         "weights": {"kind": "softadapt"},
         "dtype": "float64",
     },
-    "Kalman, blocks by layer, 2 epochs": {**NETWORK, "training": {"kind": "kalman", "epochs": 2}},
-    "L-BFGS, 3 epochs": {**NETWORK, "training": {"kind": "lbfgs", "epochs": 3}},
-    "SNES, 2 epochs": {**NETWORK, "training": {"kind": "snes", "epochs": 2}},
-    "Adam, plain torch, 1 epoch": {**NETWORK, "training": {"kind": "adam", "epochs": 1, "backend": "torch"}},
+    "SGD, 40 epochs": {**NETWORK, "training": {"kind": "sgd", "epochs": 40}},
+    "SNES, 15 epochs": {**NETWORK, "training": {"kind": "snes", "epochs": 15}},
+    "L-BFGS, 40 epochs": {**NETWORK, "training": {"kind": "lbfgs", "epochs": 40}},
+    "Levenberg-Marquardt, 10 epochs": {**NETWORK, "training": {"kind": "levenberg_marquardt", "epochs": 10}},
+    "Kalman, blocks by layer, 5 epochs": {**NETWORK, "training": {"kind": "kalman", "epochs": 5}},
+    "Adam, plain torch, 2 epochs": {**NETWORK, "training": {"kind": "adam", "epochs": 2, "backend": "torch"}},
     "linear SNAP": {
         "descriptor": {"kind": "snap", "two_j_max": 6, "cutoff": 4.8},
         "model": {"kind": "linear"},
         "training": {"kind": "least_squares"},
         "dtype": "float64",
     },
+    "quadratic SNAP": {
+        "descriptor": {"kind": "snap", "two_j_max": 6, "cutoff": 4.8},
+        "model": {"kind": "quadratic"},
+        "training": {"kind": "least_squares"},
+        "dtype": "float64",
+    },
 }
+"""Every optimiser, long enough for the training to be most of the run."""
 
 
 def child(what: str, config: dict[str, Any], folder: str) -> None:
@@ -68,6 +79,7 @@ def measure(what: str, config: dict[str, Any], folder: Path) -> dict[str, float]
         check=True,
         capture_output=True,
         text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     ).stdout
     found: dict[str, float] = json.loads(text.splitlines()[-1])
     return found
@@ -75,16 +87,17 @@ def measure(what: str, config: dict[str, Any], folder: Path) -> dict[str, float]
 
 def main(path: str, wanted: list[str]) -> None:
     """Measure every case and write the table."""
-    rows: list[dict[str, Any]] = []
+    saved = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    known = {r["case"]: r for r in saved if r["case"] in CASES and r["data"] == Path(path).name}
     with tempfile.TemporaryDirectory() as name:
         for case, values in CASES.items():
             if wanted and case.split(",")[0] not in wanted:
                 continue
             config = {"data": {"train": [path]}, "threads": 1, **values}
             said, took = (measure(what, config, Path(name) / what) for what in ("said", "took"))
-            rows.append({"data": Path(path).name, "case": case, **said, **took})
-            write(rows)
-            print(json.dumps(rows[-1]), flush=True)
+            known[case] = {"data": Path(path).name, "case": case, **said, **took}
+            write([known[c] for c in CASES if c in known])
+            print(json.dumps(known[case]), flush=True)
 
 
 def write(rows: list[dict[str, Any]]) -> None:
@@ -114,4 +127,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2], json.loads(sys.argv[3]), sys.argv[4])
     else:
-        main(sys.argv[1] if len(sys.argv) > 1 else bundled(), sys.argv[2:])
+        main(sys.argv[1] if sys.argv[1:] and sys.argv[1] != "-" else bundled(), sys.argv[2:])

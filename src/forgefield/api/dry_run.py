@@ -38,7 +38,7 @@ clock = time.monotonic
 BUDGET = 5.0
 """Seconds that whole epochs may take to be measured as they are; longer ones are put together from steps."""
 
-MOST_EPOCHS = 5
+MOST_EPOCHS = 10
 STEPS = 4
 FULL_BATCH = 256
 """Structures on which a step on all structures is tried; its time grows with the number of atoms."""
@@ -140,7 +140,9 @@ def dry_run(
                 trainer.optimiser.n_bytes,
             )
             parts = {"neighbour lists": memory.graphs, "optimiser": memory.optimiser}
+            begin = trainer.state()
             trainer.try_steps(1)  # compiles
+            trainer.load_state(*begin)
             ready = clock() - start
             epochs, epoch = how.epochs, _epoch_seconds(trainer, how, folder)
         n_atoms = sum(map(len, splits_of(prepared.dataset)))
@@ -166,16 +168,19 @@ def _peak() -> int:
 
 def _epoch_seconds(trainer: GradientTrainer, how: GradientSettings, folder: RunFolder) -> float:
     some = FULL_BATCH if how.structures_per_step is None else len(trainer.train)
+    begin = trainer.state()
     step, structures = 0.0, 0
     for _ in range(2):
         step = _seconds(lambda: trainer.try_steps(some))
     structures = min(trainer.structures_per_step, some)
     share = trainer.structures_per_step / max(structures, 1)
     guess = step * share * trainer.steps_per_epoch
+    # Line searches and damping make steps dear or cheap: those of the beginning, as the run will take them, are counted.
+    trainer.load_state(*begin)
     if guess <= BUDGET / 2:
         return _whole_epochs(trainer, folder)
-    times = [step]
-    while len(times) < STEPS and sum(times) + step < BUDGET:
+    times = list[float]()
+    while not times or (len(times) < STEPS and sum(times) + step < BUDGET):
         times.append(_seconds(lambda: trainer.try_steps(some)))
     return float(np.mean(times)) * share * trainer.steps_per_epoch + _validation_seconds(trainer)
 
@@ -197,7 +202,7 @@ def _whole_epochs(trainer: GradientTrainer, folder: RunFolder) -> float:
     with contextlib.suppress(_EnoughError):
         trainer.run(on_epoch=on_epoch, on_checkpoint=lambda: None)
     write_checkpoint(folder.checkpoint, *trainer.boundary(), "")
-    return float(np.mean(times[1:] or times))
+    return float(np.mean(times))
 
 
 class _EnoughError(Exception):
