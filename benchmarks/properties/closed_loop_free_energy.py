@@ -63,13 +63,13 @@ def prepare(
     args: argparse.Namespace, phase: str, reference: ForceField, settings: FreeEnergySettings
 ) -> tuple[Walker, dict[str, Measured]]:
     """Return one phase at the volume that the truth has at zero pressure, and its averages."""
-    t = settings.temperature
+    t, melt = settings.temperature, find_system(args.system).melted_at
     atoms = supercell(args)
     walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
     watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
     if phase == "liquid":
         walker.average(
-            "melt", reference, {}, steps=3 * args.steps, equilibration=0, ensemble="npt", temperature=2.0 * t
+            "melt", reference, {}, steps=3 * args.steps, equilibration=0, ensemble="npt", temperature=melt * t
         )
         watch = flow((walker.atoms.get_volume() / len(atoms)) ** (1 / 3))
     averages = walker.average(

@@ -119,6 +119,8 @@ class System:
         Of LAMMPS; ``{folder}`` is where its potentials are.
     melting : float [K]
         About where it melts; temperatures of the training set are relative to it.
+    melted_at : float
+        Where free energies melt the crystal, in units of `melting`.
     cutoff : float [Å]
         Reach of the potential trained on it.
     interstitials : tuple of (str, (3,))
@@ -154,6 +156,7 @@ class System:
     cutoff: float
     interstitials: tuple[tuple[str, tuple[float, float, float]], ...]
     shaken: float = 25.0
+    melted_at: float = 2.0
     planes: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
     descriptor: dict[str, Any] = field(default_factory=dict)
     epochs: int = 50

@@ -24,6 +24,7 @@ SYSTEM = System(
         "pair_modify shift yes",
     ),
     melting=1080.0,
+    melted_at=3.0,
     epochs=30,
     cutoff=7.0,
     interstitials=(("Na", (0.25, 0.25, 0.25)), ("Cl", (0.25, 0.25, 0.25))),
