@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 from forgefield.api import learning_curve as curves
 from forgefield.api.dry_run import dry_run
 from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
+from forgefield.api.train import train
 from forgefield.cli.app import app
 from forgefield.data import DataSettings, load
 from forgefield.errors import ConfigError
+from forgefield.training.gradient import GradientTrainer
 
 LINEAR = {
     "descriptor": {"kind": "so3", "cutoff": 4.2, "n_max": 2, "l_max": 2},
@@ -109,6 +111,25 @@ def test_a_dry_run_measures_and_leaves_nothing(values, alloy_file, tmp_path, mon
     assert 50e6 < found.peak_memory < 50e9
     assert found.epochs == (40 if values is NETWORK else 0)
     assert json.dumps(found.to_dict())
+
+
+@pytest.mark.parametrize("kind", ["lbfgs", "adam", "snes", "levenberg_marquardt"])
+def test_a_dry_run_times_the_epochs_that_the_run_begins_with(kind, alloy_file, monkeypatch, tmp_path):
+    losses: list[float] = []
+    epoch = GradientTrainer.epoch
+
+    def noted(trainer):
+        row = epoch(trainer)
+        losses.append(float(row["loss_train"]))
+        return row
+
+    monkeypatch.setattr(GradientTrainer, "epoch", noted)
+    values = config(alloy_file, {**NETWORK, "training": {"kind": kind, "epochs": 2}})
+    dry_run(values)
+    seen, losses = losses, []
+    train(values, output=tmp_path / "run")
+    assert len(seen) == 2
+    np.testing.assert_allclose(seen, losses, rtol=1e-5)
 
 
 def test_the_commands(alloy_file, tmp_path):

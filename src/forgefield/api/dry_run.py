@@ -140,9 +140,9 @@ def dry_run(
                 trainer.optimiser.n_bytes,
             )
             parts = {"neighbour lists": memory.graphs, "optimiser": memory.optimiser}
-            begin = trainer.state()
+            begin = copy.deepcopy(trainer.state())
             trainer.try_steps(1)  # compiles
-            trainer.load_state(*begin)
+            trainer.load_state(*copy.deepcopy(begin))
             ready = clock() - start
             epochs, epoch = how.epochs, _epoch_seconds(trainer, how, folder)
         n_atoms = sum(map(len, splits_of(prepared.dataset)))
@@ -168,7 +168,7 @@ def _peak() -> int:
 
 def _epoch_seconds(trainer: GradientTrainer, how: GradientSettings, folder: RunFolder) -> float:
     some = FULL_BATCH if how.structures_per_step is None else len(trainer.train)
-    begin = trainer.state()
+    begin = copy.deepcopy(trainer.state())
     step, structures = 0.0, 0
     for _ in range(2):
         step = _seconds(lambda: trainer.try_steps(some))
@@ -176,7 +176,7 @@ def _epoch_seconds(trainer: GradientTrainer, how: GradientSettings, folder: RunF
     share = trainer.structures_per_step / max(structures, 1)
     guess = step * share * trainer.steps_per_epoch
     # Line searches and damping make steps dear or cheap: those of the beginning, as the run will take them, are counted.
-    trainer.load_state(*begin)
+    trainer.load_state(*copy.deepcopy(begin))
     if guess <= BUDGET / 2:
         return _whole_epochs(trainer, folder)
     times = list[float]()
