@@ -58,6 +58,7 @@ CLAIMS = (
     ("SO3", "wACSF", "forces"),
     ("SO3", "SO4", "forces"),
     ("wACSF", "EAD", "forces"),
+    ("SO4", "EAD", "forces"),
 )
 """Orders that table 1 of the paper finds."""
 
