@@ -253,6 +253,21 @@ def test_slabs_and_molecules_do_not_stop_the_detector():
     assert detect_conventions([bulk("Cu")]).groups == {}
 
 
+def test_elements_that_never_meet_do_not_stop_the_surrogate(copper):
+    """A folder with data of several substances: some functions of the surrogate are zero in all of them."""
+    others = []
+    for atoms in copper:
+        other = label(bulk("Al", cubic=True))
+        other.set_cell(
+            other.cell.array @ (np.eye(3) + 0.01 * np.arange(9.0).reshape(3, 3) / 8), scale_atoms=True
+        )
+        others += [
+            atoms,
+            with_labels(other, **{**atoms.calc.results, "forces": np.full((len(other), 3), 0.1)}),
+        ]
+    assert np.isfinite(list(surrogate_test(others).correlations.values())).all()
+
+
 def test_reports_are_json_and_print(copper):
     report = detect_conventions(spoiled(copper, "xy xz yz"))
     assert json.loads(json.dumps(report.to_dict()))["Elastic"]["order"] == "xy xz yz"

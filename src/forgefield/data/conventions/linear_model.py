@@ -29,6 +29,7 @@ _NEIGHBOURS = 32.0
 _ENERGY_NOISE = 0.005
 _FORCE_NOISE = 0.1
 _RIDGE = 1e-9
+_SMALLEST = 1e-100
 
 
 def suggest_cutoff(frames: Sequence[Atoms]) -> float:
@@ -145,7 +146,8 @@ class LinearPotential:
             rows, target = rows - rows.mean(axis=0), target - target.mean()
             normal += rows.T @ rows
             right += rows.T @ target
-        scale = np.sqrt(np.diag(normal)) + 1e-300
+        scale = np.sqrt(np.diag(normal))
+        scale[scale < _SMALLEST] = 1.0  # of elements that never meet, for example
         system = normal / np.outer(scale, scale) + _RIDGE * np.eye(self.n_features)
         self.coefficients = np.linalg.lstsq(system, right / scale, rcond=1e-12)[0] / scale
 
