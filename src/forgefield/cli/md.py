@@ -33,6 +33,7 @@ def md(
     spread_limit: float | None = typer.Option(
         None, "--spread-limit", help="Committees: stop when members disagree by more on a force [eV/Å]."
     ),
+    set_: list[str] = typer.Option([], "--set", help="Another setting, key=value, such as barostat=full."),
     seed: int = typer.Option(0, help="Of velocities and thermostat."),
     dtype: str = typer.Option("float32", help="float32 or float64."),
     threads: int | None = typer.Option(None, help="ase: CPU threads; default: all cores."),
@@ -47,35 +48,25 @@ def md(
 
     from forgefield.cli.md_progress import MDProgress
     from forgefield.cli.structures import read_structure
+    from forgefield.config import apply_overrides
     from forgefield.deployment.lammps_md import simulate
     from forgefield.deployment.md import MDSettings
     from forgefield.deployment.md_picture import recorded
 
-    length = {
-        "steps": steps,
-        "timestep": timestep,
-        "log_interval": log_interval,
-        "seed": seed,
+    state = {
+        "ensemble": ensemble,
+        "temperature": temperature,
+        "pressure": pressure,
         "spread_limit": spread_limit,
     }
-    state = {"ensemble": ensemble, "temperature": temperature, "pressure": pressure}
-    settings = MDSettings.parse({**length, **state})
+    length = {"steps": steps, "timestep": timestep, "log_interval": log_interval, "seed": seed}
+    settings = MDSettings.parse(apply_overrides({**length, **state}, set_))
     atoms = read_structure(structure, repeat)
     progress = MDProgress(Console(stderr=True, quiet=json), len(atoms), steps)
     with recorded(trajectory, log, picture, movie) as files, progress.shown():
-        used = files()
-        summary = simulate(
-            engine,
-            potential,
-            atoms,
-            settings,
-            dtype=dtype,
-            threads=threads,
-            processes=processes,
-            trajectory=used[0],
-            log=used[1],
-            on_row=progress.on_row,
-        )
+        written = dict(zip(("trajectory", "log"), files(), strict=True))
+        on: dict[str, Any] = {"dtype": dtype, "threads": threads, "processes": processes}
+        summary = simulate(engine, potential, atoms, settings, on_row=progress.on_row, **on, **written)
     content = asdict(summary) | {"trajectory": trajectory, "log": log, "picture": picture, "movie": movie}
     if json:
         print_json(content)
