@@ -10,8 +10,8 @@ temperature, by integrating the anharmonic energy over the temperature. The seco
 
     python benchmarks/properties/free_energy_lj.py [--steps 600] [--points 8] [--only solid]
 
-Some minutes of one core; most of it is the liquid, whose error is the one asked for (`--error`). With `--only` the other
-rows of the table are kept.
+Five minutes of one core; with `--only` the other rows of the table are kept. The committed solid took `--steps 2000 --points 6`.
+`--error` lets the liquid choose its points of lambda; 0.018 takes more than four minutes.
 """
 
 from __future__ import annotations
@@ -306,7 +306,9 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=4)
     parser.add_argument("--method", choices=("equilibrium", "switching"), default="equilibrium")
     parser.add_argument("--reference", choices=("uhlenbeck-ford", "soft-core"), default="uhlenbeck-ford")
-    parser.add_argument("--error", type=float, default=0.012, help="of the liquid [epsilon]; 0: Gauss points")
+    parser.add_argument(
+        "--error", type=float, default=0.0, help="of the liquid [epsilon]: adaptive; 0: Gauss points"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("low", "solid", "temperature", "structure", "uf", "liquid"))
     parser.add_argument("--name", default="free_energy_lj")
