@@ -14,6 +14,7 @@ from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
+from forgefield.engine.points import Points
 from forgefield.engine.row_kernel import row_kernel, row_signature
 from forgefield.engine.row_tables import JacobianTerms, RowTables
 from forgefield.engine.row_vectors import distinct_features
@@ -179,10 +180,7 @@ class RowEngine:
         features = engine.memory("rows", n_blocks * n_wanted * lanes)
         energies = engine.memory("repulsion", n_blocks * lanes)
         pulled = engine.memory("repulsion_strain", n_blocks * 6 * lanes)
-        structures = np.append(np.repeat(np.arange(n_structures), together.n_atoms), n_structures)
-        atoms = np.concatenate([np.arange(n), points.owner, [n, n]])
-        owners = [(atoms * width).astype(np.int32), (block.atoms * width).astype(np.int32)]
-        owners.append((structures[block.atoms] * (2 * width)).astype(np.int32))
+        atoms, owners = self._owners(points, block, together.n_atoms)
         plain = [atoms.astype(np.int32), block.atoms.astype(np.int32)] if engine.plan.repulsion else []
 
         def part(thread: int, first: int, last: int) -> None:
@@ -212,9 +210,6 @@ class RowEngine:
             )
 
         run_parts(n_blocks, threads, part)
-        for parts in (forces, strain):
-            for x in parts[1:]:
-                np.add(parts[0], x, out=parts[0])
         extra = None
         if engine.plan.repulsion:
             extra = Repulsion(
@@ -222,14 +217,25 @@ class RowEngine:
                 np.sum(pushed, axis=0)[:n, :3],
                 self._by_atom(block, pulled, 6),
             )
-        shape = (self.n_species, self.n_columns)
+        values = self._by_atom(block, features, n_wanted)
+        of_structures = _total(strain).reshape(n_structures + 1, self.n_species, self.n_columns, 2, 4)
         return FeatureRows(
             points.species,
-            self._by_atom(block, features, n_wanted),
-            forces[0].reshape(n + 1, *shape, 4)[:n, ..., :3],
-            strain[0].reshape(n_structures + 1, *shape, 2, 4)[:-1, ..., :3].reshape(n_structures, *shape, 6),
+            values,
+            _total(forces).reshape(n + 1, self.n_species, self.n_columns, 4)[:n, ..., :3],
+            of_structures[:-1, ..., :3].reshape(n_structures, self.n_species, self.n_columns, 6),
             extra,
         )
+
+    def _owners(
+        self, points: Points, block: Block, n_atoms: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]]]:
+        """Return the atom of each point; and where forces of points, of lanes, and strain of lanes are added."""
+        n, width = points.n_atoms, self.n_species * self.n_columns
+        atoms = np.concatenate([np.arange(n), points.owner, [n, n]])
+        structures = np.append(np.repeat(np.arange(len(n_atoms)), n_atoms), len(n_atoms))
+        places = (atoms * width, block.atoms * width, structures[block.atoms] * (2 * width))
+        return atoms, [x.astype(np.int32) for x in places]
 
     def _zeroed(self, name: tuple[str, int], rows: int) -> FloatArray:
         """Return memory for rows of four numbers, all zero."""
@@ -260,3 +266,10 @@ class RowEngine:
                 ),
             )
         return self._kernel
+
+
+def _total(parts: Sequence[FloatArray]) -> FloatArray:
+    """Return the sum of what several threads have found, in the memory of the first."""
+    for x in parts[1:]:
+        np.add(parts[0], x, out=parts[0])
+    return parts[0]
