@@ -64,9 +64,9 @@ def md(
     atoms = read_structure(structure, repeat)
     progress = MDProgress(Console(stderr=True, quiet=json), len(atoms), steps)
     with recorded(trajectory, log, picture, movie) as files, progress.shown():
-        written = dict(zip(("trajectory", "log"), files(), strict=True))
-        on: dict[str, Any] = {"dtype": dtype, "threads": threads, "processes": processes}
-        summary = simulate(engine, potential, atoms, settings, on_row=progress.on_row, **on, **written)
+        options: dict[str, Any] = {"dtype": dtype, "threads": threads, "processes": processes}
+        options |= zip(("trajectory", "log"), files(), strict=True)
+        summary = simulate(engine, potential, atoms, settings, on_row=progress.on_row, **options)
     content = asdict(summary) | {"trajectory": trajectory, "log": log, "picture": picture, "movie": movie}
     if json:
         print_json(content)
