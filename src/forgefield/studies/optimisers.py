@@ -100,7 +100,7 @@ class Optimisers(Study[OptimisersSettings]):
         "seeds": 1,
         "lengths": (),
         "batches": (),
-        "shorter": 25,
+        "shorter": 60,
     }
 
     def cells(self, settings: OptimisersSettings) -> list[Cell]:
