@@ -1,7 +1,7 @@
 # The targets a contributor needs. Everything runs in .venv, which is made when it is missing or out of date.
 #   make demo         train on the bundled silicon data, compare with DFT, write demo/report.html
 #   make demo-short   the same in half a minute, for CI
-#   make melt         10,000 silicon atoms for 10 ps with a potential of the demo: demo/melt.png, demo/melt.gif
+#   make melt         10,000 silicon atoms for 10 ps with the potential of the demo: demo/melt.png, demo/melt.gif
 #   make test         all tests that need no GPU         make test-fast   without the slow ones
 #   make lint         style, types, layering, sizes      make format      repair the style
 #   make docs         regenerate docs/config.md   make readme      put the last demo into README.md
@@ -45,8 +45,8 @@ demo-short: $(VENV)/.base
 
 # Further options: make melt MELT="--engine lammps --processes 2"
 melt: $(VENV)/.base
-	@test -f demo/member_1/potential.ff || $(BIN)/python examples/demo/demo.py
-	$(BIN)/forgefield md demo/member_1/potential.ff examples/demo/diamond.xyz --repeat 11 11 11 -T 2500 -n 10000 \
+	@test -f demo/potential.ff || $(BIN)/python examples/demo/demo.py
+	$(BIN)/forgefield md demo/potential.ff examples/demo/diamond.xyz --repeat 11 11 11 -T 2500 -n 10000 \
 	  --log-interval 100 --log demo/melt.csv --picture demo/melt.png --movie demo/melt.gif $(MELT)
 
 test: $(VENV)/.dev

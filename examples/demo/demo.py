@@ -1,7 +1,7 @@
-"""Train a committee of silicon potentials on the bundled DFT data and compare it with DFT.
+"""Train a silicon potential on the bundled DFT data and compare it with DFT.
 
 ``make demo`` runs this and writes the folder demo/ with the potential and report.html; ``make demo-short`` trains
-two members for a few seconds only, to see that everything works.
+half a minute only, to see that everything works.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from forgefield.api.train import resolve
 from forgefield.cli.progress import make_listener
 from forgefield.errors import ForgefieldError
 from forgefield.files import write_text
-from forgefield.models.committee import Committee
+from forgefield.models.potential import Potential
 from forgefield.properties import elastic_constants, equation_of_state
-from forgefield.training.settings import CommitteeSettings
 
 HERE = Path(__file__).resolve().parent
-SHORT_EPOCHS, SHORT_MEMBERS = 2, 2
+SHORT_EPOCHS = 6
 CUBE = 8
 """Atoms in the cubic cell of diamond."""
 
 
-def compare(potential: Committee) -> dict[str, Any]:
+def compare(potential: Potential) -> dict[str, Any]:
     """Return properties of diamond silicon, DFT beside the potential; both from the same formulas."""
     reference = ff.datasets.reference("silicon")["diamond"]
     calculator = potential.calculator(dtype="float64")
@@ -100,14 +99,12 @@ def main() -> None:
     settings = resolve(HERE / "train.yaml")
     if os.environ.get("DEMO_SHORT"):
         training = settings.training.model_copy(update={"epochs": SHORT_EPOCHS})
-        committee = CommitteeSettings(members=SHORT_MEMBERS)
-        title = f"{settings.title} (short)"
-        settings = settings.model_copy(update={"training": training, "committee": committee, "title": title})
+        settings = settings.model_copy(update={"training": training, "title": f"{settings.title} (short)"})
     console = Console(width=None if Console().is_terminal else 140)
     listener = make_listener(console)
     found: dict[str, Any] = {}
 
-    def properties(potential: Committee) -> dict[str, Any]:
+    def properties(potential: Potential) -> dict[str, Any]:
         found.update(compare(potential))
         return found
 
