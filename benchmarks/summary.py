@@ -44,6 +44,16 @@ SCRIPTS: dict[str, tuple[str, str, str]] = {
         "",
         "float64 20x, float32 40x; 1.8x; 1e-7 eV/atom/ps",
     ),
+    "linear_fit": (
+        "linear SNAP of Ta and In-P, rows and solution, against FitSNAP; the ratio of processor time counts",
+        "DATA --fitsnap CHECKOUT",
+        "Ta 15x, In-P 10x",
+    ),
+    "network_epoch": (
+        "epoch of a network on SNAP, Ta, against FitSNAP",
+        "DATA CHECKOUT",
+        "10x",
+    ),
     "million_atoms": ("a million atoms", "DATA", "8 GB"),
     "build_time": ("kernels traced and compiled; from the cache", "", "3 s; 0.2 s"),
 }
