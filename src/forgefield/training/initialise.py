@@ -11,6 +11,7 @@ from torch import Tensor
 from forgefield.expansions import torch_backend as backend
 from forgefield.models.potential import Potential
 from forgefield.models.scaler import ScalingKind
+from forgefield.models.tensors import TensorGraph
 from forgefield.training.batches import LabelledSet
 from forgefield.training.energy_start import fit_output_layer
 
@@ -29,13 +30,16 @@ LEAST_SHARE = 0.1
 def feature_blocks(potential: Potential, data: LabelledSet, index: list[int]) -> Iterator[tuple[int, Tensor]]:
     """Yield (species, unscaled features) of the atoms of some structures."""
     for i in index:
-        graph = data.batch([i], potential.dtype, potential.device).graph
-        with torch.no_grad():
-            a = [
-                backend.expand(e, p.vectors, p.species, graph.species)
-                for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=False)
-            ]
-            yield from potential.features(a, graph)
+        yield from _blocks_of(potential, data.batch([i], potential.dtype, potential.device).graph)
+
+
+def _blocks_of(potential: Potential, graph: TensorGraph) -> Iterator[tuple[int, Tensor]]:
+    with torch.no_grad():
+        a = [
+            backend.expand(e, p.vectors, p.species, graph.species)
+            for e, p in zip(potential.descriptor.expansions, graph.pairs, strict=False)
+        ]
+        yield from potential.features(a, graph)
 
 
 def least_spread(potential: Potential, data: LabelledSet) -> Tensor | None:
@@ -53,10 +57,10 @@ def least_spread(potential: Potential, data: LabelledSet) -> Tensor | None:
         nearest = float(np.linalg.norm(pairs.vectors, axis=2).min())
         atoms = data.frames[i].copy()
         atoms.positions += RATTLE * nearest * rng.standard_normal((len(atoms), 3))
-        rattled = LabelledSet(potential, [atoms])
+        rattled = potential.tensors(potential.graph(atoms))
         before, after = (
-            torch.cat([q for _, q in feature_blocks(potential, some, [k])]).double()
-            for some, k in ((data, i), (rattled, 0))
+            torch.cat([q for _, q in blocks]).double()
+            for blocks in (feature_blocks(potential, data, [i]), _blocks_of(potential, rattled))
         )
         changes.append(after - before)
     if not changes:
