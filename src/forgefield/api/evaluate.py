@@ -9,14 +9,14 @@ from ase import Atoms
 
 from forgefield import evaluation
 from forgefield.api.naming import naming
-from forgefield.data import read
+from forgefield.data import ReadOptions, apply_convention, detect_conventions, read
 from forgefield.deployment.load import load
 from forgefield.engine.predictor import fastest
 from forgefield.evaluation import MetricsTable
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "read_labelled"]
 
 
 def evaluate(
@@ -51,6 +51,38 @@ def evaluate(
     structures = _frames(frames)
     with naming(loaded, structures):
         return evaluation.evaluate(fastest(loaded) or loaded, structures, progress=progress).metrics
+
+
+def read_labelled(paths: Sequence[str | Path], stress_convention: str = "auto") -> tuple[list[Atoms], str]:
+    """Read structures to compare with, with stresses in the convention asked for.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    stress_convention : str
+        As ``data.stress_convention``: ``detect`` corrects each group as detected, ``auto`` reads labels as they are and says
+        where they contradict their own structures, ``trust`` does not look; or the name of a convention.
+
+    Returns
+    -------
+    tuple of (list of ase.Atoms, str)
+        The structures, and a warning or nothing.
+    """
+    named = stress_convention not in ("auto", "detect", "trust")
+    asked = {"stress_convention": stress_convention} if named else {}
+    frames = read(paths, options=ReadOptions.parse(asked, where="evaluate"))
+    if stress_convention == "detect":
+        return apply_convention(frames, detect_conventions(frames)), ""
+    if stress_convention != "auto":
+        return frames, ""
+    doubtful = any(a.info.get("stress_components") == 6 for a in frames)
+    wrong = [verdict.group for verdict in detect_conventions(frames, surrogate=doubtful).contradictions]
+    if not wrong:
+        return frames, ""
+    return frames, (
+        f"the stress labels of {', '.join(map(repr, wrong))} contradict the energies, forces or symmetry of their own structures; "
+        "the stress errors compare with the labels as they are. Correct them with --stress-convention detect"
+    )
 
 
 def _frames(frames: Sequence[Atoms] | str | Path | Sequence[str | Path]) -> list[Atoms]:

@@ -18,10 +18,14 @@ __all__ = ["evaluate", "info"]
 def evaluate(
     potential: Path = typer.Argument(..., help="File of a potential (potential.ff)."),
     data: list[Path] = typer.Argument(..., help="Labelled structures: files, folders, patterns."),
+    *,
     json: Path | None = typer.Option(
         None, "--json", metavar="FILE", help="Write the errors as JSON; - prints them and nothing else."
     ),
     split: str | None = typer.Option(None, "--split", help="Only structures of this set, e.g. test."),
+    stress_convention: str = typer.Option(
+        "auto", "--stress-convention", help="auto, detect, trust, or a convention, as data.stress_convention."
+    ),
     groups: bool = typer.Option(True, "--groups/--no-groups", help="Show every group."),
     uncertainty: Path | None = typer.Option(
         None,
@@ -35,13 +39,16 @@ def evaluate(
 ) -> None:
     """Compare a potential with labelled structures: MAE, RMSE, largest error."""
     from forgefield import api
+    from forgefield.api.evaluate import read_labelled
     from forgefield.data import read
     from forgefield.deployment.load import load
     from forgefield.errors import DataError
     from forgefield.files import write_json
 
     loaded = load(potential)
-    frames = read([str(path) for path in data])
+    frames, warning = read_labelled(data, stress_convention)
+    if warning:
+        typer.secho(f"WARNING: {warning}", fg=typer.colors.YELLOW, err=True)
     if split is not None:
         found = sorted({str(a.info.get("split", "none")) for a in frames})
         frames = [a for a in frames if a.info.get("split") == split]
