@@ -95,8 +95,8 @@ class GradientEngine(FeatureEngine):
         ----------
         atoms : ase.Atoms
         out : FeatureGradients, optional
-            An earlier result of this engine that is not needed any more: its memory is used again where it suffices,
-            which saves a third of the time.
+            An earlier result of this engine that is not needed any more: its memory is used again where it suffices;
+            fresh memory costs about as much as the work itself (featomic's time is 11 times ours with, 20 without).
 
         Raises
         ------
