@@ -87,4 +87,5 @@ def test_imaginary_modes_stop_the_boltzmann_equation_on_the_first_mesh():
             solution="rta",
             progress=lambda _, text="": told.append(text),
         )
+    assert told
     assert not any("mesh 9" in text for text in told)

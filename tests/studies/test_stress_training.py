@@ -180,6 +180,7 @@ def test_reference_conducts_melts_and_labels(tmp_path):
     assert 0.02 < heat["I"]["value"] < 1.0
     found = melting(SHORT, truth, 0)
     assert found["temperatures"] == {"heating": [100.0, 280.0], "cooling": [280.0, 100.0]}
+    assert {way: len(lengths) for way, lengths in found["lengths"].items()} == {"heating": 2, "cooling": 2}
     assert all(5.0 < v < 6.0 for way in found["lengths"].values() for v in way)
     path = fixed_volume(SHORT, truth, tmp_path)
     assert path.exists()
