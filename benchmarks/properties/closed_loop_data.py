@@ -33,6 +33,7 @@ from forgefield.api.recipe import QUALITIES
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 
 SEED = 20
+FLAT_SHEAR = np.array([[0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]])
 
 # ---- structures ------------------------------------------------------------------------------------------------
 
@@ -130,6 +131,20 @@ def near(c: Collector) -> None:
         c.add(c.rattle(c.strain(cells, 0.005), float(width)), "near")
 
 
+def fine(c: Collector) -> None:
+    """Add primitive cells under the small strains that elastic constants are made of."""
+    cell = c.system.primitive
+    for normal in np.linspace(-0.025, 0.025, 21):
+        c.add(c.strain(cell, 0.0, float(normal)), "fine")
+    for strain in (np.diag([1.0, 0.0, 0.0]), np.diag([1.0, -1.0, 0.0]), FLAT_SHEAR):
+        for size in (-0.015, -0.01, -0.005, -0.0025, 0.0025, 0.005, 0.01, 0.015):
+            copy = cell.copy()
+            copy.set_cell(cell.cell.array @ (np.eye(3) + size * strain), scale_atoms=True)
+            c.add(copy, "fine")
+    for size in np.repeat([0.005, 0.01, 0.015], 10):
+        c.add(c.strain(cell, float(size)), "fine")
+
+
 def shaken(c: Collector) -> None:
     """Add cubes far from a crystal, so that nothing is extrapolated to."""
     for width in np.repeat([0.1, 0.15, 0.2, 0.25, 0.3], 16):
@@ -193,7 +208,8 @@ def settings(system: System, data: Path, quality: str, threads: int) -> dict[str
     """Return the settings of the training run: those that `forgefield init` suggests, and what is known of the truth.
 
     Its reach is known, and in `descriptor` what else. Stresses weigh more than usual, the radial functions are finer, for the
-    sake of elastic constants, and epochs are more, for the labels have no noise. All was chosen by errors of validation.
+    sake of elastic constants, and epochs are more, for the labels have no noise. All was chosen by errors of validation, but for
+    the small strains of `System.fine` and the weights of groups, which elastic constants asked for.
     """
     values: dict[str, Any] = suggest([data], quality=quality).model_dump(mode="json")
     values["data"]["split"] |= {"valid": 0.1, "test": 0.1, "by": "structure"}
@@ -205,6 +221,7 @@ def settings(system: System, data: Path, quality: str, threads: int) -> dict[str
     }
     values["descriptor"] |= system.descriptor
     values["loss"]["stress"] = 0.5
+    values["group_weights"] |= system.group_weights
     if values["training"]["kind"] == "kalman":
         values["training"] |= {"epochs": system.epochs}
     return values | {"dtype": "float64", "extrapolation": True, "seed": 1, "threads": threads}
@@ -228,6 +245,8 @@ def main() -> None:
     if not data.exists():
         frames: list[Atoms] = []
         parts: tuple[tuple[Callable[[Collector], None], ...], ...] = ((still, defects, hot), (near, shaken))
+        if system.fine:
+            parts += ((fine,),)
         for seed, steps in enumerate(parts, start=SEED):
             collector = Collector(system, seed)
             for step in steps:

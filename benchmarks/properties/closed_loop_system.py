@@ -133,6 +133,10 @@ class System:
         Settings of the descriptor beside what is suggested, from what is known of the truth.
     epochs : int
         Of the Kalman filter.
+    fine : bool
+        The training set has primitive cells under small strains too.
+    group_weights : dict of str to float
+        Of groups of the training set.
     statics : mapping of str to settings
         Properties of the crystal at rest that are compared.
     liquid, vibrations, conduction, boltzmann
@@ -160,6 +164,8 @@ class System:
     planes: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
     descriptor: dict[str, Any] = field(default_factory=dict)
     epochs: int = 50
+    fine: bool = False
+    group_weights: dict[str, float] = field(default_factory=dict)
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
     liquid: Liquid | None = None
     vibrations: float | None = 300.0
