@@ -1,13 +1,15 @@
 """Melting temperature and free energies of a potential against those of the classical potential it was trained on.
 
 The truth is a classical potential that LAMMPS ships, so that what differs is the error of training and of nothing else.
-Three ways:
+Three ways to the melting point:
 
 - *direct*: thermodynamic integration from the truth to the trained potential, solid and liquid each at one volume. The
   noise of both cancels, and F(trained) - F(truth) comes out to a fraction of a meV/atom; with the entropy of melting it
   says by how much the melting temperature differs.
 - *absolute*: the property `melting-point` of both, independently: Einstein crystal and ideal gas.
-- *coexistence*: the property of that name of both, crystal and melt in one cell of 3 x 3 x 8 cubes.
+- *coexistence*: the property of that name of both, crystal and melt in one cell, brought to zero pressure.
+
+Beside them *scaling*: the free energy of the crystal by an Einstein crystal and reversible scaling of its temperature.
 
     python benchmarks/properties/closed_loop_data.py sw_si -o FOLDER
     python benchmarks/properties/closed_loop_free_energy.py sw_si FOLDER/potential.ff [--parts direct absolute coexistence] [--steps 500]
@@ -18,17 +20,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
+from ase import units
+from closed_loop_phases import both, coexistence, scaling, supercell
 from closed_loop_system import ERRORS, RESULTS, System, find_system, system_names
 
-import forgefield as ff
-from forgefield.properties.coexistence import COEXISTENCE
-from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_checks import (
     check_liquid,
     check_solid,
@@ -45,18 +45,6 @@ from forgefield.properties.melting_point import MELTING_POINT
 
 DIFFERENCE, SHIFT = 1.0, 1.0
 """Differences of the direct comparison that count as within: of free energies [meV/atom], of the melting point [%]."""
-
-
-def supercell(args: argparse.Namespace) -> Atoms:
-    """Return the crystal, about 100 atoms if not told otherwise."""
-    cube = find_system(args.system).crystal
-    return cube * (args.cells or (2 if len(cube) == 8 else 3))
-
-
-def both(args: argparse.Namespace, atoms: Atoms) -> Iterator[tuple[str, ForceField]]:
-    """Yield the truth and the trained potential."""
-    yield "truth", find_system(args.system).field(atoms)
-    yield "trained", force_field(ff.load(args.potential).calculator(threads=1), atoms, dtype="float32")
 
 
 def prepare(
@@ -166,35 +154,7 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def coexistence(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the melting point of both with crystal and melt in one cell."""
-    system = find_system(args.system)
-    repeat = (3, 3, 8)
-    large = system.crystal.repeat(repeat)
-    found: dict[str, Any] = {"n_atoms": len(large)}
-    for name, field in both(args, large):
-        start = time.process_time()
-        result = COEXISTENCE(
-            system.crystal,
-            field,
-            folder=None if args.work is None else Path(args.work) / f"coexistence_{name}",
-            repeat=repeat,
-            temperature=system.melting,
-            timestep=2.0,
-            steps=20 * args.steps,
-            equilibration=2 * args.steps,
-            melt_steps=3 * args.steps,
-        )
-        found[name] = {
-            "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()},
-            "warnings": list(result.warnings),
-            "cpu_seconds": time.process_time() - start,
-        }
-        print(name, result.quantities["melting_temperature"], flush=True)
-    return found
-
-
-PARTS = {"direct": direct, "absolute": absolute, "coexistence": coexistence}
+PARTS = {"direct": direct, "absolute": absolute, "coexistence": coexistence, "scaling": scaling}
 
 
 def direct_lines(d: dict[str, Any]) -> list[str]:
@@ -255,6 +215,7 @@ def table(content: dict[str, Any], system: System) -> str:
     for part, title in (
         ("absolute", "Absolute free energies"),
         ("coexistence", "Crystal and melt in one cell"),
+        ("scaling", "Free energy of the crystal by reversible scaling"),
     ):
         if part in content:
             note = f" ({content[part]['note']})" if "note" in content[part] else ""

@@ -20,7 +20,7 @@ from closed_loop_lammps import LammpsCalculator, LammpsForces
 from forgefield.deployment.engine_worker import import_lammps
 from forgefield.properties.dynamics_forces import ForceField
 
-__all__ = ["RESULTS", "Conduction", "Liquid", "System", "find_system", "system_names"]
+__all__ = ["RESULTS", "Coexisting", "Conduction", "Liquid", "System", "find_system", "system_names"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -104,6 +104,25 @@ class Conduction:
 
 
 @dataclass(frozen=True)
+class Coexisting:
+    """Crystal and melt in one cell.
+
+    Attributes
+    ----------
+    repeat : (3,)
+        Of the cube.
+    temperature : float [K], optional
+        The guess, of the truth and of the trained potential; default: about where it melts.
+    seeds : int
+        Simulations.
+    """
+
+    repeat: tuple[int, int, int] = (3, 3, 8)
+    temperature: float | None = None
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
 class System:
     """A classical potential that serves as the truth.
 
@@ -139,6 +158,7 @@ class System:
         Of groups of the training set.
     statics : mapping of str to settings
         Properties of the crystal at rest that are compared.
+    coexisting : Coexisting
     liquid, vibrations, conduction, boltzmann
         What is compared in motion: melt, temperature of the density of states [K], conductivity, settings of
         `conductivity-bte`; None: not compared.
@@ -167,6 +187,7 @@ class System:
     fine: bool = False
     group_weights: dict[str, float] = field(default_factory=dict)
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    coexisting: Coexisting = field(default_factory=Coexisting)
     liquid: Liquid | None = None
     vibrations: float | None = 300.0
     conduction: tuple[Conduction, ...] = ()

@@ -1,0 +1,162 @@
+"""Parts of `closed_loop_free_energy.py` that simulate the truth and the trained potential each on its own.
+
+Two phases in one cell, with as many seeds as the system asks for, and the free energy of the crystal along a range of temperatures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from closed_loop_system import RESULTS, Coexisting, System, find_system
+
+import forgefield as ff
+from forgefield.properties.base import PropertyResult
+from forgefield.properties.coexistence import COEXISTENCE
+from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.free_energy import FREE_ENERGY
+from forgefield.units import EV_PER_A3_TO_GPA
+
+__all__ = ["both", "coexistence", "scaling", "supercell"]
+
+Numbers = dict[str, list[Any]]
+"""Value, standard error and unit, by name."""
+
+
+def supercell(args: argparse.Namespace) -> Atoms:
+    """Return the crystal, about 100 atoms if not told otherwise."""
+    cube = find_system(args.system).crystal
+    return cube * (args.cells or (2 if len(cube) == 8 else 3))
+
+
+def both(args: argparse.Namespace, atoms: Atoms) -> Iterator[tuple[str, ForceField]]:
+    """Yield the truth and the trained potential."""
+    yield "truth", find_system(args.system).field(atoms)
+    yield "trained", force_field(ff.load(args.potential).calculator(threads=1), atoms, dtype="float32")
+
+
+def coexistence(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the melting point of both with crystal and melt in one cell, from several seeds."""
+    system = find_system(args.system)
+    spec: Coexisting = system.coexisting
+    large = system.crystal.repeat(spec.repeat)
+    slope = melting_slope(args.system)
+    found: dict[str, Any] = {"n_atoms": len(large), "seeds": spec.seeds, "slope_K_per_GPa": slope}
+    for name, field in both(args, large):
+        start = time.process_time()
+        runs = [
+            COEXISTENCE(
+                system.crystal,
+                field,
+                folder=None if args.work is None else Path(args.work) / f"coexistence_{name}_{seed}",
+                repeat=spec.repeat,
+                temperature=spec.temperature or system.melting,
+                melt_temperature=system.melted_at * system.melting,
+                timestep=2.0,
+                steps=20 * args.steps,
+                equilibration=2 * args.steps,
+                melt_steps=3 * args.steps,
+                seed=seed,
+            )
+            for seed in range(spec.seeds)
+        ]
+        found[name] = {
+            "quantities": averaged(runs, slope),
+            "runs": [{k: [q.value, q.error] for k, q in run.quantities.items()} for run in runs],
+            "series": [run.curves["temperature"].y.tolist() for run in runs],
+            "warnings": [line for run in runs for line in run.warnings],
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(name, json.dumps(found[name]["quantities"]), *found[name]["warnings"], flush=True)
+    found["note"] = notes(system, spec, slope, args.steps)
+    return found
+
+
+def notes(system: System, spec: Coexisting, slope: float | None, steps: int) -> str:
+    """Return what was simulated, in words."""
+    box = " x ".join(map(str, spec.repeat))
+    text = (
+        f"{box} cubes; {spec.seeds} simulation{'s' if spec.seeds > 1 else ''} of {steps * 20 * 2e-3:g} ps at constant energy, means of the second "
+        f"half; the first guess of both {spec.temperature or system.melting:g} K"
+    )
+    if slope is None:
+        return text
+    return f"{text}; brought to zero pressure with dT/dP = {slope:.0f} K/GPa, the truth's T dV/dH of the direct comparison"
+
+
+def melting_slope(name: str) -> float | None:
+    """Return dT/dP of melting of the truth [K/GPa] by Clausius and Clapeyron, if the direct comparison is there."""
+    saved = RESULTS / f"closed_loop_free_energy_{name}.json"
+    if not saved.exists():
+        return None
+    known = json.loads(saved.read_text(encoding="utf-8")).get("direct")
+    if known is None:
+        return None
+    grows = known["liquid"]["volume_A3_per_atom"] - known["solid"]["volume_A3_per_atom"]
+    return float(known["temperature_K"] * grows / known["latent_heat_eV_per_atom"] / EV_PER_A3_TO_GPA)
+
+
+def averaged(runs: list[PropertyResult], slope: float | None) -> Numbers:
+    """Return means over seeds: of the melting temperature at zero pressure above all.
+
+    The error of a mean is the larger of what the errors of the runs and what their spread say.
+    """
+    wanted = {k: [(r[k], r.quantities[k].error or 0.0) for r in runs] for k in runs[0].quantities}
+    units = {k: q.unit for k, q in runs[0].quantities.items()}
+    if slope is not None:
+        wanted["melting_temperature at zero pressure"] = [
+            (t - slope * p, float(np.hypot(t_error, slope * p_error)))
+            for (t, t_error), (p, p_error) in zip(
+                wanted["melting_temperature"], wanted["pressure"], strict=True
+            )
+        ]
+        units["melting_temperature at zero pressure"] = "K"
+    numbers: Numbers = {}
+    for name, pairs in wanted.items():
+        values, errors = np.array(pairs).T
+        error = float(np.sqrt((errors**2).sum())) / len(values)
+        if len(values) > 1:
+            error = max(error, float(values.std(ddof=1)) / len(values) ** 0.5)
+        numbers[name] = [float(values.mean()), error, units[name]]
+    return numbers
+
+
+def scaling(args: argparse.Namespace) -> dict[str, Any]:
+    """Return free energies of the crystal of both, by an Einstein crystal at 0.3 and reversible scaling to 0.8 of melting."""
+    system = find_system(args.system)
+    atoms = supercell(args)
+    low, high = 0.3 * system.melting, 0.8 * system.melting
+    found: dict[str, Any] = {
+        "n_atoms": len(atoms),
+        "note": f"at the volume of the crystal at rest, from {low:.0f} to {high:.0f} K",
+    }
+    for name, field in both(args, atoms):
+        start = time.process_time()
+        result = FREE_ENERGY(
+            atoms,
+            field,
+            folder=None if args.work is None else Path(args.work) / f"scaling_{name}",
+            phase="solid",
+            temperature=low,
+            final_temperature=high,
+            timestep=2.0,
+            points=6,
+            steps=args.steps,
+            equilibration=args.steps // 4,
+            target_steps=4 * args.steps,
+            scaling_steps=6 * args.steps,
+        )
+        shown = ("helmholtz", "helmholtz_final")
+        found[name] = {
+            "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items() if k in shown},
+            "warnings": list(result.warnings),
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(name, json.dumps(found[name]["quantities"]), flush=True)
+    return found
