@@ -34,6 +34,10 @@ from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.simulation import SimulationSettings, trajectory_of
 from forgefield.properties.vibrations import VDOS
+from forgefield.properties.viscosity import viscosity
+
+CORRELATION = 1.5
+"""Longest time over which stresses of the melt are correlated [ps]."""
 
 Numbers = dict[str, tuple[float, float | None, str]]
 Make = Callable[[Atoms], ForceField]
@@ -69,7 +73,7 @@ def wanted_liquid(system: System) -> Liquid:
 
 
 def liquid(system: System, make: Make, scale: float) -> Found:
-    """Melt, then structure and diffusion of the liquid."""
+    """Melt, then structure, diffusion and shear viscosity of the liquid."""
     spec = wanted_liquid(system)
     atoms = melted(system, make, spec.cells, spec.timestep)
     settings = SimulationSettings(
@@ -100,6 +104,9 @@ def liquid(system: System, make: Make, scale: float) -> Found:
     for element, one_motion in motion.items():
         label = "liquid: diffusion" if len(motion) == 1 else f"liquid: diffusion of {element}"
         numbers[label] = (one_motion.coefficient * 1e-8, one_motion.error * 1e-8, "m^2/s")
+    shear = viscosity(moving, spec.temperature, correlation_time=CORRELATION, blocks=8)
+    numbers["liquid: viscosity"] = (shear.value, shear.error, "mPa s")
+    curves["viscosity"] = {"time": shear.time.tolist(), "integral": shear.integral.tolist()}
     return numbers, curves
 
 
@@ -256,9 +263,9 @@ def markdown(system: System, table: dict[str, dict[str, Any]], note: str) -> str
 
 
 def run(
-    system: System, potential: Any, part: str, scale: float
+    system: System, potential: Any, part: str, scale: float, names: tuple[str, ...] = ("truth", "trained")
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Return rows and curves of one part, of both."""
+    """Return rows and curves of one part, of both or of the one named."""
     table: dict[str, dict[str, Any]] = {}
     curves: dict[str, Any] = {}
     flux = part in ("gk", "hnemd")
@@ -266,8 +273,8 @@ def run(
         "truth": lambda atoms: system.field(atoms, flux=flux),
         "trained": lambda atoms: force_field(potential.calculator(threads=1), atoms, dtype="float32"),
     }
-    for name, make in makers.items():
-        start = time.process_time()
+    for name in names:
+        make, start = makers[name], time.process_time()
         if part == "bte":
             calculator = system.calculator() if name == "truth" else potential.calculator(threads=1)
             numbers, extra = boltzmann(system, calculator)
@@ -288,6 +295,9 @@ def main() -> None:
     parser.add_argument("potential", type=Path)
     parser.add_argument("--only", help="parts, with commas between; none: write the table again")
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument(
+        "--trained-only", action="store_true", help="numbers of the truth as saved, from the same settings"
+    )
     parser.add_argument("-o", type=Path, help="JSON; the table stands beside it")
     options = parser.parse_args()
     target = options.o or RESULTS / f"closed_loop_dynamics_{options.system}.json"
@@ -306,8 +316,10 @@ def main() -> None:
     note += ". Errors of the Boltzmann equation are the change from the mesh before, the same way for both."
     for part in wanted:
         if part != "none":
-            rows, more = run(system, potential, part, options.scale)
-            table |= rows
+            names = ("trained",) if options.trained_only else ("truth", "trained")
+            rows, more = run(system, potential, part, options.scale, names)
+            for what, row in rows.items():
+                table[what] = table.get(what, {}) | row
             curves |= more
         text = markdown(system, table, note)
         content = {"model": system.title, "flux_error": proof, "results": table, "curves": curves}
