@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from ase import units
 from closed_loop_phases import both, coexistence, scaling, supercell
-from closed_loop_system import ERRORS, RESULTS, System, find_system, system_names
+from closed_loop_system import ERRORS, RESULTS, System, checksum, find_system, system_names
 
 from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_checks import (
@@ -243,13 +243,17 @@ def main() -> None:
         help="others keep their results; none: the table again",
     )
     parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
+    parser.add_argument("--missing", action="store_true", help="not again what is there of this potential")
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"closed_loop_free_energy_{args.system}"
     saved = target.with_suffix(".json")
     content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
+    mark = {"steps": args.steps, "potential": checksum(args.potential)}
     for part in args.parts:
-        content[part] = PARTS[part](args) | {"steps": args.steps}
+        if args.missing and content.get(part, {}).items() >= mark.items():
+            continue
+        content[part] = PARTS[part](args) | mark
         saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".md").write_text(table(content, find_system(args.system)), encoding="utf-8")
     print(table(content, find_system(args.system)))

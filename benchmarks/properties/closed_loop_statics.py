@@ -11,12 +11,13 @@ same settings; each relaxes its own crystal. What differs is the error of the tr
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from closed_loop_system import RESULTS, System, find_system, system_names
+from closed_loop_system import RESULTS, System, checksum, find_system, system_names
 
 import forgefield as ff
 from forgefield.files import write_json, write_text
@@ -113,7 +114,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("system", choices=system_names())
     parser.add_argument("potential", type=Path)
+    parser.add_argument("--missing", action="store_true", help="not again what is there of this potential")
     arguments = parser.parse_args()
+    saved = RESULTS / f"closed_loop_statics_{arguments.system}.json"
+    mark = checksum(arguments.potential)
+    if arguments.missing and saved.exists() and json.loads(saved.read_text()).get("potential") == mark:
+        print(f"{saved.name} is of this potential")
+        return
     system = find_system(arguments.system)
     start = time.process_time()
     potential = ff.load(arguments.potential)
@@ -125,13 +132,14 @@ def main() -> None:
     content = {
         "system": arguments.system,
         "truth": system.title,
+        "potential": mark,
         "cpu_seconds": round(time.process_time() - start, 1),
         "rows": rows,
         "warnings": {k: list(r.warnings) for k, r in ours.items()},
         "warnings_truth": {k: list(r.warnings) for k, r in exact.items()},
     }
-    write_json(RESULTS / f"closed_loop_statics_{arguments.system}.json", content)
-    write_text(RESULTS / f"closed_loop_statics_{arguments.system}.md", text)
+    write_json(saved, content)
+    write_text(saved.with_suffix(".md"), text)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ copy `systems/eam_cu.py`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,16 @@ from closed_loop_lammps import LammpsCalculator, LammpsForces
 from forgefield.deployment.engine_worker import import_lammps
 from forgefield.properties.dynamics_forces import ForceField
 
-__all__ = ["RESULTS", "Coexisting", "Conduction", "Liquid", "System", "find_system", "system_names"]
+__all__ = [
+    "RESULTS",
+    "Coexisting",
+    "Conduction",
+    "Liquid",
+    "System",
+    "checksum",
+    "find_system",
+    "system_names",
+]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -238,3 +248,8 @@ def find_system(name: str) -> System:
     """Return a system by the name of its file."""
     found: System = importlib.import_module(f"systems.{name}").SYSTEM
     return found
+
+
+def checksum(potential: Path | str) -> str:
+    """Return what says that results belong to a potential: the beginning of the SHA-256 of its file."""
+    return hashlib.sha256(Path(potential).read_bytes()).hexdigest()[:16]
