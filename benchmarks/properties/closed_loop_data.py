@@ -224,6 +224,7 @@ def settings(system: System, data: Path, quality: str, threads: int) -> dict[str
     values["group_weights"] |= system.group_weights
     if values["training"]["kind"] == "kalman":
         values["training"] |= {"epochs": system.epochs}
+    values |= system.recipe
     return values | {"dtype": "float64", "extrapolation": True, "seed": 1, "threads": threads}
 
 

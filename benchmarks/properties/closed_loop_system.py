@@ -166,6 +166,8 @@ class System:
         The training set has primitive cells under small strains too.
     group_weights : dict of str to float
         Of groups of the training set.
+    recipe : dict
+        Whole sections of the training run's settings in place of what is suggested: another descriptor, model, optimiser.
     statics : mapping of str to settings
         Properties of the crystal at rest that are compared.
     coexisting : Coexisting
@@ -196,6 +198,7 @@ class System:
     epochs: int = 50
     fine: bool = False
     group_weights: dict[str, float] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
     coexisting: Coexisting = field(default_factory=Coexisting)
     liquid: Liquid | None = None
