@@ -56,7 +56,7 @@ def by_hand(
             "forces": f / scales["forces"] ** 2,
             "stress": s / scales["stress"] ** 2,
         },
-        "softadapt": {"energy": e, "forces": f, "stress": s},
+        "softadapt": {"energy": e, "forces": f, "stress": s * 160.2176634**2},
         "pyxtal_ff": {"energy": e / 2, "forces": np.mean(per_structure) / 2, "stress": s / 2},
         "gnep": {"energy": e, "forces": f, "stress": v},
         "efp": {"energy": e / 2, "forces": np.mean(per_structure) / 2, "stress": v / 2},

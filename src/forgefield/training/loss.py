@@ -14,6 +14,7 @@ from forgefield.config import Schema
 from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation
 from forgefield.training.batches import LabelledBatch
+from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["PRESETS", "Loss", "LossSettings", "Residuals", "Terms"]
 
@@ -29,7 +30,8 @@ class LossSettings(Schema):
         Every term divided by the mean square of its labels on the training set: weights are pure numbers.
     ``softadapt``
         Ocampo et al. (paper 1), eq. 4: mean over structures of the energy, over all force components, over the six
-        stress components; eV, eV/Å, eV/Å^3.
+        stress components; eV, eV/Å, GPa. The paper names no units of eq. 4; those of its table 1 (meV/atom, meV/Å, MPa)
+        have the same ratios, and GPa is the unit of stress in the authors' code.
     ``pyxtal_ff``
         Yanxon et al. (paper 2), eq. 19: half; forces averaged within a structure first, then over structures.
     ``gnep``
@@ -56,17 +58,26 @@ class LossSettings(Schema):
 
 @dataclass(frozen=True)
 class Preset:
-    """How one normalisation treats the terms."""
+    """How one normalisation treats the terms; `stress_unit` [eV/Å^3] divides stresses."""
 
     factor: float
     forces_by_structure: bool
     virial: bool
     relative: bool
+    stress_unit: float = 1.0
+
+    def scales(self, labels: Mapping[str, float]) -> dict[str, float]:
+        """Return what divides each residual, from the root mean squares of the labels."""
+        if self.relative:
+            return {k: float(labels.get(k, 1.0)) for k in PROPERTIES}
+        return {k: self.stress_unit if k == "stress" else 1.0 for k in PROPERTIES}
 
 
 PRESETS: dict[str, Preset] = {
     "relative": Preset(1.0, forces_by_structure=False, virial=False, relative=True),
-    "softadapt": Preset(1.0, forces_by_structure=False, virial=False, relative=False),
+    "softadapt": Preset(
+        1.0, forces_by_structure=False, virial=False, relative=False, stress_unit=1.0 / EV_PER_A3_TO_GPA
+    ),
     "pyxtal_ff": Preset(0.5, forces_by_structure=True, virial=False, relative=False),
     "gnep": Preset(1.0, forces_by_structure=False, virial=True, relative=False),
     "efp": Preset(0.5, forces_by_structure=True, virial=True, relative=False),
@@ -110,7 +121,7 @@ class Loss:
     def __init__(self, settings: LossSettings, scales: Mapping[str, float]) -> None:
         self.settings = settings
         self.preset = PRESETS[settings.normalisation]
-        self.scales = {k: (float(scales.get(k, 1.0)) if self.preset.relative else 1.0) for k in PROPERTIES}
+        self.scales = self.preset.scales(scales)
 
     def terms(self, out: Evaluation, batch: LabelledBatch) -> Terms:
         """Return the loss terms and residuals of a batch."""

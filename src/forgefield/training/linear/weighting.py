@@ -76,7 +76,8 @@ class Weighting:
 
 def from_loss(data: LabelledSet, loss: LossSettings) -> Weighting:
     """Return the factors for which the sum of squares of the rows is the loss."""
-    preset, scales = PRESETS[loss.normalisation], data.scales()
+    preset = PRESETS[loss.normalisation]
+    scales = preset.scales(data.scales())
     totals = dict.fromkeys(("energy", "forces", "stress"), 0.0)
     for x, frame in zip(data.labels, data.frames, strict=True):
         totals["energy"] += x.weights["energy"] * (x.energy is not None)
@@ -85,7 +86,7 @@ def from_loss(data: LabelledSet, loss: LossSettings) -> Weighting:
         totals["stress"] += 6.0 * x.weights["stress"] * (x.strain_gradient is not None)
     factors = {
         k: np.full(len(data), np.sqrt(preset.factor * w / max(totals[k], 1e-300)) * (totals[k] > 0))
-        / (scales.get(k, 1.0) if preset.relative else 1.0)
+        / scales[k]
         for k, w in loss.weights().items()
     }
     return Weighting(**factors, by_structure=preset.forces_by_structure, virial=preset.virial)
