@@ -38,7 +38,7 @@ MOTION = {
 }
 """Tables of simulations: what names of their quantities have."""
 HEAD = (
-    "| truth | quantity | truth | trained | difference | allowed | within |",
+    "| system | quantity | truth | trained | difference | allowed | within |",
     "|---|---|---|---|---|---|---|",
 )
 BLOCK = re.compile(r"(<!-- closed loop: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
