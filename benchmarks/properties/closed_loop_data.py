@@ -145,6 +145,17 @@ def fine(c: Collector) -> None:
         c.add(c.strain(cell, float(size)), "fine")
 
 
+def close(c: Collector) -> None:
+    """Add cubes in which one atom was brought near to another."""
+    low, high = c.system.close or (0.0, 0.0)
+    for distance in np.repeat(np.linspace(low, high, 24), 3):
+        atoms = c.rattle(c.strain(c.system.crystal, 0.02), 0.1)
+        j = int(c.rng.integers(1, len(atoms)))
+        away = atoms.get_distance(0, j, mic=True, vector=True)
+        atoms.positions[j] = atoms.positions[0] + distance * away / np.linalg.norm(away)
+        c.add(atoms, "close", np.inf)
+
+
 def shaken(c: Collector) -> None:
     """Add cubes far from a crystal, so that nothing is extrapolated to."""
     for width in np.repeat([0.1, 0.15, 0.2, 0.25, 0.3], 16):
@@ -248,6 +259,8 @@ def main() -> None:
         parts: tuple[tuple[Callable[[Collector], None], ...], ...] = ((still, defects, hot), (near, shaken))
         if system.fine:
             parts += ((fine,),)
+        if system.close:
+            parts += ((close,),)
         for seed, steps in enumerate(parts, start=SEED):
             collector = Collector(system, seed)
             for step in steps:

@@ -164,6 +164,8 @@ class System:
         Of the Kalman filter.
     fine : bool
         The training set has primitive cells under small strains too.
+    close : (float, float), optional
+        The training set has cubes with two atoms between these distances [Å], down to where no simulation comes.
     group_weights : dict of str to float
         Of groups of the training set.
     recipe : dict
@@ -199,6 +201,7 @@ class System:
     fine: bool = False
     group_weights: dict[str, float] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    close: tuple[float, float] | None = None
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
     coexisting: Coexisting = field(default_factory=Coexisting)
     liquid: Liquid | None = None
