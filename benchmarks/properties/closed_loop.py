@@ -46,6 +46,7 @@ def main() -> None:
             f"{stage}: {processor() - used:.0f} s of processor time, {time.perf_counter() - start:.0f} s",
             flush=True,
         )
+    subprocess.run([sys.executable, str(here / "closed_loop_docs.py")], check=True)
 
 
 def processor() -> float:
