@@ -61,12 +61,7 @@ class Quantity:
     note: str = ""
 
     def __str__(self) -> str:
-        if self.error is None or not math.isfinite(self.error) or not math.isfinite(self.value):
-            text = f"{self.value:.6g}"
-        else:  # two digits of the error, and the value to the same place
-            place = min(1 - math.floor(math.log10(self.error)), 6) if self.error > 0 else 6
-            text = f"{self.value:.{max(place, 0)}f} ± {self.error:.{max(place, 0)}f}"
-        return " ".join(filter(None, (text, self.unit)))
+        return " ".join(filter(None, (_with_error(self.value, self.error), self.unit)))
 
 
 @dataclass(frozen=True)
@@ -318,6 +313,22 @@ def require_finite(atoms: Atoms) -> None:
         raise StructureError(f"positions are not finite: {named} ({len(bad)} of {len(atoms)} atoms)")
     if not np.isfinite(atoms.cell.array).all():
         raise StructureError(f"the cell is not finite: {atoms.cell.array.tolist()}")
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """Return two digits of the error and the value to the same place, as a power of ten where both are small."""
+    if error is None or not math.isfinite(error) or not math.isfinite(value):
+        return f"{value:.6g}"
+    if error <= 0:
+        return f"{value:.6g} ± 0"
+    power = math.floor(math.log10(max(abs(value), error)))
+    if power >= -4:
+        place = min(max(1 - math.floor(math.log10(error)), 0), 6)
+        small = float(f"{error:.{place}f}") == 0.0
+        return f"{value:.{place}f} ± {error:.1g}" if small else f"{value:.{place}f} ± {error:.{place}f}"
+    scale = 10.0**-power
+    place = min(max(1 - math.floor(math.log10(error * scale)), 0), 6)
+    return f"({value * scale:.{place}f} ± {error * scale:.{place}f})e{power:+03d}"
 
 
 def floats(values: ArrayLike | Sequence[float]) -> FloatArray:

@@ -105,6 +105,10 @@ class SimulationSettings(RunSettings):
         None, description="file to analyse instead of simulating; `interval` is then that of its frames [fs]"
     )
     skip: float = Field(0.0, ge=0, description="left out at the start of that file [ps]")
+    types: tuple[str, ...] | None = Field(
+        None,
+        description="elements of the atom types of that file, if it is a LAMMPS dump that does not say them",
+    )
 
 
 def require_length(settings: SimulationSettings, need: float, why: str) -> None:
@@ -267,7 +271,9 @@ def trajectory_of(
     require_crystal(atoms, purpose)
     if settings.trajectory is not None:
         given = settings.interval if "interval" in settings.model_fields_set else None
-        read = read_trajectory(settings.trajectory, interval=given, skip=settings.skip)
+        read = read_trajectory(
+            settings.trajectory, interval=given, skip=settings.skip, types=settings.types, like=atoms
+        )
         require_crystal(read.frame(0), purpose)
         return read, {
             "trajectory": settings.trajectory,

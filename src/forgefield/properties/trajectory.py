@@ -89,7 +89,14 @@ class Trajectory:
         return float(self.temperature.mean())
 
 
-def read_trajectory(path: str | Path, *, interval: float | None = None, skip: float = 0.0) -> Trajectory:
+def read_trajectory(
+    path: str | Path,
+    *,
+    interval: float | None = None,
+    skip: float = 0.0,
+    types: Sequence[str] | None = None,
+    like: Atoms | None = None,
+) -> Trajectory:
     """Read a trajectory of any format ASE reads (extended XYZ, .traj, LAMMPS dump, XDATCAR, ...).
 
     Parameters
@@ -99,27 +106,81 @@ def read_trajectory(path: str | Path, *, interval: float | None = None, skip: fl
         Between frames; default: from ``time_fs`` in the frames, as `forgefield md` writes it.
     skip : float [ps]
         Left out at the start.
+    types : sequence of str, optional
+        Elements of the atom types 1, 2, ... of a LAMMPS dump.
+    like : ase.Atoms, optional
+        The structure that was simulated: its element is that of a dump with one atom type, and the file must hold the
+        same elements.
 
     Raises
     ------
     DataError
         Unreadable, fewer than two frames, atoms that change, or atoms that move too far between two frames to tell
-        where they went.
+        where they went; other elements than `like`.
     ConfigError
-        The interval is neither given nor in the file.
+        The interval is neither given nor in the file; the elements of a dump are neither given nor in the file.
     """
     try:
-        frames = ase.io.read(path, index=":")
+        frames = list(ase.io.read(path, index=":"))
+        columns = _dump_columns(path)
     except (
         OSError,
         ValueError,
         KeyError,
         IndexError,
         TypeError,
+        RuntimeError,
         ase.io.formats.UnknownFileTypeError,
     ) as error:
         raise DataError(f"cannot read the trajectory {path}: {error}") from None
-    return from_frames(list(frames), interval=interval, skip=skip, name=str(path))
+    if types is not None or (columns and not {"element", "mass"} & set(columns)):
+        _name_types(frames, types, like, str(path))
+    if like is not None and frames and set(frames[0].numbers) != set(like.numbers):
+        raise DataError(
+            f"{path} holds {_elements(frames[0])}, the structure {_elements(like)}; give the structure that was "
+            "simulated, or the elements of the atom types of a LAMMPS dump with `types`"
+        )
+    return from_frames(frames, interval=interval, skip=skip, name=str(path))
+
+
+def _dump_columns(path: str | Path) -> list[str] | None:
+    """Return the columns of a LAMMPS dump in text form; None for other files."""
+    if ase.io.formats.filetype(str(path)) != "lammps-dump-text":
+        return None
+    with ase.io.formats.open_with_compression(str(path), "r") as file:
+        for line in file:
+            if line.startswith("ITEM: ATOMS"):
+                return list(line.split()[2:])
+    return []
+
+
+def _name_types(frames: Sequence[Atoms], types: Sequence[str] | None, like: Atoms | None, name: str) -> None:
+    """Turn the atom types of a LAMMPS dump into elements, in place; velocities stay."""
+    if any("type" not in frame.arrays for frame in frames):
+        raise ConfigError(f"`types` is for LAMMPS dumps with a column `type`, which {name} does not have")
+    highest = max(int(frame.arrays["type"].max()) for frame in frames)
+    if types is None:
+        types = sorted(set(like.get_chemical_symbols())) if like is not None else []
+        if len(types) != 1 or highest != 1:
+            raise ConfigError(
+                f"{name} says atom types (1 to {highest}) but no elements; give `types`, their symbols in order, for "
+                "example [Si, O], or write the dump with the column `element`"
+            )
+    unknown = [symbol for symbol in types if symbol not in chemical_symbols[1:]]
+    if unknown or len(types) < highest:
+        raise ConfigError(
+            f"`types` must name an element for each of the {highest} atom types of {name}, got {list(types)}"
+        )
+    numbers = np.array([0, *(chemical_symbols.index(symbol) for symbol in types)])
+    for frame in frames:
+        velocities = frame.get_velocities() if frame.has("momenta") else None
+        frame.numbers = numbers[frame.arrays["type"]]
+        if velocities is not None:
+            frame.set_velocities(velocities)
+
+
+def _elements(atoms: Atoms) -> str:
+    return ", ".join(sorted(set(atoms.get_chemical_symbols())))
 
 
 def from_frames(
