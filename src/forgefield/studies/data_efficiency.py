@@ -11,14 +11,28 @@ from pydantic import Field
 
 from forgefield.api.init import suggest
 from forgefield.config import Schema
-from forgefield.studies.base import Cell, CellResult, Study
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.base import Cell, CellResult, Study, mean_and_error
 from forgefield.studies.charts import Chart, Series
-from forgefield.studies.page import Page, Section
+from forgefield.studies.page import Page, Section, table
 from forgefield.studies.subsets import split_frames, write_subset
-from forgefield.studies.summary import compare, error, error_table, grouped, score, text
+from forgefield.studies.summary import (
+    Groups,
+    error,
+    error_table,
+    grouped,
+    number,
+    paired,
+    score,
+    score_of,
+    text,
+)
 from forgefield.studies.training import ERRORS, UNITS, checked, data_source, errors_of, merged, train_cell
 
 __all__ = ["DataEfficiency", "DataEfficiencySettings"]
+
+ALL = "all"
+"""How the whole training set is picked, the last point of every curve."""
 
 
 class DataEfficiencySettings(Schema):
@@ -32,7 +46,7 @@ class DataEfficiencySettings(Schema):
         ("random", "selected"), description="how structures are picked: drawn, or farthest-point sampling"
     )
     seeds: int = Field(
-        3, ge=1, description="runs of each case, with other structures and another initial network"
+        4, ge=1, description="runs of each case, with other structures and another initial network"
     )
     steps: int = Field(8_000, ge=10, description="optimiser steps of every run, within `epochs`")
     epochs: int = Field(300, ge=2, description="most epochs of a run; few structures need fewer steps")
@@ -50,15 +64,15 @@ class DataEfficiency(Study[DataEfficiencySettings]):
     small: ClassVar[Mapping[str, Any]] = {"fractions": (0.1,), "seeds": 1, "steps": 100}
 
     def cells(self, settings: DataEfficiencySettings) -> list[Cell]:
-        """See `Study.cells`."""
+        """See `Study.cells`; the first seed of every case comes first, and the whole set is trained on once a seed."""
         source = data_source(settings.data)
         total = len(split_frames(source["path"])["train"])
         base = suggest([Path(source["path"])], quality="fast").model_dump(mode="json")
         cells = []
-        for fraction in settings.fractions:
-            n = max(2, round(fraction * total))
-            for how in settings.picks:
-                for seed in range(settings.seeds):
+        for seed in range(settings.seeds):
+            for fraction in settings.fractions:
+                n = min(max(2, round(fraction * total)), total)
+                for how in (ALL,) if n == total else settings.picks:
                     parameters = {
                         "n": n,
                         "how": how,
@@ -73,27 +87,30 @@ class DataEfficiency(Study[DataEfficiencySettings]):
     def run(self, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """See `Study.run`."""
         n, how, seed = int(parameters["n"]), str(parameters["how"]), int(parameters["seed"])
-        files = write_subset(parameters["path"], n, how, seed, folder / "data")
+        drawn = "random" if how == ALL else how
+        files = write_subset(parameters["path"], n, drawn, seed, folder / "data")
         config = {**parameters["config"], "data": {**parameters["config"]["data"], "train": [], **files}}
         return {"errors": errors_of(train_cell(config, folder))}
 
     def page(self, settings: DataEfficiencySettings, results: Sequence[CellResult]) -> Page:
         """See `Study.page`."""
-        cases = grouped(results, "how", "n")
-        charts = tuple(_chart(results, settings.picks, key) for key in ERRORS)
-        answer, claims = _finding(results, settings)
+        curves: dict[str, Groups] = {how: c for how in settings.picks if (c := _curve(results, how))}
+        charts = tuple(_chart(curves, key) for key in ERRORS)
+        tables = [_exponents(curves)] if any(len(c) > 1 for c in curves.values()) else []
+        if len(curves) > 1:
+            tables.append(_worth(curves["random"], curves["selected"]))
         return Page(
             title="Data efficiency: how many structures?",
             question="How do the errors fall with the number of training structures, and do fewer do when they are "
             "selected to differ from each other?",
-            answer=answer,
-            claims=claims,
+            answer=_answer(curves),
+            claims=_claims(curves),
             sections=(
                 Section(
                     "Learning curves",
                     (_method(settings),),
                     charts=charts,
-                    tables=(error_table(cases, "RMSE", "pick, structures"),),
+                    tables=(*tables, error_table(grouped(results, "how", "n"), "RMSE", "pick, structures")),
                 ),
             ),
         )
@@ -101,9 +118,11 @@ class DataEfficiency(Study[DataEfficiencySettings]):
 
 def _method(settings: DataEfficiencySettings) -> str:
     return (
-        f"Validation and test structures are always the same; {settings.steps:,} optimiser steps or {settings.epochs} "
-        "epochs in every run, whichever is less. Selected: "
-        "farthest-point sampling on SO(3) power spectra, from a random start."
+        f"{settings.seeds} seed(s), each with its own structures and its own initial network. Validation and test structures "
+        f"are always the same; {settings.steps:,} optimiser steps or {settings.epochs} epochs in every run, whichever is "
+        "less. Selected: farthest-point sampling on SO(3) power spectra, from a random start. ± is one standard error over "
+        "seeds; differences in per cent are those of runs with the same seed, with the 95 % interval of Student's t: what "
+        "includes zero is undecided. Exponents are fitted to the curve of every seed."
     )
 
 
@@ -116,40 +135,88 @@ def _configure(
     return merged(config, {"training": {"epochs": epochs, "batch_size": batch}})
 
 
-def _chart(results: Sequence[CellResult], picks: Sequence[str], key: str) -> Chart:
+# ---- results -------------------------------------------------------------------------------------------------
+
+
+def _curve(results: Sequence[CellResult], how: str) -> Groups:
+    """Return the results of one way to pick by the number of structures, the whole set among them."""
+    own = [r for r in results if r.cell.parameters["how"] in {how, ALL}]
+    found = grouped(own, "n")
+    return {n: found[n] for n in sorted(found, key=int)}
+
+
+def _chart(curves: Mapping[str, Groups], key: str) -> Chart:
     series = []
-    for how in picks:
-        own = grouped([r for r in results if r.cell.parameters["how"] == how], "n")
-        if own:
-            y, spread = zip(*(error(r, "test", key) for r in own.values()), strict=True)
-            series.append(Series(how, [float(n) for n in own], y, spread))
+    for how, own in curves.items():
+        y, spread = zip(*(error(r, "test", key) for r in own.values()), strict=True)
+        series.append(Series(how, [float(n) for n in own], y, spread))
     label = f"test RMSE of {key} [{UNITS[key]}]"
     return Chart(key.capitalize(), tuple(series), "training structures", label, x_log=True, y_log=True)
 
 
-def _finding(
-    results: Sequence[CellResult], settings: DataEfficiencySettings
-) -> tuple[str, tuple[tuple[str, str, str], ...]]:
-    said, claims = [], []
-    random = grouped([r for r in results if r.cell.parameters["how"] == "random"], "n")
-    if len(random) > 1:
-        n = np.array([float(k) for k in random])
-        y = np.array([error(r, "test", "forces")[0] for r in random.values()])
-        slope = float(np.polyfit(np.log(n), np.log(y), 1)[0])
-        said.append(f"The force error falls as n^{slope:.2f} with the number n of random structures")
-    if set(settings.picks) >= {"random", "selected"}:
-        selected = grouped([r for r in results if r.cell.parameters["how"] == "selected"], "n")
-        for n_text in list(random)[:-1]:
-            if n_text in selected:
-                a, b = score(selected[n_text], "test"), score(random[n_text], "test")
-                found = f"score {text(a)} selected, {text(b)} random"
-                claims.append(
-                    (
-                        f"{n_text} selected structures teach more than {n_text} random ones",
-                        found,
-                        compare(a, b),
-                    )
-                )
-    return ". ".join([*said, "Scores are geometric means of the RMSE of energy, forces and stress."]), tuple(
-        claims
-    )
+def _test_score(result: CellResult) -> float:
+    return score_of(result, "test")
+
+
+def _exponent(curve: Groups, key: str) -> tuple[float, float]:
+    """Return mean and standard error over seeds of the slope of log error against log n; `key` may be ``score``."""
+    by_seed: dict[int, list[tuple[float, float]]] = {}
+    for n, results in curve.items():
+        for r in results:
+            value = _test_score(r) if key == "score" else number(r.values["errors"]["test"][key])
+            by_seed.setdefault(int(r.cell.parameters["seed"]), []).append((float(n), value))
+    slopes = []
+    for points in by_seed.values():
+        if len(points) == len(curve):
+            x, y = np.log(np.array(points, dtype=np.float64)).T
+            slopes.append(float(np.polyfit(x, y, 1)[0]))
+    return mean_and_error(slopes) if slopes else (float("nan"), float("nan"))
+
+
+def _exponents(curves: Mapping[str, Groups]) -> TableView:
+    rows = [[how, *(text(_exponent(c, key)) for key in (*ERRORS, "score"))] for how, c in curves.items()]
+    return table("Exponents a of error = c n^a", ["pick", *ERRORS, "score"], rows)
+
+
+def _worth(random: Groups, selected: Groups) -> TableView:
+    """Return how many random structures give the score of the selected ones, on the curve between the sizes run."""
+    sizes = np.log([float(n) for n in random])
+    scores = np.log([score(r, "test")[0] for r in random.values()])
+    rows = []
+    for n, results in selected.items():
+        if results is random.get(n) or results[0].cell.parameters["how"] == ALL:
+            continue
+        own = score(results, "test")
+        known = scores.min() <= np.log(own[0]) <= scores.max()
+        # np.interp needs rising abscissae: scores fall with n, so both are turned round.
+        like = np.exp(np.interp(np.log(own[0]), scores[::-1], sizes[::-1])) if known else float("nan")
+        ratio = paired(results, random[n], _test_score) if n in random else "-"
+        before = text(score(random[n], "test")) if n in random else "-"
+        rows.append([n, text(own), before, str(ratio), f"{like:.0f}" if known else "-"])
+    heads = ["structures", "score, selected", "score, random", "difference", "random ones of the same score"]
+    return table("What selected structures are worth", heads, rows)
+
+
+def _answer(curves: Mapping[str, Groups]) -> str:
+    said = [
+        f"the force error falls as n^a with a = {text(_exponent(curve, 'forces'))} for {how} structures"
+        for how, curve in curves.items()
+        if len(curve) > 1
+    ]
+    said.append("scores are geometric means of the RMSE of energy, forces and stress")
+    joined = "; ".join(said)
+    return f"{joined[0].upper()}{joined[1:]}."
+
+
+def _claims(curves: Mapping[str, Groups]) -> tuple[tuple[str, str, str], ...]:
+    if not {"random", "selected"} <= set(curves):
+        return ()
+    claims = []
+    for n, new in curves["selected"].items():
+        old = curves["random"].get(n, [])
+        if not old or new[0].cell.parameters["how"] == ALL:
+            continue
+        ratio = paired(new, old, _test_score)
+        found = f"score {text(score(new, 'test'))} selected, {text(score(old, 'test'))} random: {ratio}"
+        claims.append((f"{n} selected structures teach more than {n} random ones", found, ratio.lower))
+    return tuple(claims)

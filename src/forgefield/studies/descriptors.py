@@ -60,6 +60,10 @@ class DataSetSettings(SourceSettings):
     adapt: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="changes of descriptors, by their names"
     )
+    variants: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="further descriptors: a name for the report, and what follows `descriptor`",
+    )
     seeds: int | None = Field(None, ge=1, description="runs of each case; null: that of the study")
     cutoff: float | None = Field(None, gt=0, description="[Å]; null: that of the study")
     base: dict[str, Any] = Field(default_factory=dict, description="changes of the study's `base`")
@@ -151,16 +155,18 @@ def _cells(settings: DescriptorsSettings, data: DataSetSettings) -> list[Cell]:
     cells = []
     cutoff = settings.cutoff if data.cutoff is None else data.cutoff
     files, content = data_config(data), source_hash(data)
-    for name in settings.descriptors if data.descriptors is None else data.descriptors:
-        if name not in DESCRIPTORS:
-            raise ConfigError(f"unknown descriptor {name!r}: {did_you_mean(name, DESCRIPTORS)}")
+    known = {**data.variants, **DESCRIPTORS}
+    named = settings.descriptors if data.descriptors is None else data.descriptors
+    for name in dict.fromkeys([*named, *data.variants]):
+        if name not in known:
+            raise ConfigError(f"unknown descriptor {name!r}: {did_you_mean(name, known)}")
         for seed in range(settings.seeds if data.seeds is None else data.seeds):
             config = merged(
                 {
                     "data": files,
                     "descriptor": {
-                        **DESCRIPTORS[name],
-                        **_cutoffs(name, cutoff),
+                        **known[name],
+                        **_cutoffs(known[name], cutoff),
                         **data.adapt.get(name, {}),
                     },
                     "seed": seed,
@@ -184,8 +190,8 @@ def _cells(settings: DescriptorsSettings, data: DataSetSettings) -> list[Cell]:
     return cells
 
 
-def _cutoffs(name: str, cutoff: float) -> dict[str, float]:
-    if name in {"NEP", "Chebyshev"}:
+def _cutoffs(descriptor: Mapping[str, Any], cutoff: float) -> dict[str, float]:
+    if descriptor.get("kind") in {"nep", "chebyshev"}:
         return {"cutoff_radial": cutoff, "cutoff_angular": cutoff}
     return {"cutoff": cutoff}
 

@@ -1,0 +1,305 @@
+"""What the study of loss weighting says: the paper's tables and figures with our numbers, and what decides between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.base import CellResult
+from forgefield.studies.charts import Chart, Series
+from forgefield.studies.page import Page, Section, table
+from forgefield.studies.summary import (
+    Groups,
+    Ratio,
+    error,
+    error_table,
+    grouped,
+    number,
+    paired,
+    score,
+    score_of,
+    text,
+)
+from forgefield.studies.training import ERRORS, UNITS
+
+__all__ = ["loss_weighting_page"]
+
+Claim = tuple[str, str, str]
+FAMILIES = {
+    "fixed": "fixed, the paper's six",
+    "softadapt": "SoftAdapt, the paper's loss",
+    "relative": "fixed, relative loss",
+    "relative softadapt": "SoftAdapt, relative loss",
+    "rival": "other adaptive rules",
+}
+"""Those of which one is chosen by the validation errors."""
+PRINTED = {
+    "fixed 1": (19.28, 2940.90, 4890.23),
+    "fixed 2": (2.30, 24.28, 520.72),
+    "fixed 3": (2.29, 28.42, 34.10),
+    "fixed 4": (6.12, 21.39, 37.20),
+    "fixed 5": (7.42, 48.43, 23.43),
+    "fixed 6": (5.41, 25.50, 22.44),
+    "softadapt β 0.01": (4.03, 32.52, 29.70),
+    "softadapt β 0.1": (4.15, 27.27, 27.08),
+    "softadapt β 1": (2.74, 23.85, 23.54),
+    "softadapt β 2": (2.57, 25.70, 24.62),
+}
+"""Test RMSE printed in the paper's tables 1 and 2, for MoTe2: energy [meV/atom], forces [meV/Å], stress [MPa]."""
+PRIORITY = {"energy": "fixed 3", "forces": "fixed 4", "stress": "fixed 5"}
+"""Which row of table 1 has nine tenths of the weight on what."""
+CLOSE = 10.0
+"""What counts as the same accuracy [%]."""
+
+
+def loss_weighting_page(epochs: int, results: Sequence[CellResult]) -> Page:
+    """Return the page.
+
+    Parameters
+    ----------
+    epochs : int
+        Of every run but the longer ones.
+    results : sequence of CellResult
+    """
+    cases = grouped(results, "case")
+    short = {n: r for n, r in cases.items() if _family(r) != "longer"}
+    best = {family: name for family in FAMILIES if (name := _best(short, family)) is not None}
+    longer = {n: r for n, r in cases.items() if _family(r) == "longer"}
+    sections = [
+        Section("What was done", (_method(epochs, short),), tables=(_choice(short, best),)),
+        Section(
+            "Tables 1 and 2 of the paper",
+            ("Right: what the paper prints for MoTe2, other data in the same order.",),
+            tables=_printed(short),
+        ),
+        Section("All cases", tables=(error_table(short, "RMSE of every case"),)),
+        Section("Trade-offs", ("Figure 2 of the paper.",), charts=_trade_offs(short)),
+        Section(
+            "Weights during training",
+            ("Figure 3 of the paper: where SoftAdapt's weights go from different starts.",),
+            charts=_evolution(results),
+            tables=_weights(short),
+        ),
+    ]
+    if longer:
+        sections.append(Section("Longer training", tables=(error_table(longer, "RMSE after more epochs"),)))
+    return Page(
+        title="Loss weighting: fixed or adaptive?",
+        question="Do adaptive weights of energy, forces and stress (SoftAdapt) give more balanced and more accurate "
+        "potentials than fixed ones, and still so when the fixed ones are tuned with the same effort?",
+        answer="Test score (geometric mean of the three errors) of what validation chooses: "
+        + "; ".join(f"{FAMILIES[f]}: {text(score(short[n], 'test'))} ({n})" for f, n in best.items())
+        + ".",
+        claims=(*_of_the_paper(short), *_tuned(short, best)),
+        sections=tuple(sections),
+    )
+
+
+def _family(results: Sequence[CellResult]) -> str:
+    return str(results[0].cell.parameters["family"])
+
+
+def _best(cases: Groups, family: str) -> str | None:
+    own = {n: r for n, r in cases.items() if _family(r) == family}
+    return min(own, key=lambda n: score(own[n], "valid")[0]) if own else None
+
+
+def _method(epochs: int, cases: Groups) -> str:
+    counts = sorted({len(r) for r in cases.values()})
+    seeds = "-".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    return (
+        f"{epochs} epochs each, {seeds} seeds; the split is that of the data. `fixed` and `softadapt` use the paper's loss "
+        "(eq. 4, in eV, eV/Å and GPa); `relative` and the other rules divide every term by the mean square of its labels. "
+        "The score is the geometric mean of the three errors. In every family the case with the lowest mean score on the "
+        "validation set is chosen, and the test set compares what was chosen. ± is one standard error over seeds; "
+        "differences in per cent are those of runs with the same seed (the same initial network), with the 95 % interval of "
+        "Student's t: what includes zero is undecided."
+    )
+
+
+# ---- claims --------------------------------------------------------------------------------------------------
+
+
+def _test(key: str) -> Callable[[CellResult], float]:
+    return lambda result: number(result.values["errors"]["test"][key])
+
+
+def _test_score(result: CellResult) -> float:
+    return score_of(result, "test")
+
+
+def _named(cases: Groups, start: str) -> list[CellResult]:
+    """Return the results of the case of that name, or whose name begins so; empty where there is none."""
+    found = [n for n in cases if n == start or n.startswith(f"{start} (")]
+    return cases[found[0]] if found else []
+
+
+def _of_the_paper(cases: Groups) -> list[Claim]:
+    rows = {n: _named(cases, f"fixed {n}") for n in range(1, 7)}
+    claims = []
+    if rows[1] and rows[2]:
+        claims.append(_lower("row 2 beats row 1 (energy only) in forces", rows[2], rows[1], _test("forces")))
+    if rows[2] and rows[3]:
+        said = "row 3 beats row 2 (no stress) in stress"
+        claims.append(_lower(said, rows[3], rows[2], _test("stress")))
+    for key, name in PRIORITY.items():
+        own, others = (
+            _named(cases, name),
+            [r for n in PRIORITY.values() if n != name and (r := _named(cases, n))],
+        )
+        if own and len(others) == 2:
+            other = min(others, key=lambda r: error(r, "test", key)[0])
+            said = f"of rows 3 to 5 the one that weights {key} has the lowest error of {key}"
+            claims.append(_lower(said, own, other, _test(key)))
+    adaptive = _named(cases, "softadapt β 1")
+    for key, name in PRIORITY.items():
+        if adaptive and (own := _named(cases, name)):
+            ratio = paired(adaptive, own, _test(key))
+            said = f"SoftAdapt with β = 1 reaches the error of {key} of the row that weights it (within {CLOSE:g} %)"
+            claims.append((said, f"test error of {key} {ratio}", ratio.within(CLOSE)))
+    if adaptive and (small := _named(cases, "softadapt β 0.01")):
+        claims.append(_lower("β = 1 is better than β = 0.01", adaptive, small, _test_score))
+    starts = [r for r in cases.values() if _family(r) == "start"]
+    if adaptive and starts:
+        ratios = [paired(r, adaptive, _test_score) for r in starts]
+        found = "test score against equal initial weights " + ", ".join(map(str, ratios))
+        claims.append((f"the initial weights do not matter (within {CLOSE:g} %)", found, _all_within(ratios)))
+    return claims
+
+
+def _lower(
+    said: str, new: Sequence[CellResult], old: Sequence[CellResult], value: Callable[[CellResult], float]
+) -> Claim:
+    ratio = paired(new, old, value)
+    return said, str(ratio), ratio.lower
+
+
+def _all_within(ratios: Sequence[Ratio]) -> str:
+    """Return whether all are at most 10 % away, upwards or downwards."""
+    if all(r.low >= -CLOSE and r.high <= CLOSE for r in ratios):
+        return "agrees"
+    far = any(r.low > CLOSE or r.high < -CLOSE for r in ratios)
+    return "disagrees" if far else "undecided"
+
+
+def _tuned(cases: Groups, best: Mapping[str, str]) -> list[Claim]:
+    questions = (
+        ("SoftAdapt beats the fixed weights of table 1", "softadapt", "fixed"),
+        (
+            "SoftAdapt in its paper's loss beats fixed weights tuned with as many runs",
+            "softadapt",
+            "relative",
+        ),
+        (
+            "SoftAdapt in the relative loss beats fixed weights tuned with as many runs",
+            "relative softadapt",
+            "relative",
+        ),
+        ("another adaptive rule, untuned, beats tuned fixed weights", "rival", "relative"),
+    )
+    return [
+        _lower(f"{said} ({best[new]}; {best[old]})", cases[best[new]], cases[best[old]], _test_score)
+        for said, new, old in questions
+        if new in best and old in best
+    ]
+
+
+# ---- tables --------------------------------------------------------------------------------------------------
+
+
+def _choice(cases: Groups, best: Mapping[str, str]) -> TableView:
+    rows = []
+    for family, name in best.items():
+        tries = sum(_family(r) == family for r in cases.values())
+        against = (
+            str(paired(cases[name], cases[best["relative"]], _test_score)) if "relative" in best else "-"
+        )
+        scores = [text(score(cases[name], split)) for split in ("valid", "test")]
+        rows.append([FAMILIES[family], str(tries), name, *scores, "" if family == "relative" else against])
+    heads = ["family", "cases tried", "chosen on validation", "valid score", "test score"]
+    return table("What was chosen", [*heads, "test score against fixed, relative"], rows, text_columns=3)
+
+
+def _printed(cases: Groups) -> tuple[TableView, ...]:
+    """Return the rows of the paper's tables with its own numbers beside ours."""
+    views = []
+    for number_of_table, family in ((1, "fixed"), (2, "softadapt")):
+        rows = []
+        for name, results in cases.items():
+            if _family(results) != family:
+                continue
+            row = [name, *(text(error(results, split, key)) for split in ("train", "test") for key in ERRORS)]
+            printed = PRINTED.get(name.split(" (")[0])
+            rows.append([*row, *(["", "", ""] if printed is None else [f"{v:g}" for v in printed])])
+        heads = ["model", *(f"{split} {key} [{UNITS[key]}]" for split in ("train", "test") for key in ERRORS)]
+        heads += ["paper, test: energy [meV/atom]", "forces [meV/Å]", "stress [MPa]"]
+        if rows:
+            views.append(table(f"Table {number_of_table}, RMSE", heads, rows))
+    return tuple(views)
+
+
+def _weights(cases: Groups) -> tuple[TableView, ...]:
+    """Return where the weights of SoftAdapt are on average, and how far they swing."""
+    rows = []
+    for name, results in cases.items():
+        if _family(results) not in {"softadapt", "relative softadapt", "start"}:
+            continue
+        logs = [r.values["weights"] for r in results]
+        row = [name]
+        for key in ERRORS:
+            series = [np.array(log[f"weight_{key}"], dtype=np.float64) for log in logs]
+            late = np.array([s[len(s) // 2 :].mean() for s in series])
+            swing = np.array([s[len(s) // 2 :].std() for s in series])
+            row += [f"{late.mean():.3f}", f"{swing.mean():.3f}"]
+        rows.append(row)
+    heads = ["case", *(f"{key}{what}" for key in ERRORS for what in (": mean", ", swing"))]
+    return (
+        (table("Weights in the second half of the training: mean and standard deviation", heads, rows),)
+        if rows
+        else ()
+    )
+
+
+# ---- figures -------------------------------------------------------------------------------------------------
+
+
+def _trade_offs(cases: Groups) -> tuple[Chart, ...]:
+    charts = []
+    for a, b in (("forces", "energy"), ("forces", "stress")):
+        series = []
+        for family, name in FAMILIES.items():
+            own = {n: r for n, r in cases.items() if _family(r) == family}
+            if own:
+                x = [error(r, "test", a)[0] for r in own.values()]
+                y, spread = zip(*(error(r, "test", b) for r in own.values()), strict=True)
+                series.append(Series(name, x, y, spread, tuple(own), line=False))
+        charts.append(
+            Chart(
+                f"{b.capitalize()} against {a}",
+                tuple(series),
+                f"test RMSE of {a} [{UNITS[a]}]",
+                f"test RMSE of {b} [{UNITS[b]}]",
+                x_log=True,
+                y_log=True,
+                caption="Lower left is better in both.",
+            )
+        )
+    return tuple(charts)
+
+
+def _evolution(results: Sequence[CellResult]) -> tuple[Chart, ...]:
+    charts = []
+    for result in results:
+        family, case = result.cell.parameters["family"], str(result.cell.parameters["case"])
+        if family not in {"start", "softadapt"} or result.cell.parameters["config"]["seed"] != 0:
+            continue
+        log = result.values["weights"]
+        series = tuple(
+            Series(key, log["epoch"], log[f"weight_{key}"], points=False)
+            for key in ERRORS
+            if all(v is not None for v in log[f"weight_{key}"])
+        )
+        charts.append(Chart(case, series, "epoch", "loss weight"))
+    return tuple(charts)

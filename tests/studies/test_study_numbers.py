@@ -1,0 +1,147 @@
+"""What pages conclude from cells: ratios with intervals, exponents, what a page takes as its answer."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from forgefield.errors import ConfigError
+from forgefield.studies.base import Cell, CellResult
+from forgefield.studies.data_efficiency import DataEfficiency, DataEfficiencySettings
+from forgefield.studies.descriptors import Descriptors, DescriptorsSettings
+from forgefield.studies.loss_weighting import LossWeighting, LossWeightingSettings
+from forgefield.studies.summary import Ratio, paired, score_of, unpaired
+
+
+def run(seed, value, **parameters):
+    """A result whose three errors are `value` on every set."""
+    errors = {
+        split: dict.fromkeys(("energy", "forces", "stress"), value) for split in ("train", "valid", "test")
+    }
+    cell = Cell(f"{parameters}{seed}", {"config": {"seed": seed}, "seed": seed, **parameters})
+    weights = {"epoch": [1, 2], **{f"weight_{k}": [0.3, 0.4] for k in ("energy", "forces", "stress")}}
+    return CellResult(cell, {"errors": errors, "weights": weights}, 1.0)
+
+
+def value_of(result):
+    return result.values["errors"]["test"]["forces"]
+
+
+def test_paired_ratio_takes_the_seed_out():
+    old = [run(seed, 10.0 * 2.0**seed) for seed in range(4)]
+    new = [run(seed, 11.0 * 2.0**seed) for seed in (3, 1, 0, 2)]
+    ratio = paired(new, old, value_of)
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((10.0, 10.0, 10.0))
+    assert ratio.lower == "disagrees"
+    assert paired(old, new, value_of).lower == "agrees"
+    assert unpaired(new, old, value_of).lower == "undecided"
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_intervals_are_those_of_students_and_welchs_t(n):
+    rng = np.random.default_rng(n)
+    a, b = np.exp(rng.normal(0.1, 0.05, n)), np.exp(rng.normal(0.0, 0.15, n))
+    new, old = ([run(k, float(v)) for k, v in enumerate(x)] for x in (a, b))
+    logs = np.log(a), np.log(b)
+    for found, expected in (
+        (paired(new, old, value_of), stats.ttest_rel(*logs)),
+        (unpaired(new, old, value_of), stats.ttest_ind(*logs, equal_var=False)),
+    ):
+        interval = expected.confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx(
+            tuple(100.0 * math.expm1(x) for x in (interval.low, interval.high)), rel=1e-10
+        )
+        assert (found.lower == "undecided") == (expected.pvalue > 0.05)
+
+
+def test_one_run_decides_nothing():
+    for ratio in (
+        paired([run(0, 1.0)], [run(0, 2.0)], value_of),
+        unpaired([run(0, 1.0)], [run(1, 2.0)], value_of),
+    ):
+        assert ratio.mean == pytest.approx(-50.0)
+        assert ratio.lower == ratio.within(10.0) == "undecided"
+        assert str(ratio) == "-50 %"
+    assert str(paired([run(0, 1.0)], [run(1, 2.0)], value_of)) == "-"
+
+
+def test_what_counts_as_the_same():
+    assert [Ratio(0.0, low, high).within(10.0) for low, high in ((-9, 9), (-9, 11), (11, 12))] == [
+        "agrees",
+        "undecided",
+        "disagrees",
+    ]
+    assert str(Ratio(12.3, -0.44, 25.0)) == "+12 % (-0.4 to +25)"
+
+
+def test_the_whole_set_is_trained_on_once_a_seed_and_ends_every_curve():
+    settings = DataEfficiencySettings(fractions=(0.1, 1.0), seeds=2)
+    cells = DataEfficiency().cells(settings)
+    picks = [(c.parameters["how"], c.parameters["n"], c.parameters["seed"]) for c in cells]
+    largest = max(n for _, n, _ in picks)
+    assert [p for p in picks if p[1] == largest] == [("all", largest, 0), ("all", largest, 1)]
+    assert len(cells) == 6
+
+
+def test_exponent_and_worth_of_a_power_law():
+    results = []
+    for seed in range(3):
+        for n in (10, 20, 40):
+            results.append(run(seed, 100.0 * n**-0.5, how="random", n=n))
+            results.append(run(seed, 100.0 * (2 * n) ** -0.5, how="selected", n=n))
+        results.append(run(seed, 100.0 * 80**-0.5, how="all", n=80))
+    page = DataEfficiency().page(DataEfficiencySettings(seeds=3), results)
+    exponents, worth, _ = page.sections[0].tables
+    assert exponents.rows[0] == ["random", *["-0.5 ± " + exponents.rows[0][1].split("± ")[1]] * 4]
+    assert [row[-1] for row in worth.rows] == ["20", "40", "80"]
+    assert [verdict for _, _, verdict in page.claims] == ["agrees"] * 3
+
+
+def test_the_best_of_a_family_is_chosen_on_validation_and_compared_on_test():
+    settings = LossWeightingSettings(seeds=2, betas=(0.1, 1.0), rivals=("balanced",))
+    study = LossWeighting()
+    results = []
+    for cell in study.cells(settings):
+        seed, case = cell.parameters["config"]["seed"], cell.parameters["case"]
+        own = run(seed, 10.0 + seed, **{k: v for k, v in cell.parameters.items() if k != "config"})
+        if case == "relative 0.3:1:0.1":  # best where one may look, not best in the end
+            own.values["errors"]["valid"] = dict.fromkeys(("energy", "forces", "stress"), 1.0)
+            own.values["errors"]["test"] = dict.fromkeys(("energy", "forces", "stress"), 20.0 + seed)
+        results.append(own)
+    page = study.page(settings, results)
+    chosen = {row[0]: row[2] for row in page.sections[0].tables[0].rows}
+    assert chosen["fixed, relative loss"] == "relative 0.3:1:0.1"
+    tried = {row[0]: row[1] for row in page.sections[0].tables[0].rows}
+    assert tried["fixed, relative loss"] == tried["SoftAdapt, relative loss"] == "2"
+    against = [claim for claim in page.claims if "relative 0.3:1:0.1" in claim[0]]
+    assert len(against) == 3
+    assert {verdict for _, _, verdict in against} == {"agrees"}
+
+
+def test_longer_runs_are_named_by_their_case():
+    settings = LossWeightingSettings(seeds=1, longer=("balanced",), longer_epochs=7, longer_seeds=2)
+    cells = [c for c in LossWeighting().cells(settings) if c.parameters["family"] == "longer"]
+    assert [c.name for c in cells] == ["balanced, 7 epochs, seed 0", "balanced, 7 epochs, seed 1"]
+    assert {c.parameters["config"]["training"]["epochs"] for c in cells} == {7}
+    with pytest.raises(ConfigError, match="balanced"):
+        LossWeighting().cells(LossWeightingSettings(longer=("balancd",)))
+
+
+def test_variants_of_a_descriptor_have_names_of_their_own():
+    data = {"descriptors": ("NEP",), "variants": {"NEP, short": {"kind": "nep", "n_max_radial": 3}}}
+    settings = DescriptorsSettings(data=(data,), seeds=1, cutoff=4.5)
+    configs = {c.parameters["descriptor"]: c.parameters["config"] for c in Descriptors().cells(settings)}
+    assert list(configs) == ["NEP", "NEP, short"]
+    assert configs["NEP, short"]["descriptor"] == {
+        "kind": "nep",
+        "n_max_radial": 3,
+        "cutoff_radial": 4.5,
+        "cutoff_angular": 4.5,
+    }
+
+
+def test_score_is_the_geometric_mean_of_what_is_labelled():
+    result = run(0, 1.0)
+    result.values["errors"]["test"] = {"energy": 2.0, "forces": 8.0, "stress": None}
+    assert score_of(result, "test") == pytest.approx(4.0)
