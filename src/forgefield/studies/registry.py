@@ -17,6 +17,7 @@ STUDIES = {
     "complexity": "forgefield.studies.complexity:Complexity",
     "descriptors": "forgefield.studies.descriptors:Descriptors",
     "stress-training": "forgefield.studies.stress_training:StressTraining",
+    "heat-flux": "forgefield.studies.heat_flux:HeatFlux",
 }
 """Where each study is defined; imported when asked for."""
 

@@ -11,8 +11,19 @@ import numpy as np
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.summary import Groups, number
 
-__all__ = ["CRYSTAL", "LIQUID", "WAYS", "Heat", "known_mean", "melting_errors", "values_of"]
+__all__ = [
+    "CRYSTAL",
+    "LIQUID",
+    "REFERENCE",
+    "UNIT",
+    "WAYS",
+    "Heat",
+    "known_mean",
+    "melting_errors",
+    "values_of",
+]
 
+REFERENCE, UNIT = "reference", "W/(m K)"
 WAYS = ("heating", "cooling")
 LIQUID, CRYSTAL = "conductivity", "conductivity_crystal"
 """Of the values of a cell: conductivities of both phases."""
@@ -73,7 +84,7 @@ class Heat:
     """
 
     def __init__(self, fits: Groups, truths: Sequence[CellResult], phase: str = LIQUID) -> None:
-        self.fits, self.phase = fits, phase
+        self.fits, self.phase, self.truths = fits, phase, truths
         own = [t.values[phase]["I"] for t in truths]
         known = [(number(o.get("value")), number(o.get("error"))) for o in own]
         known = [k for k in known if math.isfinite(k[0])]
@@ -97,3 +108,24 @@ class Heat:
     def change(self, fit: str, kind: str) -> tuple[float, float]:
         """Return by how much a kind of virial changes the conductivity against kind I, simulation by simulation."""
         return known_mean([b - a for a, b in zip(self.of(fit, "I"), self.of(fit, kind), strict=True)])
+
+    def beyond(self, fit: str, kind: str) -> tuple[float, float]:
+        """Return how far the reference lies on virial I's side of the middle between I and another kind.
+
+        Positive: kind I is nearer to the reference; negative: the other one is. Only the middle and the reference have
+        noise, for both kinds come from the same simulations: that decides which is nearer long before each difference to the
+        reference is known.
+        """
+        ones, others = self.of(fit, "I"), self.of(fit, kind)
+        middle, spread = known_mean([0.5 * (a + b) - self.value for a, b in zip(ones, others, strict=True)])
+        return math.copysign(1.0, self.change(fit, kind)[0]) * middle, math.hypot(spread, self.error)
+
+    def truths_have(self, kind: str) -> bool:
+        """Return whether the reference was measured with a kind of virial too."""
+        return bool(self.truths) and all(kind in t.values[self.phase] for t in self.truths)
+
+    def of_truths(self, kind: str) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the conductivity of the reference with a kind of virial and its change against kind I, over runs."""
+        values = values_of(self.truths, self.phase, kind, "value")
+        ones = values_of(self.truths, self.phase, "I", "value")
+        return known_mean(values), known_mean([b - a for a, b in zip(ones, values, strict=True)])

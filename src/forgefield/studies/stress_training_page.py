@@ -9,10 +9,12 @@ from typing import Any
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
+from forgefield.studies.heat_tables import conductivity_charts, conductivity_table, heat_claims, needed
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.stress_training_numbers import (
     CRYSTAL,
     LIQUID,
+    REFERENCE,
     WAYS,
     Heat,
     known_mean,
@@ -25,8 +27,6 @@ __all__ = ["VIRIALS", "stress_training_page"]
 
 VIRIALS = ("I", "II", "III")
 """Kinds of atomic virials."""
-REFERENCE = "reference"
-UNIT = "W/(m K)"
 PHASES = {LIQUID: "liquid", CRYSTAL: "crystal"}
 FIGURE_1 = (
     "Figure 1 of the paper: a crystal heated until it melts and cooled again at constant pressure. Differences to the "
@@ -231,53 +231,10 @@ def _heat_section(heat: Heat, phase: str, results: Sequence[CellResult], kinds: 
     )
     return Section(
         f"Thermal conductivity of the {phase}",
-        (FIGURE_3, done, *_needed(heat)),
-        charts=_conductivity_charts(heat, phase, kinds),
-        tables=(_conductivity_table(heat, phase, kinds),),
+        (FIGURE_3, done, *needed(heat)),
+        charts=conductivity_charts(heat, phase, kinds),
+        tables=(conductivity_table(heat, phase, kinds),),
     )
-
-
-def _conductivity_charts(heat: Heat, phase: str, kinds: Sequence[str]) -> tuple[Chart, ...]:
-    charts = []
-    for kind in kinds:
-        series = []
-        for name, results in heat.fits.items():
-            y = [abs(v - heat.value) for v in heat.of(name, kind)]
-            x = values_of(results, "errors", "valid", "stress")
-            series.append(Series(name, x, y, heat.errors(name, kind), line=False))
-        titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
-        caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
-        charts.append(Chart(f"Virial {kind}, {phase}", tuple(series), *titles, caption, x_log=True))
-    return tuple(charts)
-
-
-def _conductivity_table(heat: Heat, phase: str, kinds: Sequence[str]) -> TableView:
-    rows = []
-    for name in heat.fits:
-        for kind in kinds:
-            change = "-" if kind == "I" else text(heat.change(name, kind))
-            difference = text(heat.difference(name, kind))
-            rows.append([name, kind, text(known_mean(heat.of(name, kind))), difference, change])
-    rows.append([REFERENCE, "I", text((heat.value, heat.error)), "-", "-"])
-    heads = ["fit", "virial", f"κ [{UNIT}]", f"κ - κ reference [{UNIT}]", f"κ - κ with virial I [{UNIT}]"]
-    caption = f"Conductivity of the {phase}; ± is one standard error over seeds"
-    return table(caption, heads, rows, text_columns=2)
-
-
-def _needed(heat: Heat) -> tuple[str, ...]:
-    """Return how much longer the simulations must be to decide between EFP-fit and reference, in words."""
-    if "EFP" not in heat.fits or len(heat.fits["EFP"]) < 2:
-        return ()
-    mean, spread = heat.difference("EFP", "I")
-    if not (math.isfinite(mean) and math.isfinite(spread)):
-        return ()
-    relative = 100.0 * spread / abs(heat.value)
-    times = max(1.0, (relative / 2.5) ** 2)
-    said = (
-        f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
-        f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
-    )
-    return (said,)
 
 
 # ---- words ---------------------------------------------------------------------------------------------------
@@ -319,35 +276,5 @@ def _claims(
         worse = broken["EF"] == len(fits["EF"]) > 1 and broken["EFP"] == 0
         claims.append((claim, said, "agrees" if worse else compare(a, b)))
     for key, phase in PHASES.items():
-        claims += _heat_claims(Heat(fits, truths, key), phase, kinds)
+        claims += heat_claims(Heat(fits, truths, key), phase, kinds)
     return tuple(claims)
-
-
-def _heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> list[tuple[str, str, str]]:
-    def away(fit: str, kind: str) -> tuple[float, float]:
-        mean, _ = known_mean([abs(v - heat.value) for v in heat.of(fit, kind)])
-        return mean, heat.difference(fit, kind)[1]
-
-    a, b = away("EFP", "I"), away("EF", "I")
-    found = f"|Δκ| {text(a)} against {text(b)} {UNIT}; the reference itself is known to {heat.error:.2g}"
-    claim = f"Stress labels lower the error of the conductivity of the {phase}"
-    claims = [(claim, found, compare(a, b))]
-    for kind in kinds[1:]:
-        change, off = heat.change("EFP", kind), heat.difference("EFP", "I")
-        found = f"κ changes by {text(change)}, from {text(off)} off the reference, {UNIT}"
-        claim = f"EFP-fit, {phase}: virial {kind} gives another conductivity than virial I"
-        claims.append((claim, found, _other(*change)))
-        near = compare(_size(off), _size(heat.difference("EFP", kind)))
-        found = f"mean Δκ {text(off)} against {text(heat.difference('EFP', kind))} {UNIT}"
-        claims.append((f"In the {phase} virial I is nearer to the reference than virial {kind}", found, near))
-    return claims
-
-
-def _size(value: tuple[float, float]) -> tuple[float, float]:
-    return abs(value[0]), value[1]
-
-
-def _other(change: float, spread: float) -> str:
-    if not math.isfinite(spread):
-        return "undecided"
-    return "agrees" if abs(change) > 2.0 * spread else "undecided"

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from forgefield.graph import neighbour_pairs
 from forgefield.properties.calculators import find_calculator
 
-__all__ = ["TRUTHS", "LennardJones", "StillingerWeber", "find_truth"]
+__all__ = ["TRUTHS", "LennardJones", "StillingerWeber", "Truth", "find_truth", "sums"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-class _Truth(Calculator):  # type: ignore[misc]
+class Truth(Calculator):  # type: ignore[misc]
     """An ASE calculator made of atomic energies and their derivatives with respect to vectors to neighbours."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
@@ -51,18 +51,18 @@ class _Truth(Calculator):  # type: ignore[misc]
         n, volume = len(self.atoms), self.atoms.get_volume() if self.atoms.cell.rank == 3 else None
         i, j, _, vectors = neighbour_pairs(self.atoms, self.cutoff)
         energies, slopes = self.terms(i, vectors, n)
-        forces = _sums(i, slopes, n) - _sums(j, slopes, n)
+        forces = sums(i, slopes, n) - sums(j, slopes, n)
         total = float(energies.sum())
         self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": forces}
         if volume:
-            outer = _sums(i, (vectors[:, :, None] * slopes[:, None, :]).reshape(-1, 9), n).reshape(-1, 3, 3)
+            outer = sums(i, (vectors[:, :, None] * slopes[:, None, :]).reshape(-1, 9), n).reshape(-1, 3, 3)
             stresses = full_3x3_to_voigt_6_stress(0.5 * (outer + outer.transpose(0, 2, 1))) / volume
             self.results["stress"] = stresses.sum(axis=0)
             if "stresses" in self.implemented_properties:
                 self.results["stresses"] = stresses
 
 
-def _sums(index: IntArray, values: FloatArray, n: int) -> FloatArray:
+def sums(index: IntArray, values: FloatArray, n: int) -> FloatArray:
     """Return the sums of rows with the same index, (n, columns)."""
     columns = values.shape[1]
     where = (index[:, None] * columns + np.arange(columns)).ravel()
@@ -74,7 +74,7 @@ def _binned(index: IntArray, values: FloatArray, n: int) -> FloatArray:
     return found
 
 
-class LennardJones(_Truth):
+class LennardJones(Truth):
     """Pairs ``4 epsilon ((sigma/r)^12 - (sigma/r)^6) s(r)``; s falls smoothly from 1 at `start` to 0 at `cutoff`.
 
     Parameters
@@ -87,7 +87,7 @@ class LennardJones(_Truth):
     ``s = (c - x)^2 (c + 2 x - 3 b) / (c - b)^3`` in ``x = r^2``, with the squares b and c of both ends.
     """
 
-    implemented_properties: ClassVar[list[str]] = [*_Truth.implemented_properties, "stresses"]
+    implemented_properties: ClassVar[list[str]] = [*Truth.implemented_properties, "stresses"]
 
     def __init__(
         self, epsilon: float = 0.010323, sigma: float = 3.405, start: float = 6.0, cutoff: float = 8.0
@@ -96,7 +96,7 @@ class LennardJones(_Truth):
         self.epsilon, self.sigma, self.start, self.cutoff = epsilon, sigma, start, cutoff
 
     def terms(self, i: IntArray, vectors: FloatArray, n_atoms: int) -> tuple[FloatArray, FloatArray]:
-        """See `_Truth.terms`."""
+        """See `Truth.terms`."""
         x = np.einsum("pa,pa->p", vectors, vectors)
         b, c = self.start**2, self.cutoff**2
         sixth = (self.sigma**2 / x) ** 3
@@ -109,7 +109,7 @@ class LennardJones(_Truth):
         return energies, (slope * s + pair * ds)[:, None] * vectors  # half the pair, twice d(r^2)/dr
 
 
-class StillingerWeber(_Truth):
+class StillingerWeber(Truth):
     """Silicon by F. H. Stillinger and T. A. Weber, Phys. Rev. B 31, 5262 (1985); energy scale 2.1683 eV.
 
     Notes
@@ -123,7 +123,7 @@ class StillingerWeber(_Truth):
     cutoff = 1.8 * 2.0951 - 1e-9
 
     def terms(self, i: IntArray, vectors: FloatArray, n_atoms: int) -> tuple[FloatArray, FloatArray]:
-        """See `_Truth.terms`."""
+        """See `Truth.terms`."""
         r = np.sqrt(np.einsum("pa,pa->p", vectors, vectors))
         units = vectors / r[:, None]
         rho = r / self.sigma
@@ -148,7 +148,7 @@ class StillingerWeber(_Truth):
         for one, other in ((p, q), (q, p)):
             sideways = (units[other] - cosine[:, None] * units[one]) / r[one][:, None]
             along = (stretch * dh[one] * h[other])[:, None] * units[one]
-            slopes += _sums(one, turn[:, None] * sideways + along, len(r))
+            slopes += sums(one, turn[:, None] * sideways + along, len(r))
         return energies, slopes
 
 
@@ -167,7 +167,7 @@ def _twins(i: IntArray) -> tuple[IntArray, IntArray]:
     return np.concatenate(first), np.concatenate(second)
 
 
-TRUTHS: dict[str, type[_Truth]] = {"argon": LennardJones, "silicon-sw": StillingerWeber}
+TRUTHS: dict[str, type[Truth]] = {"argon": LennardJones, "silicon-sw": StillingerWeber}
 """By name."""
 
 

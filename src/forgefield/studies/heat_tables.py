@@ -1,0 +1,104 @@
+"""Conductivities of fits against the reference, with each atomic virial: tables, charts, verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from forgefield.evaluation.report.tables import TableView
+from forgefield.studies.charts import Chart, Series
+from forgefield.studies.page import table
+from forgefield.studies.stress_training_numbers import REFERENCE, UNIT, Heat, known_mean, values_of
+from forgefield.studies.summary import compare, text
+
+__all__ = ["conductivity_charts", "conductivity_table", "heat_claims", "needed"]
+
+
+def conductivity_charts(heat: Heat, phase: str, kinds: Sequence[str]) -> tuple[Chart, ...]:
+    """Return figure 3 of the paper, one chart for each virial."""
+    charts = []
+    for kind in kinds:
+        series = []
+        for name, results in heat.fits.items():
+            y = [abs(v - heat.value) for v in heat.of(name, kind)]
+            x = values_of(results, "errors", "valid", "stress")
+            series.append(Series(name, x, y, heat.errors(name, kind), line=False))
+        titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
+        caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
+        charts.append(Chart(f"Virial {kind}, {phase}", tuple(series), *titles, caption, x_log=True))
+    return tuple(charts)
+
+
+def conductivity_table(heat: Heat, phase: str, kinds: Sequence[str]) -> TableView:
+    """Return conductivities, their differences to the reference and to those with virial I."""
+    rows = []
+    for name in heat.fits:
+        for kind in kinds:
+            change = "-" if kind == "I" else text(heat.change(name, kind))
+            difference = text(heat.difference(name, kind))
+            rows.append([name, kind, text(known_mean(heat.of(name, kind))), difference, change])
+    rows.append([REFERENCE, "I", text((heat.value, heat.error)), "-", "-"])
+    for kind in kinds[1:]:
+        if heat.truths_have(kind):
+            own, changed = heat.of_truths(kind)
+            off = text((own[0] - heat.value, changed[1]))
+            rows.append([REFERENCE, kind, text(own), off, text(changed)])
+    heads = ["fit", "virial", f"κ [{UNIT}]", f"κ - κ reference [{UNIT}]", f"κ - κ with virial I [{UNIT}]"]
+    caption = f"Conductivity of the {phase}; ± is one standard error over seeds"
+    return table(caption, heads, rows, text_columns=2)
+
+
+def needed(heat: Heat) -> tuple[str, ...]:
+    """Return how much longer the simulations must be to decide between EFP-fit and reference, in words."""
+    if "EFP" not in heat.fits or len(heat.fits["EFP"]) < 2:
+        return ()
+    mean, spread = heat.difference("EFP", "I")
+    if not (math.isfinite(mean) and math.isfinite(spread)):
+        return ()
+    relative = 100.0 * spread / abs(heat.value)
+    times = max(1.0, (relative / 2.5) ** 2)
+    said = (
+        f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
+        f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
+    )
+    return (said,)
+
+
+def heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return what the paper says of figure 3, what was found, and whether both agree."""
+
+    def away(fit: str, kind: str) -> tuple[float, float]:
+        mean, _ = known_mean([abs(v - heat.value) for v in heat.of(fit, kind)])
+        return mean, heat.difference(fit, kind)[1]
+
+    a, b = away("EFP", "I"), away("EF", "I")
+    found = f"|Δκ| {text(a)} against {text(b)} {UNIT}; the reference itself is known to {heat.error:.2g}"
+    claim = f"Stress labels lower the error of the conductivity of the {phase}"
+    claims = [(claim, found, compare(a, b))]
+    for kind in kinds[1:]:
+        change, off = heat.change("EFP", kind), heat.difference("EFP", "I")
+        found = f"κ changes by {text(change)}, from {text(off)} off the reference, {UNIT}"
+        claim = f"EFP-fit, {phase}: virial {kind} gives another conductivity than virial I"
+        claims.append((claim, found, _other(*change)))
+        beyond = heat.beyond("EFP", kind)
+        found = (
+            f"mean Δκ {text(off)} against {text(heat.difference('EFP', kind))} {UNIT}; the reference is {text(beyond)} on "
+            "virial I's side of the middle of both"
+        )
+        verdict = _positive(*beyond) if _other(*change) == "agrees" else "undecided"
+        claims.append(
+            (f"In the {phase} virial I is nearer to the reference than virial {kind}", found, verdict)
+        )
+    return claims
+
+
+def _positive(value: float, spread: float) -> str:
+    if not math.isfinite(spread) or abs(value) <= 2.0 * spread:
+        return "undecided"
+    return "agrees" if value > 0 else "disagrees"
+
+
+def _other(change: float, spread: float) -> str:
+    if not math.isfinite(spread):
+        return "undecided"
+    return "agrees" if abs(change) > 2.0 * spread else "undecided"
