@@ -37,6 +37,19 @@ MOTION = {
     "conductivity": r"conductivity",
 }
 """Tables of simulations: what names of their quantities have."""
+SUMMARY = {
+    "eos": "eos.md",
+    "elastic": "elastic.md",
+    "phonons": "phonons.md",
+    "surfaces": "surfaces.md",
+    "defects": "defects.md",
+    "structure": "structure.md",
+    "diffusion": "diffusion.md",
+    "conductivity": "conductivity.md",
+    "free energy": "free_energy.md",
+    "melting": "melting.md",
+}
+"""Tables and their pages."""
 HEAD = (
     "| system | quantity | truth | trained | difference | allowed | within |",
     "|---|---|---|---|---|---|---|",
@@ -112,7 +125,7 @@ def differences(system: str) -> list[str]:
                 system,
                 what,
                 ("0", shown(value, error)),
-                f"{value:+.2f}",
+                f"{value:+.2f} meV/atom",
                 f"{DIFFERENCE:g}",
                 abs(value) <= DIFFERENCE,
             )
@@ -188,12 +201,42 @@ def rows_of(name: str, system: str) -> list[str]:
     raise ValueError(f"no such table: {name!r}")
 
 
+def systems() -> list[str]:
+    """Return the systems in the order of the tables."""
+    return sorted(system_names(), key=lambda s: list(TITLES).index(s) if s in TITLES else len(TITLES))
+
+
+def summary() -> list[str]:
+    """Return a table of how many rows are within, and of the largest difference of each table."""
+    order = systems()
+    lines = [
+        f"| table | {' | '.join(TITLES.get(s, s) for s in order)} |",
+        "|" + "---|" * (len(order) + 1),
+    ]
+    for name, page in SUMMARY.items():
+        cells = []
+        for system in order:
+            rows = [row.split(" | ") for row in rows_of(name, system)]
+            good = sum("**no**" not in row[-1] for row in rows)
+            worst = max((("**no**" in row[-1], *largest(row[4])) for row in rows), default=(False, 0.0, ""))
+            cells.append(f"{good} of {len(rows)}, {worst[-1]}" if rows else "")
+        lines.append(f"| [{name}]({page}) | {' | '.join(cells)} |")
+    return lines
+
+
+def largest(difference: str) -> tuple[float, str]:
+    """Return the size of a difference and its text: in standard errors where there are some."""
+    text = difference.rsplit(", ", maxsplit=1)[-1]
+    return abs(float(text.split()[0])), text
+
+
 def written(text: str) -> str:
     """Return a page with its tables."""
 
     def table(match: re.Match[str]) -> str:
-        order = sorted(system_names(), key=lambda s: list(TITLES).index(s) if s in TITLES else len(TITLES))
-        rows = [row for system in order for row in rows_of(match[2], system)]
+        if match[2] == "summary":
+            return "\n".join([match[1], *summary(), "", match[3]])
+        rows = [row for system in systems() for row in rows_of(match[2], system)]
         return "\n".join([match[1], *HEAD, *rows, "", match[3]])
 
     return BLOCK.sub(table, text)
