@@ -128,6 +128,20 @@ def test_longer_runs_are_named_by_their_case():
         LossWeighting().cells(LossWeightingSettings(longer=("balancd",)))
 
 
+def test_further_seeds_do_not_choose():
+    settings = LossWeightingSettings(seeds=1, more=("relative 1:1:1", "relative 0.1:1:1"), more_seeds=2)
+    cells = LossWeighting().cells(settings)
+    assert sum(c.parameters["case"] == "relative 1:1:1" for c in cells) == 3
+    assert sum(c.parameters["case"] == "balanced" for c in cells) == 1
+    results = []
+    for cell in cells:
+        seed, case = cell.parameters["config"]["seed"], cell.parameters["case"]
+        value = 5.0 if case == "relative 1:1:1" and seed == 0 else 50.0 if case == "relative 1:1:1" else 10.0
+        results.append(run(seed, value, **{k: v for k, v in cell.parameters.items() if k != "config"}))
+    rows = {row[0]: row for row in LossWeighting().page(settings, results).sections[0].tables[0].rows}
+    assert rows["fixed, relative loss"][2:5] == ["relative 1:1:1", "5", "3"]
+
+
 def test_variants_of_a_descriptor_have_names_of_their_own():
     data = {"descriptors": ("NEP",), "variants": {"NEP, short": {"kind": "nep", "n_max_radial": 3}}}
     settings = DescriptorsSettings(data=(data,), seeds=1, cutoff=4.5)

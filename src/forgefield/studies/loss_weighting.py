@@ -54,6 +54,8 @@ class LossWeightingSettings(Schema):
     fixed: int = Field(6, ge=1, le=6, description="how many of the six rows of the paper's table 1")
     rivals: tuple[str, ...] = Field(RIVALS, description="other adaptive rules")
     starts: bool = Field(default=True, description="also SoftAdapt from three initial weights (figure 3)")
+    more: tuple[str, ...] = Field((), description="cases, by name, with further seeds; none of them chooses")
+    more_seeds: int = Field(0, ge=0, description="how many further seeds")
     longer: tuple[str, ...] = Field((), description="cases, by name, that are also trained for longer")
     longer_epochs: int = Field(400, ge=2, description="epochs of these")
     longer_seeds: int = Field(2, ge=1, description="runs of these")
@@ -88,20 +90,16 @@ class LossWeighting(Study[LossWeightingSettings]):
         source = data_source(settings.data)
         cases = _cases(settings)
         runs = [(*case, settings.epochs, seed) for seed in range(settings.seeds) for case in cases]
-        known = {case: choice for _, case, choice in cases}
+        known = {case: (family, choice) for family, case, choice in cases}
+        for case in (*settings.more, *settings.longer):
+            if case not in known:
+                raise ConfigError(f"unknown case {case!r}: {did_you_mean(case, known)}")
+        for seed in range(settings.seeds, settings.seeds + settings.more_seeds):
+            runs += [(known[c][0], c, known[c][1], settings.epochs, seed) for c in settings.more]
         for seed in range(settings.longer_seeds):
             for case in settings.longer:
-                if case not in known:
-                    raise ConfigError(f"unknown case {case!r} in `longer`: {did_you_mean(case, known)}")
-                runs.append(
-                    (
-                        "longer",
-                        f"{case}, {settings.longer_epochs} epochs",
-                        known[case],
-                        settings.longer_epochs,
-                        seed,
-                    )
-                )
+                name, epochs = f"{case}, {settings.longer_epochs} epochs", settings.longer_epochs
+                runs.append(("longer", name, known[case][1], epochs, seed))
         cells = []
         for family, case, choice, epochs, seed in runs:
             config = merged(
@@ -122,7 +120,7 @@ class LossWeighting(Study[LossWeightingSettings]):
 
     def page(self, settings: LossWeightingSettings, results: Sequence[CellResult]) -> Page:
         """See `Study.page`."""
-        return loss_weighting_page(settings.epochs, results)
+        return loss_weighting_page(settings.epochs, settings.seeds, results)
 
 
 def _cases(settings: LossWeightingSettings) -> list[tuple[str, str, dict[str, Any]]]:
