@@ -20,6 +20,7 @@ from forgefield.engine.repulsion import Neighbours, emit_repulsion, repulsion_ta
 from forgefield.errors import ForgefieldError
 from forgefield.expansions.base import Expansion
 from forgefield.expansions.traced import KINDS, Place, Traced
+from forgefield.expansions.triplets import TripletExpansion
 from forgefield.keys import VOIGT
 from forgefield.models.potential import Potential
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
@@ -231,9 +232,9 @@ def setup(
         start = start + rows * columns
         edges.append(neighbours)
         terms = prepared, (arguments["term_integers"], arguments["term_numbers"])
-        place = Place(
-            neighbours, scratch, arguments[f"table{n}"], stage.species, terms, keep=stage.planes == 1
-        )
+        # Sums over pairs of neighbours, which the way back leaves in scratch memory, must begin at zero every time.
+        keep = stage.planes == 1 and not (stage.repeats and isinstance(e, TripletExpansion))
+        place = Place(neighbours, scratch, arguments[f"table{n}"], stage.species, terms, keep=keep)
         first, last = neighbours.rows(0, plan.n_species)
         scratch = scratch + (last - first) * (plan.rows_per_edge(n) * stage.planes)
         traced.append(KINDS[type(e)].emit(k, e, place))

@@ -233,6 +233,13 @@ class _Writer:
     def do_contiguous(self, name: str, i: Any) -> str:
         return self.new(f"load {self.vector}, ptr {self.at(name, i, self.number)}, align {self.bits // 8}")
 
+    def do_add_sum(self, name: str, i: Any, value: Any) -> None:
+        at, zero = self.at(name, i, self.number), f"{self.number} 0.0"
+        intrinsic = f"llvm.vector.reduce.fadd.v{self.lanes}f{self.bits}"
+        total = self.call(self.number, intrinsic, zero, f"{self.vector} {self.v(value)}", flags=self.flags)
+        old = self.new(f"load {self.number}, ptr {at}")
+        self.lines.append(f"store {self.number} {self.new(f'fadd {self.number} {old}, {total}')}, ptr {at}")
+
     def small(self, start: str, i: Any) -> str:
         """Return integer i of 32 bits from an address on."""
         at = self.new(f"getelementptr inbounds i32, ptr {start}, i64 {i}")

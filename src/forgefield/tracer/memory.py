@@ -61,6 +61,10 @@ class Scalars(Memory):
         """Return numbers i, i + 1, ... one per lane, at any alignment."""
         return self.k.emit("contiguous", Vec, self.name, self.at(i))  # type: ignore[no-any-return]
 
+    def add_sum(self, i: Index, value: Vec) -> None:
+        """Add the sum over the lanes to number i; on processors only."""
+        self.k.emit("add_sum", None, self.name, self.at(i), value)
+
 
 class Indices(Memory):
     """int32 numbers."""

@@ -16,6 +16,7 @@ from forgefield.models.potential import Potential
 from forgefield.training.accumulate import Errors
 from forgefield.training.averages import ParameterMean
 from forgefield.training.batches import LabelledSet
+from forgefield.training.caching import stores_derivatives
 from forgefield.training.distributed import Processes, SharedObjective
 from forgefield.training.flat import flatten, segments
 from forgefield.training.loss import Loss
@@ -85,6 +86,9 @@ class GradientTrainer:
         self.average = ParameterMean(self.flat, settings.average, plain_from)
         self.processes = processes or Processes()
         self.labels = LabelWeights(train, loss)
+        self.stored = stores_derivatives(
+            settings.cache, settings.backend, potential, (train, valid), self.processes.size
+        )
         self.objective = self._objective(train, self.labels, threads)
         self.valid_objective = self._objective(valid, LabelWeights(valid, loss), threads)
         self._boundary: tuple[dict[str, Tensor], str] | None = None
@@ -92,7 +96,8 @@ class GradientTrainer:
         self.optimiser = make_optimiser(settings, parameters, loss, seed)
 
     def _objective(self, data: LabelledSet, labels: LabelWeights, threads: int | None) -> Objective:
-        own = make_objective(self.potential, data, self.loss, self.settings.backend, threads)
+        how, stored = self.settings.backend, self.stored and len(data) > 0
+        own = make_objective(self.potential, data, self.loss, how, threads, stored=stored)
         shared = self.processes.size > 1
         return SharedObjective(own, self.flat, labels, self.processes) if shared else own
 

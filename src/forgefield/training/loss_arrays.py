@@ -69,7 +69,10 @@ class ArrayLabels:
         )
 
     def batch(
-        self, index: Sequence[int], atoms: NDArray[np.int64], structure: NDArray[np.int64]
+        self,
+        index: Sequence[int] | NDArray[np.integer],
+        atoms: NDArray[np.int64],
+        structure: NDArray[np.int64],
     ) -> ArrayLabels:
         """Return the labels of some structures, whose atoms are given."""
         i = np.asarray(index, dtype=np.int64)

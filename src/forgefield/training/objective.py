@@ -18,11 +18,13 @@ from forgefield.training.batches import LabelledSet
 from forgefield.training.compiled import CompiledObjective
 from forgefield.training.loss import Loss, Terms
 from forgefield.training.loss_arrays import ArrayLabels, ArrayTerms
+from forgefield.training.stored import StoredObjective
 from forgefield.training.streaming import StreamedObjective, StreamedSet
 
-__all__ = ["Backend", "Objective", "TorchObjective", "make_objective"]
+__all__ = ["Backend", "Cache", "Objective", "TorchObjective", "make_objective"]
 
 Backend = Literal["auto", "compiled", "torch", "cuda"]
+Cache = Literal["auto", "none", "derivatives"]
 FloatArray = NDArray[np.float64]
 Differences = tuple[FloatArray, FloatArray, FloatArray]
 
@@ -143,6 +145,8 @@ def make_objective(
     loss: Loss,
     backend: Backend = "auto",
     threads: int | None = None,
+    *,
+    stored: bool = False,
 ) -> Objective:
     """Return the objective of a set.
 
@@ -156,6 +160,8 @@ def make_objective(
         ``cuda``: compiled on a GPU; the potential stays on the processor.
     threads : int, optional
         Of compiled kernels.
+    stored : bool
+        Store features and derivatives, if compiled; see `caching.stores_derivatives`.
 
     Raises
     ------
@@ -178,6 +184,8 @@ def make_objective(
     try:
         if isinstance(data, StreamedSet):
             return StreamedObjective(potential, data, loss, threads)
+        if stored:
+            return StoredObjective(potential, data, loss, threads)
         return CompiledObjective(potential, data, loss, threads)
     except NotCompiledError as error:
         if backend == "compiled":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from forgefield.config import Schema
 from forgefield.training.flat import Segment
 from forgefield.training.loss_arrays import ArrayTerms
-from forgefield.training.objective import Backend
+from forgefield.training.objective import Backend, Cache
 from forgefield.training.schedules import ScheduleSettings
 from forgefield.training.step import Step
 
@@ -49,6 +49,11 @@ class GradientSettings(Schema):
     patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
     backend: Backend = Field(
         "auto", description="compiled kernels, plain torch, or compiled where there are kernels (auto)"
+    )
+    cache: Cache = Field(
+        "auto",
+        description="store features and their derivatives once instead of computing them in every step: derivatives, none, "
+        "or where the descriptor has nothing to train and they fit a quarter of the memory (auto)",
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 

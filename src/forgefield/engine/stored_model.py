@@ -1,0 +1,377 @@
+"""A model on features that are stored with their derivatives: energies, forces, strain gradients and back.
+
+Four small kernels. Two run the model for a block of atoms, one per lane: its energies with their derivatives with
+respect to the features, and the gradient with respect to its parameters. Two stream through the table of derivatives,
+one structure after the other, features along the lanes: the forces, and the change of the features when the neighbours
+move along the derivatives of the loss. The mathematics is that of `kernel`, the expansion and its transpose replaced by
+the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forgefield.engine.derivative_table import DerivativeTable
+from forgefield.engine.kernel import NotCompiledError
+from forgefield.engine.parameters import KernelParameters
+from forgefield.kernel_cache import foreign_sources
+from forgefield.models.potential import Potential
+from forgefield.parallel import run_parts
+from forgefield.stages.kernel_stage import KernelArray, KernelStage
+from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
+from forgefield.tracer.cache import Native, aligned, host, native
+from forgefield.tracer.memory import Rows, Scalars
+from forgefield.tracer.trace import Int, Kernel, trace
+
+__all__ = ["StoredBatch", "StoredModel"]
+
+TILE = 8
+"""Vectors of features that are added up in registers together."""
+
+Array = NDArray[Any]
+Int32 = NDArray[np.int32]
+
+MODEL = {"b0": "int", "b1": "int", "species": "indices", "parameters": "scalars"}
+MODEL |= {"term_integers": "indices", "term_numbers": "scalars", "work": "workspace", "features": "rows"}
+VALUES = MODEL | {"energies": "rows", "bars": "rows"}
+GRADIENTS = MODEL | {"tangents": "rows", "energy_bars": "rows", "gradients": "sums"}
+
+BATCH = {"s0": "int", "s1": "int", "structures": "indices", "starts": "indices", "slots": "indices"}
+TABLE = dict.fromkeys(("atom_start", "first", "neighbours", "columns", "n_strain"), "indices")
+PULL = BATCH | TABLE | {"table": "rows", "bars": "scalars", "forces": "scalars", "strain": "scalars"}
+PUSH = BATCH | TABLE | {"table": "rows", "changes": "rows", "force_bars": "scalars", "strain_bars": "scalars"}
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """Structures of a table that are evaluated together, and lanes for their atoms.
+
+    Attributes
+    ----------
+    structures : (n,) int32
+        Of the table.
+    starts : (n,) int32
+        First atom of each, counted within the batch.
+    n_atoms : int
+    rows : (n_slots,) int
+        Row of `DerivativeTable.features` in each lane of each block.
+    slots : (n_atoms + n_species,) int32
+        Where the atoms of the batch are among the lanes, then free atoms of each element.
+    species : (n_blocks,) int32
+        Element of each block.
+    """
+
+    structures: Int32
+    starts: Int32
+    n_atoms: int
+    rows: NDArray[np.int64]
+    slots: Int32
+    species: Int32
+
+
+class StoredModel:
+    """The model of a potential, compiled for the processor at hand.
+
+    Parameters
+    ----------
+    potential : Potential
+    table : DerivativeTable
+        Of scaled features; its number type is that of the kernels.
+
+    Raises
+    ------
+    NotCompiledError
+        The model has no kernel.
+    """
+
+    def __init__(self, potential: Potential, table: DerivativeTable) -> None:
+        self.potential, self.table = potential, table
+        self.dtype = table.features.dtype
+        self.bits, self.n_features = 8 * self.dtype.itemsize, potential.descriptor.n_features
+        self.lanes, self.width = host().lanes(self.bits), table.features.shape[1]
+        self.layout = _layout_of(potential)
+        self.parameters = KernelParameters(potential, self.layout, self.dtype)
+        self._terms = self.layout.memory.arrays(self.dtype)
+        self._table = [table.atom_start, table.first, table.neighbours, table.columns, table.n_strain]
+        self._kernels: dict[str, Native] = {}
+        self._memory: dict[Any, Array] = {}
+        self._ones = np.ones(self.lanes, dtype=self.dtype)
+
+    def memory(self, name: Any, *shape: int) -> Array:
+        """Return memory to be reused by later calls, contents as they were left."""
+        size = 1
+        for n in shape:
+            size *= n
+        have = self._memory.get(name)
+        if have is None or have.size < size:
+            have = self._memory[name] = aligned(size + size // 4, self.dtype)
+        return have[:size].reshape(shape)
+
+    # ---- values ----------------------------------------------------------------------------------------------
+
+    def values(self, batch: StoredBatch, threads: int) -> tuple[Array, Array, Array]:
+        """Return energies of atoms and free atoms, forces (n_atoms, 3) and strain gradients (n_structures, 6)."""
+        n_blocks, lanes, f = len(batch.species), self.lanes, self.n_features
+        features = self.memory("features", n_blocks, f, lanes)
+        np.copyto(features, self._by_block(self.table.features.take(batch.rows, axis=0)))
+        energies, bars = self.memory("energies", n_blocks * lanes), self.memory("bars", n_blocks, f, lanes)
+        kernel = self._kernel("values")
+        self._run_model(kernel, batch, threads, lambda _: (energies, bars))
+        by_atom = self.memory("by_atom", n_blocks * lanes, self.width)
+        if f < self.width:
+            by_atom[:, f:] = 0.0
+        np.copyto(self._by_block(by_atom), bars)
+        forces = self.memory("forces", batch.n_atoms, 3)
+        strain = self.memory("strain", len(batch.structures), 6)
+        forces[:], strain[:] = 0.0, 0.0
+        self._run_table(self._kernel("pull"), batch, threads, (by_atom, forces, strain))
+        return energies.take(batch.slots), forces, strain
+
+    def gradients(
+        self, batch: StoredBatch, energy_bars: Array, force_bars: Array, strain_bars: Array, threads: int
+    ) -> None:
+        """Set the gradients of the parameters, at the batch evaluated last.
+
+        Parameters
+        ----------
+        batch : StoredBatch
+        energy_bars : (n_atoms + n_species,); force_bars : (n_atoms, 3); strain_bars : (n_structures, 6)
+            Derivatives of the loss with respect to what `values` returns.
+        threads : int
+        """
+        n_blocks, lanes, f = len(batch.species), self.lanes, self.n_features
+        changes = self.memory("by_atom", n_blocks * lanes, self.width)
+        changes[:] = 0.0
+        pushed = self.memory("force_bars", batch.n_atoms, 3), self.memory("strain_bars", *strain_bars.shape)
+        pushed[0][:], pushed[1][:] = force_bars, strain_bars
+        self._run_table(self._kernel("push"), batch, threads, (changes, *pushed))
+        tangents = self.memory("bars", n_blocks, f, lanes)
+        np.copyto(tangents, self._by_block(changes))
+        seeds = self.memory("energies", n_blocks * lanes)
+        seeds[:] = 0.0
+        seeds[batch.slots] = energy_bars
+        size, threads = self.layout.size, max(1, min(threads, n_blocks))
+        sums = [self.memory(("gradients", t), size, lanes) for t in range(threads)]
+        for x in sums:
+            x[:] = 0.0
+        kernel = self._kernel("gradients")
+        self._run_model(kernel, batch, threads, lambda thread: (tangents, seeds, sums[thread]))
+        total = sums[0] @ self._ones
+        for x in sums[1:]:
+            total += x @ self._ones
+        self.parameters.set_gradients(total)
+
+    def _by_block(self, rows: Array) -> Array:
+        """Return rows of lanes (n_slots, width) as (n_blocks, n_features, lanes)."""
+        per_block = rows.reshape(-1, self.lanes, self.width).transpose(0, 2, 1)
+        return per_block[:, : self.n_features]
+
+    def _run_model(
+        self, kernel: Native, batch: StoredBatch, threads: int, own: Callable[[int], tuple[Array, ...]]
+    ) -> None:
+        n_blocks, features = len(batch.species), self._memory["features"]
+        threads = max(1, min(threads, n_blocks))
+
+        def part(thread: int, first: int, last: int) -> None:
+            work = self.memory(("work", thread), (kernel.workspace + 1) * self.lanes)
+            parameters = self.parameters.flat, *self._terms
+            kernel(first, last, batch.species, *parameters, work, features, *own(thread))
+
+        run_parts(n_blocks, threads, part)
+
+    def _run_table(
+        self, kernel: Native, batch: StoredBatch, threads: int, own: tuple[Array, Array, Array]
+    ) -> None:
+        def part(_: int, first: int, last: int) -> None:
+            kernel(
+                first,
+                last,
+                batch.structures,
+                batch.starts,
+                batch.slots,
+                *self._table,
+                self.table.derivatives,
+                *own,
+            )
+
+        run_parts(len(batch.structures), threads, part)
+
+    # ---- kernels ---------------------------------------------------------------------------------------------
+
+    def _kernel(self, name: str) -> Native:
+        if name not in self._kernels:
+            makers: dict[str, tuple[dict[str, str], Callable[..., None]]] = {
+                "values": (VALUES, self._values),
+                "gradients": (GRADIENTS, self._gradients),
+                "pull": (PULL, self._pull),
+                "push": (PUSH, self._push),
+            }
+            signature, make = makers[name]
+            model = self.potential.model
+            own: list[Any] = [self.layout.n_species, self.n_features]
+            if name in ("values", "gradients"):
+                own += [type(model).__name__, model.settings.model_dump_json(), foreign_sources(model)]
+            self._kernels[name] = native(
+                f"stored_{name}",
+                signature,
+                self.bits,
+                own,
+                lambda: trace(f"stored_{name}", signature, self.bits, make),
+            )
+        return self._kernels[name]
+
+    def _model(
+        self, k: Kernel, block: Int, a: dict[str, Any], values: list[Rows], bars: Rows | None
+    ) -> tuple[KernelStage, KernelArray]:
+        """Emit the energy of a block."""
+        stage = KernelStage(
+            k,
+            a["species"][block],
+            self.layout,
+            a["parameters"],
+            terms=(a["term_integers"], a["term_numbers"]),
+            gradients=a.get("gradients"),
+            tangent=len(values) > 1,
+        )
+        features = stage.array(self.n_features, 1, values, None if bars is None else [bars])
+        energy: KernelArray = self.potential.model.energy(stage, features)
+        return stage, energy
+
+    def _values(self, k: Kernel, b0: Int, b1: Int, **a: Any) -> None:
+        """Emit energies and their derivatives with respect to the features."""
+        with k.range(b0, b1, parallel=True) as block:
+            at = block * self.n_features
+            stage, energy = self._model(k, block, a, [a["features"] + at], a["bars"] + at)
+            scale = a["parameters"][self.layout.size]
+            a["energies"][block] = scale * energy.value(0, 0, 0)
+            energy.base.bars[0][energy.at(0, 0)] = scale
+            stage.backward()
+
+    def _gradients(self, k: Kernel, b0: Int, b1: Int, **a: Any) -> None:
+        """Emit the gradient of ``sum_i E'_i E_i + <dE_i/dq, dq>``; see `kernel`."""
+        with k.range(b0, b1, parallel=True) as block:
+            at = block * self.n_features
+            stage, energy = self._model(k, block, a, [a["features"] + at, a["tangents"] + at], None)
+            scale = a["parameters"][self.layout.size]
+            place = energy.at(0, 0)
+            energy.base.bars[0][place] = scale * a["energy_bars"][block]
+            energy.base.bars[1][place] = scale
+            stage.backward()
+
+    def _tiles(self) -> list[range]:
+        n = self.width // self.lanes
+        return [range(lo, min(lo + TILE, n)) for lo in range(0, n, TILE)]
+
+    def _pull(self, k: Kernel, s0: Int, s1: Int, **a: Any) -> None:
+        """Emit forces and strain gradients from the derivatives of the energies with respect to the features."""
+        table, forces, strain = a["table"], a["forces"], a["strain"]
+        per_row = self.width // self.lanes
+        with _atoms(k, s0, s1, a) as atom:
+            bars: Scalars = a["bars"] + atom.slot * self.width
+            for tile in self._tiles():
+                q = [bars.contiguous(v * self.lanes) for v in tile]
+
+                def along(column: Any, tile: range = tile, q: list[Any] = q) -> Any:
+                    row = column * per_row
+                    return sum(table[row + v] * x for v, x in zip(tile[1:], q[1:], strict=True)) + (
+                        table[row + tile[0]] * q[0]
+                    )
+
+                own = k.accumulators(3)
+                with atom.neighbours() as (column, j):
+                    for c in range(3):
+                        g = along(column + c)
+                        own[c] += g
+                        forces.add_sum(j * 3 + c, -g)
+                for c in range(3):
+                    forces.add_sum(atom.own * 3 + c, own[c])
+                with atom.strain() as (column, v):
+                    strain.add_sum(v, along(column))
+
+    def _push(self, k: Kernel, s0: Int, s1: Int, **a: Any) -> None:
+        """Emit the changes of the features."""
+        table, per_row = a["table"], self.width // self.lanes
+        force_bars: Scalars = a["force_bars"]
+        strain_bars: Scalars = a["strain_bars"]
+        with _atoms(k, s0, s1, a) as atom:
+            own = [force_bars[atom.own * 3 + c] for c in range(3)]
+            for tile in self._tiles():
+                sums = k.accumulators(len(tile))
+                with atom.neighbours() as (column, j):
+                    for c in range(3):
+                        u = own[c] - force_bars[j * 3 + c]
+                        for n, v in enumerate(tile):
+                            sums[n] += u * table[(column + c) * per_row + v]
+                with atom.strain() as (column, v):
+                    u = strain_bars[v]
+                    for n, w in enumerate(tile):
+                        sums[n] += u * table[column * per_row + w]
+                for n, v in enumerate(tile):
+                    a["changes"][atom.slot * per_row + v] = sums[n]
+
+
+@dataclass(frozen=True)
+class _Atom:
+    """An atom of a structure within the kernels that read the table.
+
+    Attributes
+    ----------
+    own, base : Int
+        The atom, and the first one of its structure, counted within the batch.
+    slot : Int
+        Its lane, counted over all blocks.
+    atom, structure, member : Int
+        In the table: the atom, its structure; the structure within the batch.
+    """
+
+    k: Kernel
+    arguments: dict[str, Any]
+    own: Int
+    base: Int
+    slot: Int
+    atom: Int
+    structure: Int
+    member: Int
+
+    @contextmanager
+    def neighbours(self) -> Iterator[tuple[Any, Any]]:
+        """Loop over the neighbours: the first of three columns, and the neighbour counted within the batch."""
+        first, columns = self.arguments["first"], self.arguments["columns"]
+        lo, hi, column = first[self.atom], first[self.atom + 1], columns[self.atom]
+        with self.k.range(lo, hi) as e:
+            yield column + (e - lo) * 3, self.arguments["neighbours"][e] + self.base
+
+    @contextmanager
+    def strain(self) -> Iterator[tuple[Any, Any]]:
+        """Loop over the components of strain: column, and place in the strain gradients of the batch."""
+        first, columns = self.arguments["first"], self.arguments["columns"]
+        column = columns[self.atom] + (first[self.atom + 1] - first[self.atom]) * 3
+        with self.k.range(self.arguments["n_strain"][self.structure]) as v:
+            yield column + v, self.member * 6 + v
+
+
+@contextmanager
+def _atoms(k: Kernel, s0: Int, s1: Int, a: dict[str, Any]) -> Iterator[_Atom]:
+    """Loop over the atoms of some structures of the batch."""
+    with k.range(s0, s1, parallel=True) as member:
+        structure, base = a["structures"][member], a["starts"][member]
+        first = a["atom_start"][structure]
+        with k.range(a["atom_start"][structure + 1] - first) as i:
+            own: Int = base + i
+            yield _Atom(k, a, own, base, a["slots"][own], first + i, structure, member)
+
+
+def _layout_of(potential: Potential) -> ParameterLayout:
+    """Return the parameters of a model that sees scaled features."""
+    stage = ShapeStage(len(potential.species))
+    try:
+        potential.model.energy(stage, Shape((potential.descriptor.n_features, 1)))
+    except AttributeError as error:
+        raise NotCompiledError(f"an operation of the model has no compiled form ({error})") from None
+    return stage.layout
