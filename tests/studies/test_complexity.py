@@ -5,7 +5,9 @@ import math
 
 import pytest
 import torch
+from ase.io import write
 
+from forgefield import datasets
 from forgefield.descriptors import SNAP
 from forgefield.errors import ConfigError
 from forgefield.models import make_model
@@ -16,7 +18,9 @@ from forgefield.studies.complexity_choice import Attempt, export_chosen, recomme
 from forgefield.studies.complexity_figures import front, pareto
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
+from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.summary import grouped
+from forgefield.studies.training import errors_of, train_cell
 
 LIMITS = {"forces": 100.0, "energy": 10.0, "properties": None, "transport": None}
 ANSWERS = {
@@ -118,7 +122,7 @@ def test_programs_are_tried_in_order():
 
 def test_the_closed_loop_comes_with_silicon_or_when_asked_for(alloy_file):
     study = find_study("complexity")
-    base = {"descriptors": ["SO3"], "models": ["linear"], "ratios": [1.0], "splits": 2}
+    base = {"descriptors": ["SO3"], "models": ["linear"], "ratios": [1.0], "scan": [], "splits": 2}
 
     def names(**more):
         return [cell.name for cell in study.cells(study.Settings.parse({**base, **more}))]
@@ -280,3 +284,82 @@ def test_conclusion_exports_the_first_split(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / chosen.cell.key("complexity", 1) / "run"
     assert asked == [(folder, "lammps", tmp_path / "recommended", name)]
     assert page.sections[-1].tables[0].rows[0][:2] == ["lammps-snap", "yes"]
+
+
+def test_a_scan_gives_the_errors_of_one_training_for_each_ratio(tmp_path):
+    data = tmp_path / "some.extxyz"
+    write(data, [a for a in datasets.load("silicon") if 1 < len(a) < 20][::6], format="extxyz")
+
+    def config(ratio):
+        return {
+            "data": {
+                "train": [str(data)],
+                "split": {"official": False, "valid": 0.1, "test": 0.2, "seed": 1},
+            },
+            "descriptor": {"kind": "snap", "two_j_max": 2, "cutoff": 4.0},
+            "model": {"kind": "quadratic"},
+            "training": {"kind": "least_squares"},
+            "loss": {
+                "energy": ratio**-0.5,
+                "forces": ratio**0.5,
+                "stress": 0.0,
+                "normalisation": "softadapt",
+            },
+            "weights": {"kind": "fixed"},
+            "dtype": "float64",
+        }
+
+    ratios = (1e-3, 30.0)
+    found = scan_errors(config(1.0), ratios)
+    assert list(found) == ["0.001", "30.0"]
+    for split, expected in errors_of(train_cell(config(30.0), tmp_path)).items():
+        own = found["30.0"][split]
+        assert own["stress"] is None
+        assert own["energy"] == pytest.approx(expected["energy"], rel=1e-6)
+        assert own["forces"] == pytest.approx(expected["forces"], rel=1e-8)
+    assert found["0.001"]["train"]["energy"] < found["30.0"]["train"]["energy"]
+    assert found["0.001"]["train"]["forces"] > found["30.0"]["train"]["forces"]
+    with pytest.raises(ConfigError, match="least squares"):
+        scan_errors(config(1.0) | {"training": {"kind": "adamw"}, "model": {"kind": "network"}}, ratios)
+
+
+def test_scans_add_splits_and_ratios_but_no_potentials():
+    study = find_study("complexity")
+    settings = study.Settings.parse(
+        {
+            "descriptors": ["SO3"],
+            "models": ["linear", "NN 32x32"],
+            "ratios": [1.0],
+            "scan": [0.01, 1.0],
+            "splits": 2,
+            "loop": None,
+        }
+    )
+    cells = study.cells(settings)
+    assert [cell.name for cell in cells] == [
+        *(f"scan: SO3, linear, split {n}" for n in range(2)),
+        "SO3, linear, wF/wE 1, split 0",
+        *(f"SO3, NN 32x32, wF/wE 1, split {n}" for n in range(2)),
+    ]
+    results = []
+    for cell in cells:
+        split = cell.parameters["split"]
+        if "scan" in cell.parameters:
+            assert cell.parameters["scan"] == [0.01, 1.0]
+            one = {key: {"energy": 5.0, "forces": 70.0 + split, "stress": None} for key in ("train", "test")}
+            values = {"scan": {"0.01": one, "1.0": one}}
+        else:
+            values = result("SO3", "any", forces=90.0, us=1.0 + split).values
+        results.append(CellResult(cell, values, 1.0))
+    found = sort_results(results, silicon=False)
+    forces = {
+        name: [r.values["errors"]["test"]["forces"] for r in group] for name, group in found.cases.items()
+    }
+    assert forces == {"SO3, linear, 1.0": [90.0, 71.0], "SO3, NN 32x32, 1.0": [90.0, 90.0]}
+    assert sorted(r.cell.parameters["ratio"] for r in found.families["SO3, linear"]) == [0.01, 0.01, 1.0, 1.0]
+    assert choice.cost(found.cases["SO3, NN 32x32, 1.0"]) == 1.0
+    page = study.page(settings, results)
+    tables = {t.caption: t for section in page.sections for t in section.tables}
+    table = tables["Test RMSE of forces [meV/Å] by wF/wE"]
+    assert [column.text for column in table.columns] == ["potential", "0.01", "1"]
+    assert [row[:2] for row in table.rows] == [["SO3, linear", "70.5 ± 0.5"], ["SO3, NN 32x32", "-"]]

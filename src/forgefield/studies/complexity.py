@@ -19,6 +19,7 @@ from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.complexity_choice import NO_EXPORT, export_chosen, ways
 from forgefield.studies.complexity_loop import LoopSettings, answers, training_file
 from forgefield.studies.complexity_page import complexity_page, sort_results, written
+from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.cost import microseconds_per_atom
 from forgefield.studies.derivatives import mean_derivatives
 from forgefield.studies.diamond import properties_by
@@ -62,6 +63,12 @@ class ComplexitySettings(Schema):
     ratios: tuple[float, ...] = Field(
         (1e-4, 1e-2, 1.0, 1e2, 1e4),
         description="weight of forces over weight of energies, as in the paper's eq. 7",
+    )
+    scan: tuple[float, ...] = Field(
+        tuple(10.0**k for k in range(-4, 5)),
+        description="ratios at which linear and quadratic models are fitted for their errors alone, all splits from rows "
+        "that are made once; `ratios` then gives their potentials of the first split, with cost and properties; empty: "
+        "potentials of all splits",
     )
     splits: int = Field(5, ge=1, description="random splits into 80 % training, 10 % validation, 10 % test")
     shorter: int = Field(1, ge=1, description="divide the epochs of networks by this")
@@ -108,6 +115,7 @@ class Complexity(Study[ComplexitySettings]):
         "descriptors": ("SO3",),
         "models": ("linear", "NN 32x32"),
         "ratios": (1.0,),
+        "scan": (0.01, 100.0),
         "splits": 1,
         "shorter": 75,
         "max_force_error": 1e4,
@@ -130,10 +138,12 @@ class Complexity(Study[ComplexitySettings]):
         if settings.export_to != NO_EXPORT:
             ways(settings.export_to)
         source = data_source(settings.data)
-        cells = []
+        cells = self._scans(settings, source)
         for descriptor, model, ratio, split in self._cases(
             settings, source, settings.ratios, settings.splits
         ):
+            if split and settings.scan and _solved(model):
+                continue
             parameters = {
                 "descriptor": descriptor,
                 "model": model,
@@ -148,6 +158,23 @@ class Complexity(Study[ComplexitySettings]):
         if loop is None or (settings.data != "silicon" and "loop" not in settings.model_fields_set):
             return cells
         return [*cells, *self._loop(settings, loop, source)]
+
+    def _scans(self, settings: ComplexitySettings, source: Mapping[str, Any]) -> list[Cell]:
+        """Return one cell for all ratios of a split, of each model that is solved for."""
+        ratios = sorted({*settings.scan, *settings.ratios})
+        cells = []
+        for descriptor, model, _, split in self._cases(settings, source, (1.0,), settings.splits):
+            if settings.scan and _solved(model):
+                parameters = {
+                    "descriptor": descriptor,
+                    "model": model,
+                    "split": split,
+                    "scan": ratios,
+                    "config": _configure(source["path"], descriptor, model, 1.0, split, settings.shorter),
+                    "data": source["hash"],
+                }
+                cells.append(Cell(f"scan: {descriptor}, {model}, split {split}", parameters))
+        return cells
 
     @staticmethod
     def _cases(
@@ -184,6 +211,8 @@ class Complexity(Study[ComplexitySettings]):
         """See `Study.run`."""
         if "loop" in parameters:
             return _run_loop(parameters, folder)
+        if "scan" in parameters:
+            return {"scan": scan_errors(parameters["config"], parameters["scan"])}
         run = train_cell(parameters["config"], folder)
         frames = [a for a in run.evaluation.frames if len(a) > 1 and a.pbc.all()]
         found: dict[str, Any] = {
@@ -246,6 +275,10 @@ def _run_loop(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         calculator = run.potential.calculator(dtype="float64", threads=1)
         found["properties"] = answers(loop, calculator, shared)
     return found
+
+
+def _solved(model: str) -> bool:
+    return model in MODELS and MODELS[model]["training"] == _SQUARES
 
 
 def _coefficients(descriptor: str, model: str, species: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forgefield.deployment.certificate import FILE_NAME, CertificateError
@@ -17,9 +17,19 @@ from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import make_folder, write_text
 from forgefield.models.potential import Potential
 from forgefield.studies.base import CellResult
-from forgefield.studies.summary import Groups, error, text
+from forgefield.studies.summary import Groups, error, grouped, text
 
-__all__ = ["NO_EXPORT", "Attempt", "cost", "excesses", "export_chosen", "recommend", "ways", "worst"]
+__all__ = [
+    "NO_EXPORT",
+    "Attempt",
+    "cost",
+    "excesses",
+    "export_chosen",
+    "recommend",
+    "ways",
+    "with_common_cost",
+    "worst",
+]
 
 NO_EXPORT = "none"
 """As `export_to`: write no recommendation."""
@@ -61,8 +71,18 @@ class Attempt:
 
 
 def cost(results: Sequence[CellResult]) -> float:
-    """Return the time per atom and step [µs]: the lowest of all splits, which share one architecture."""
-    return min(float(r.values["microseconds"]) for r in results)
+    """Return the time per atom and step [µs]."""
+    return min(float(r.values["microseconds"]) for r in results if "microseconds" in r.values)
+
+
+def with_common_cost(results: Sequence[CellResult]) -> list[CellResult]:
+    """Return the results with the lowest time that was measured for their descriptor and model: one architecture."""
+    lowest = {name: cost(group) for name, group in grouped(results, "descriptor", "model").items()}
+    return [
+        replace(r, values={**r.values, "microseconds": lowest[f"{p['descriptor']}, {p['model']}"]})
+        for r in results
+        for p in (r.cell.parameters,)
+    ]
 
 
 def worst(errors: Mapping[str, float]) -> float:

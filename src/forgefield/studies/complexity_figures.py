@@ -16,6 +16,7 @@ from forgefield.studies.complexity_loop import TRANSPORT
 from forgefield.studies.diamond import NUMBERS
 from forgefield.studies.page import table
 from forgefield.studies.summary import Groups, error, grouped, number, text
+from forgefield.studies.training import UNITS
 
 __all__ = [
     "PHONONS",
@@ -32,6 +33,7 @@ __all__ = [
     "pareto",
     "property_table",
     "rank_correlation",
+    "ratio_table",
     "saturated",
     "saturation",
     "saturation_table",
@@ -46,7 +48,7 @@ LABELS = {PHONONS: "phonon frequencies", **{k: v.split(" [")[0] for k, v in NUMB
 
 
 def _by_ratio(results: Sequence[CellResult]) -> Groups:
-    return grouped(results, "ratio")
+    return grouped(sorted(results, key=lambda r: float(r.cell.parameters["ratio"])), "ratio")
 
 
 def saturated(results: Sequence[CellResult], key: str) -> tuple[float, float]:
@@ -92,6 +94,18 @@ def saturation_table(families: Groups) -> TableView:
         for name, results in families.items()
     ]
     return table("Saturation errors over all ratios", heads, rows)
+
+
+def ratio_table(families: Groups, key: str) -> TableView:
+    """Return the errors of one property at every ratio of weights."""
+    by = {name: _by_ratio(results) for name, results in families.items()}
+    ratios = sorted({ratio for own in by.values() for ratio in own}, key=float)
+    rows = [
+        [name, *(text(error(own[ratio], "test", key)) if ratio in own else "-" for ratio in ratios)]
+        for name, own in by.items()
+    ]
+    caption = f"Test RMSE of {key} [{UNITS[key]}] by wF/wE"
+    return table(caption, ["potential", *(f"{float(ratio):g}" for ratio in ratios)], rows)
 
 
 # ---- accuracy and cost ---------------------------------------------------------------------------------------

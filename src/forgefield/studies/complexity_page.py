@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from forgefield.studies.base import CellResult
-from forgefield.studies.complexity_choice import Attempt, cost, excesses, recommend
+from forgefield.studies.complexity_choice import Attempt, cost, excesses, recommend, with_common_cost
 from forgefield.studies.complexity_figures import (
     PHONONS,
     Errors,
@@ -23,12 +23,14 @@ from forgefield.studies.complexity_figures import (
     pareto,
     property_table,
     rank_correlation,
+    ratio_table,
     saturated,
     saturation,
     saturation_table,
     trade_off,
 )
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
+from forgefield.studies.complexity_scan import each_ratio
 from forgefield.studies.diamond import NUMBERS, properties_of_dft, property_errors
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.summary import Groups, compare, error, grouped, text
@@ -56,7 +58,7 @@ class Found:
     Attributes
     ----------
     families, cases : dict of str to list of CellResult
-        Trained on the data, by descriptor and model, and by ratio as well.
+        Trained on the data, by descriptor and model, and by ratio as well; cases are those with a potential.
     errors : mapping of case to errors [%]
         Of properties, where there is a reference.
     loop : dict of str to list of CellResult
@@ -89,10 +91,16 @@ class Found:
 
 def sort_results(results: Sequence[CellResult], *, silicon: bool) -> Found:
     """Return the groups; `silicon` says that properties have a DFT reference."""
-    data = [r for r in results if "loop" not in r.cell.parameters]
+    full = [r for r in results if "loop" not in r.cell.parameters and "ratio" in r.cell.parameters]
+    full = with_common_cost(full)
+    data = [*full, *each_ratio([r for r in results if "scan" in r.values], full)]
     trained = [r for r in results if "loop" in r.cell.parameters and "descriptor" in r.cell.parameters]
     truths = [r.values["properties"] for r in results if "truth" in r.cell.parameters]
-    cases = grouped(data, "descriptor", "model", "ratio")
+    cases = {
+        name: group
+        for name, group in grouped(data, "descriptor", "model", "ratio").items()
+        if any("microseconds" in r.values for r in group)
+    }
     loop = grouped(trained, "descriptor", "model", "ratio")
     reference = properties_of_dft() if silicon else {}
     errors = {
@@ -143,7 +151,10 @@ def complexity_page(
             "Energy against forces",
             (METHOD,),
             charts=(trade_off(found.families), saturation(found.families)),
-            tables=(saturation_table(found.families),),
+            tables=(
+                saturation_table(found.families),
+                *(ratio_table(found.families, key) for key in ("forces", "energy")),
+            ),
         ),
         Section(
             "Accuracy and cost",
