@@ -74,6 +74,9 @@ def test_json_is_all_there_is_on_standard_output(copper):
         (("eos", "ase:emt", "--set", "strains=[0.0, 0.01]"), "at least five"),
         (("surfaces", "ase:emt", "--set", "miller=[[0,0,0]]"), "at least one plane"),
         (("eos", "ase:nothing"), "no calculator 'nothing'"),
+        (("eos", "ase:lj:{rcc: 3}"), "did you mean 'rc'"),
+        (("eos", "ase:lj:{rc"), "must look like {key: value}"),
+        (("eos", "ase:tip3p"), "TIP3P cannot compute this structure"),
         (("eos", "missing.ff"), "missing.ff"),
     ],
 )

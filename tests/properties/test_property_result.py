@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from matplotlib.figure import Figure
 
 from forgefield.properties.base import Quantity
+from forgefield.properties.picture import _draw_quantities
+from forgefield.properties.registry import find_property
 
 
 @pytest.mark.parametrize(
@@ -23,3 +29,25 @@ from forgefield.properties.base import Quantity
 )
 def test_numbers_keep_the_digits_that_mean_something(value, error, text):
     assert str(Quantity(value, "u", error)) == f"{text} u"
+
+
+@pytest.mark.parametrize("name", ["relax", "elastic", "vacancy"])
+def test_every_result_has_a_picture(name, tmp_path):
+    copper = bulk("Cu", "fcc", a=3.55, cubic=True)
+    settings = {} if name == "relax" else {"relax": True}
+    result = find_property(name)(copper, EMT(), folder=tmp_path, **settings)
+    height, width = plt.imread(tmp_path / f"{name}.png").shape[:2]
+    assert min(height, width) > 150
+    figure = Figure()
+    if not result.curves:
+        _draw_quantities(figure, result)
+        labels = {t.get_text() for axes in figure.axes for t in axes.texts}
+        assert labels == {str(q) for q in result.quantities.values()}
+
+
+def test_a_relaxation_shows_its_way():
+    result = find_property("relax")(bulk("Cu", "fcc", a=3.4, cubic=True), EMT())
+    energy, force = result.curves["energy"].y, result.curves["largest force"].y
+    assert energy[0] > energy[-1] == pytest.approx(result["energy"])
+    assert force[0] > 1.0
+    assert force[-1] <= result.conditions["force_tolerance"]

@@ -6,10 +6,12 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.emt import EMT
 
-from forgefield.errors import SimulationError, StructureError
+from forgefield.errors import ConfigError, PredictionError, SimulationError, StructureError
 from forgefield.properties.registry import find_property
+from forgefield.properties.start import Foreign
 
 RUN = {
     "temperature": 300.0,
@@ -23,7 +25,7 @@ RUN = {
 
 def overlapping():
     atoms = bulk("Cu", "fcc", a=3.59, cubic=True)
-    atoms.positions[3] = atoms.positions[0] + [0.2, 0.0, 0.0]
+    atoms.positions[3] = atoms.positions[0] + [0.6, 0.0, 0.0]
     return atoms
 
 
@@ -89,3 +91,50 @@ def test_imaginary_modes_stop_the_boltzmann_equation_on_the_first_mesh():
         )
     assert told
     assert not any("mesh 9" in text for text in told)
+
+
+def test_atoms_on_top_of_each_other_are_named():
+    atoms = bulk("Cu", "fcc", a=3.59, cubic=True)
+    atoms.positions[3] = atoms.positions[0] + [0.1, 0.0, 0.0]
+    with pytest.raises(StructureError, match=r"atoms overlap: Cu 0 and Cu 3 .* are 0\.1 Å apart"):
+        find_property("eos")(atoms, EMT())
+    small = bulk("Cu", "fcc", a=3.59)
+    small.cell[2] *= 0.1  # the conventional positions in another cell
+    with pytest.raises(StructureError, match=r"an image of Cu 0 of the cell with lengths"):
+        find_property("rdf")(small, EMT())
+
+
+class Silent(EMT):
+    """A calculator without stress."""
+
+    implemented_properties = ("energy", "forces")
+
+    def get_property(self, name, atoms=None, allow_calculation=True):
+        if name == "stress":
+            raise PropertyNotImplementedError("stress not implemented")
+        return super().get_property(name, atoms, allow_calculation)
+
+
+class Broken(EMT):
+    """A calculator whose forces are not numbers."""
+
+    def calculate(self, *arguments, **keywords):
+        super().calculate(*arguments, **keywords)
+        self.results["forces"] = np.full((4, 3), np.nan)
+
+
+def test_what_a_foreign_calculator_cannot_do_is_one_message():
+    copper = bulk("Cu", "fcc", a=3.59, cubic=True)
+    with pytest.raises(PredictionError, match=r"EMT cannot compute .* No EMT-potential for Si"):
+        find_property("eos")(bulk("Si"), EMT())
+    with pytest.raises(PredictionError, match="Broken gives energy"):
+        find_property("dimer")(copper, Broken())
+    with pytest.raises(ConfigError, match=r"Silent does not offer what is needed here .*stress"):
+        find_property("elastic")(copper, Silent())
+
+
+def test_exceptions_of_our_own_are_not_renamed():
+    with pytest.raises(ZeroDivisionError), Foreign(EMT()):
+        _ = 1 / 0
+    with pytest.raises(PredictionError, match="boom"), Foreign(EMT()):
+        raise Exception("boom")  # noqa: TRY002 - as LAMMPS does

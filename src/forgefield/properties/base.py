@@ -13,8 +13,9 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from forgefield.config import Schema
-from forgefield.errors import DataError, StructureError
+from forgefield.errors import DataError
 from forgefield.files import make_folder, write_bytes, write_json
+from forgefield.properties.start import Foreign, require_apart, require_finite, try_calculator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +29,6 @@ __all__ = [
     "Quantity",
     "Table",
     "floats",
-    "require_finite",
     "silent",
 ]
 
@@ -202,10 +202,10 @@ class PropertyResult:
         )
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``NAME.json`` and, where there is something to see, ``NAME.png``; return their paths."""
+        """Write ``NAME.json`` and the picture ``NAME.png``; return their paths."""
         folder = make_folder(folder)
         written = [write_json(folder / f"{self.name}.json", self.to_dict())]
-        if self.draw is not None or self.curves:
+        if self.draw is not None or self.curves or self.quantities:
             from forgefield.properties.picture import picture
 
             written.append(write_bytes(folder / f"{self.name}.png", picture(self)))
@@ -293,26 +293,16 @@ class Property(Generic[SettingsType]):
             raise ConfigError("no calculator: give `calculator`, or attach one with atoms.calc = ...")
         parsed = self.settings.parse(settings, where=self.name)
         require_finite(atoms)
+        if getattr(parsed, "trajectory", None) is None:  # which is analysed without computing anything
+            require_apart(atoms)
+            if hasattr(calculator, "get_property") and getattr(calculator, "name", None) != "forgefield":
+                try_calculator(atoms, calculator)
         place = None if folder is None else make_folder(folder)
-        result = self.compute(atoms, calculator, parsed, folder=place, progress=progress)
+        with Foreign(calculator):
+            result = self.compute(atoms, calculator, parsed, folder=place, progress=progress)
         if place is not None:
             result.save(place)
         return result
-
-
-def require_finite(atoms: Atoms) -> None:
-    """Raise unless positions and cell of a structure are numbers.
-
-    Raises
-    ------
-    StructureError
-    """
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if len(bad):
-        named = ", ".join(f"{atoms.symbols[int(i)]} {i}" for i in bad[:3])
-        raise StructureError(f"positions are not finite: {named} ({len(bad)} of {len(atoms)} atoms)")
-    if not np.isfinite(atoms.cell.array).all():
-        raise StructureError(f"the cell is not finite: {atoms.cell.array.tolist()}")
 
 
 def _with_error(value: float, error: float | None) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from ase.calculators.calculator import CalculatorSetupError, FileIOCalculator
 
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, did_you_mean
 
 __all__ = ["find_calculator", "lammps_calculator"]
 
@@ -60,10 +62,32 @@ def _of_ase(text: str) -> Any:
         raise ConfigError(
             f"ASE has no calculator {name!r}; for example ase:emt or ase:lj:{{rc: 8.0}}"
         ) from None
-    settings = yaml.safe_load(rest[0]) if rest else {}
+    try:
+        settings = yaml.safe_load(rest[0]) if rest else {}
+    except yaml.YAMLError:
+        settings = None
     if not isinstance(settings, dict):
         raise ConfigError(f"settings of {name!r} must look like {{key: value}}, got {rest[0]!r}")
-    return made(**settings)
+    _require_known(made, name, settings)
+    try:
+        return made(**settings)
+    except (CalculatorSetupError, TypeError, ValueError, KeyError, OSError, RuntimeError) as error:
+        raise ConfigError(f"ASE cannot set up the calculator {name!r} with {settings}: {error}") from error
+
+
+def _require_known(made: type, name: str, settings: dict[str, Any]) -> None:
+    """Refuse settings that ASE's own potentials would ignore without a word; programs read theirs themselves."""
+    known = set(getattr(made, "default_parameters", {}))
+    if not known or issubclass(made, FileIOCalculator):
+        return
+    known |= {
+        key
+        for key, p in signature(made).parameters.items()
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"ASE's {name!r} knows no setting {key!r}: {did_you_mean(key, known)}")
 
 
 def lammps_calculator(commands: list[str], elements: list[str]) -> Any:

@@ -1,11 +1,12 @@
-"""The picture of a property: one panel for each pair of axes."""
+"""The picture of a property: one panel for each pair of axes, or, where there are only numbers, for each unit."""
 
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
-from forgefield.properties.base import Curve, PropertyResult
+from forgefield.properties.base import Curve, PropertyResult, Quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,8 @@ COLUMNS = 2
 """Panels side by side."""
 PANEL = (5.0, 3.6)
 """Width and height of a panel [inch]."""
+BAR = 0.28
+"""Height of a bar with its name [inch]."""
 
 
 def picture(result: PropertyResult) -> bytes:
@@ -30,8 +33,10 @@ def picture(result: PropertyResult) -> bytes:
     FigureCanvasAgg(figure)
     if result.draw is not None:
         result.draw(figure)
-    else:
+    elif result.curves:
         _draw_curves(figure, result)
+    else:
+        _draw_quantities(figure, result)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
@@ -54,6 +59,28 @@ def _draw_curves(figure: Figure, result: PropertyResult) -> None:
         axes.set_ylabel(y_label)
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize="small")
+
+
+def _draw_quantities(figure: Figure, result: PropertyResult) -> None:
+    """Draw numbers of one unit as bars with their errors."""
+    panels: dict[str, list[tuple[str, Quantity]]] = {}
+    for name, quantity in result.quantities.items():
+        if math.isfinite(quantity.value):
+            panels.setdefault(quantity.unit, []).append((name, quantity))
+    figure.set_size_inches(PANEL[0] * 1.3, sum(0.8 + BAR * len(rows) for rows in panels.values()))
+    axes = figure.subplots(
+        len(panels), 1, squeeze=False, height_ratios=[1.0 + len(rows) for rows in panels.values()]
+    )
+    for axis, (unit, rows), colour in zip(axes[:, 0], panels.items(), COLOURS * len(panels), strict=False):
+        names = [name.replace("_", " ") for name, _ in rows]
+        values = [quantity.value for _, quantity in rows]
+        errors = [quantity.error or 0.0 for _, quantity in rows]
+        bars = axis.barh(names, values, xerr=errors, color=colour, alpha=0.8)
+        axis.bar_label(bars, [str(quantity) for _, quantity in rows], padding=4, fontsize="small")
+        axis.margins(x=0.35)
+        axis.invert_yaxis()
+        axis.axvline(0.0, color="black", linewidth=0.8)
+        axis.set_xlabel(unit or "number")
 
 
 def _draw_curve(axes: Axes, name: str, curve: Curve, colour: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 
 from forgefield.config import Schema
 from forgefield.errors import ConfigError, PredictionError, StructureError
-from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
+from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, Table, silent
 from forgefield.properties.structures import MAX_STEPS, require_crystal
 from forgefield.units import EV_PER_A3_TO_GPA
 
@@ -90,6 +91,7 @@ def relax_cell(
     pressure: float = 0.0,
     cell: Cell = "full",
     steps: int = MAX_STEPS,
+    watch: Callable[[float, float], None] | None = None,
 ) -> Atoms:
     """Return a relaxed copy.
 
@@ -106,6 +108,8 @@ def relax_cell(
         What may change of the cell: everything; its size; nothing; its shape at fixed volume.
     steps : int
         After which to give up.
+    watch : callable, optional
+        Told the energy [eV/atom] and the largest force [eV/Å], of the cell too, before every step.
 
     Raises
     ------
@@ -132,14 +136,20 @@ def relax_cell(
         )
     kind = BFGS if len(copy) <= DENSE else LBFGS
     with kind(target, logfile=None) as optimiser:
+        if watch is not None:
+            optimiser.attach(lambda: watch(copy.get_potential_energy() / len(copy), _largest(target)))
         done = optimiser.run(fmax=force_tolerance, steps=steps)
     if not done or not np.isfinite(copy.positions).all():
-        left = np.linalg.norm(target.get_forces(), axis=1).max()
+        left = _largest(target)
         raise PredictionError(
             f"the structure did not relax within {steps} steps: {left:.2g} eV/Å left, {force_tolerance:.2g} was asked "
             "for; raise `force_tolerance`, evaluate in float64, or start nearer to equilibrium"
         )
     return copy
+
+
+def _largest(target: Any) -> float:
+    return float(np.linalg.norm(target.get_forces(), axis=1).max())
 
 
 def at_rest(
@@ -193,7 +203,8 @@ def _compute(
     if settings.cell == "fixed" and settings.pressure:
         raise ConfigError(f"`pressure` ({settings.pressure} GPa) means nothing with cell='fixed'; leave it 0")
     progress(0.0, "relaxing")
-    relaxed = relax_cell(atoms, calculator, **settings.model_dump())
+    path: list[tuple[float, float]] = []
+    relaxed = relax_cell(atoms, calculator, **settings.model_dump(), watch=lambda *now: path.append(now))
     stress, force = state_of_rest(relaxed, calculator)
     n = len(relaxed)
     lengths = relaxed.cell.lengths()
@@ -217,7 +228,15 @@ def _compute(
         "cell": Table(relaxed.cell.array.copy(), "Å", ("vector", "component")),
         "positions": Table(relaxed.positions.copy(), "Å", ("atom", "component")),
     }
-    return PropertyResult(name="relax", quantities=quantities, conditions=conditions, tables=tables)
+    step = np.arange(len(path), dtype=np.float64)
+    energies, forces = np.array(path).T
+    curves = {
+        "energy": Curve(step, energies, "step", "energy [eV/atom]"),
+        "largest force": Curve(step, forces, "step", "largest force, of the cell too [eV/Å]"),
+    }
+    return PropertyResult(
+        name="relax", quantities=quantities, conditions=conditions, curves=curves, tables=tables
+    )
 
 
 RELAX = Property("relax", "cell and ions at rest: energy, volume, lengths", RelaxSettings, _compute)
