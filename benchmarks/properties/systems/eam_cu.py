@@ -2,9 +2,14 @@
 
 Source of the file that LAMMPS ships: Y. Mishin et al., Phys. Rev. B 63, 224106 (2001). There is no conductivity by Green-Kubo
 or HNEMD: LAMMPS has no atomic virials of kind I for it, and heat in copper is carried by electrons.
+
+Its energies are functions of sums over pairs, so that radial features are enough, but fine ones: its pair potential ends within
+half an Ångström about the fourth shell. The third derivative of its embedding energy jumps at the density of the crystal at rest.
+A network over radial functions of fixed, fine resolution follows that, polynomials (linear ACE) and the trained radial functions
+of NEP did not.
 """
 
-from closed_loop_system import Liquid, System
+from closed_loop_system import Coexisting, Liquid, System
 
 SYSTEM = System(
     title="Cu_mishin1.eam.alloy",
@@ -14,11 +19,16 @@ SYSTEM = System(
     length=3.615,
     commands=("pair_style eam/alloy", "pair_coeff * * {folder}/Cu_mishin1.eam.alloy Cu"),
     melting=1330.0,
-    epochs=30,
-    cutoff=5.5,
+    epochs=60,
+    cutoff=5.6,
+    fine=True,
+    group_weights={"fine": 10.0, "near": 6.0, "compressed": 0.2, "shaken": 0.2, "volume": 0.5},
     interstitials=(("Cu", (0.5, 0.5, 0.5)), ("Cu", (0.25, 0.25, 0.25))),
     shaken=10.0,
-    descriptor={"cutoff_angular": 4.5},
+    recipe={
+        "descriptor": {"kind": "ace", "cutoff": 5.6, "n_max": [32], "l_min": [0], "l_max": [0]},
+        "model": {"kind": "network", "hidden": [30]},
+    },
     statics={
         "eos": {},
         "elastic": {},
@@ -26,6 +36,7 @@ SYSTEM = System(
         "surfaces": {},
         "vacancy": {},
     },
+    coexisting=Coexisting(repeat=(4, 4, 8)),
     liquid=Liquid(1600.0, 3500.0, 13.5, 3.4, cells=3, timestep=2.0, length=40.0),
     boltzmann={"supercell": (3, 3, 3), "pair_cutoff": 4.0, "meshes": (9, 11, 13), "temperatures": (300.0,)},
 )
