@@ -48,6 +48,21 @@ def test_links_between_pages_lead_somewhere():
     assert not broken
 
 
+def test_rows_of_a_table_have_as_many_cells():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+    uneven, tables = [], 0
+    for page in pages:
+        width = None
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+            cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+            tables += width is None and cells is not None
+            if None not in (width, cells) and cells != width:
+                uneven.append(f"{page.relative_to(ROOT)}:{number}")
+            width = cells
+    assert tables > 50
+    assert not uneven
+
+
 def test_size_limits_are_enforced(tmp_path):
     check = load(ROOT / "tools" / "check_sizes.py")
     long_function = "def f():\n" + "    x = 1\n" * 60
