@@ -6,7 +6,7 @@ does not have. Parameters of F. G. Fumi and M. P. Tosi, J. Phys. Chem. Solids 25
 of 7 Å makes it a model of its own, and it is compared with nothing else.
 """
 
-from closed_loop_system import Conduction, Liquid, System
+from closed_loop_system import Coexisting, Conduction, Liquid, System
 
 from forgefield.api.init import INVARIANTS
 
@@ -51,6 +51,7 @@ SYSTEM = System(
         "surfaces": {"miller": ((1, 0, 0), (1, 1, 0)), "thickness": 12.0},
         "vacancy": {"tries": 1},
     },
+    coexisting=Coexisting(temperature=1250.0),
     liquid=Liquid(1300.0, 3000.0, 33.5, 4.1, timestep=2.0, length=60.0),
     vibrations=300.0,
     conduction=(Conduction(900.0, (8e-3, 1.6e-2), 8, 30.0, 60.0, 5.0, strain=0.03),),
