@@ -51,6 +51,8 @@ class KernelParameters:
         self._entries = [
             (e, _array(e.weight), None if e.bias is None else _array(e.bias)) for e in layout.entries
         ]
+        self._energy_scale = _array(potential.energy_scale)
+        self._gradients: dict[int, tuple[Tensor, Array]] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -65,7 +67,7 @@ class KernelParameters:
             self.flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
             if bias is not None:
                 self.flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
-        self.flat[self.layout.size] = float(self.potential.energy_scale)
+        self.flat[self.layout.size] = self._energy_scale
 
     def set_gradients(self, flat: Array) -> None:
         """Write the gradient with respect to the flat parameters to the ``.grad`` of the potential's own."""
@@ -77,19 +79,22 @@ class KernelParameters:
                 bias = flat[e.bias_start : e.bias_start + n].reshape(-1, e.n_out)
             if e.folded and bias is not None:
                 weight = self._matrix.T @ (weight - self._shift[:, None] * bias[:, None, :])
-            _set_gradient(e.weight, weight)
+            self._set_gradient(e.weight, weight)
             if e.bias is not None and own_bias is not None and bias is not None:
-                _set_gradient(e.bias, bias)
+                self._set_gradient(e.bias, bias)
+
+    def _set_gradient(self, parameter: Tensor, values: Array) -> None:
+        """Write to a parameter's gradient; where the numbers of that tensor lie is looked up once."""
+        if not parameter.requires_grad:
+            return
+        known = self._gradients.get(id(parameter))
+        if known is None or known[0] is not parameter.grad:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            known = self._gradients[id(parameter)] = parameter.grad, parameter.grad.numpy()
+        known[1].reshape(values.shape)[...] = values
 
 
 def _array(x: Tensor) -> Array:
     result: Array = x.detach().cpu().numpy()
     return result
-
-
-def _set_gradient(parameter: Tensor, values: Array) -> None:
-    if not parameter.requires_grad:
-        return
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    parameter.grad.numpy().reshape(values.shape)[...] = values

@@ -25,7 +25,7 @@ from forgefield.models.potential import Potential
 from forgefield.parallel import run_parts
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
-from forgefield.tracer.cache import Native, aligned, host, native
+from forgefield.tracer.cache import Native, address, aligned, host, native
 from forgefield.tracer.memory import Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel, trace
 
@@ -98,7 +98,9 @@ class StoredModel:
         self.layout = _layout_of(potential)
         self.parameters = KernelParameters(potential, self.layout, self.dtype)
         self._terms = self.layout.memory.arrays(self.dtype)
-        self._table = [table.atom_start, table.first, table.neighbours, table.columns, table.n_strain]
+        arrays = (table.atom_start, table.first, table.neighbours, table.columns, table.n_strain)
+        self._table = [address(x) for x in (*arrays, table.derivatives)]
+        self._constants = [address(x) for x in (self.parameters.flat, *self._terms)]
         self._kernels: dict[str, Native] = {}
         self._memory: dict[Any, Array] = {}
         self._ones = np.ones(self.lanes, dtype=self.dtype)
@@ -180,8 +182,7 @@ class StoredModel:
 
         def part(thread: int, first: int, last: int) -> None:
             work = self.memory(("work", thread), (kernel.workspace + 1) * self.lanes)
-            parameters = self.parameters.flat, *self._terms
-            kernel(first, last, batch.species, *parameters, work, features, *own(thread))
+            kernel(first, last, batch.species, *self._constants, work, features, *own(thread))
 
         run_parts(n_blocks, threads, part)
 
@@ -196,7 +197,6 @@ class StoredModel:
                 batch.starts,
                 batch.slots,
                 *self._table,
-                self.table.derivatives,
                 *own,
             )
 

@@ -18,7 +18,7 @@ from forgefield.kernel_cache import cached
 from forgefield.tracer.llvm import assembly
 from forgefield.tracer.trace import Program
 
-__all__ = ["Machine", "Native", "aligned", "cached", "host", "native", "object_code"]
+__all__ = ["Machine", "Native", "address", "aligned", "cached", "host", "native", "object_code"]
 
 
 _NEWER = {"avx512": (), "avx2": ("avx512",), "sse2": ("avx", "fma", "f16c", "xop", "vaes", "vpcl")}
@@ -108,11 +108,11 @@ class Native:
 
     def __call__(self, *arguments: int | np.ndarray) -> None:
         """Run; other Python threads go on meanwhile. Arrays must be contiguous and of the kinds of the signature."""
-        self._call(*[a if isinstance(a, int) else _address(a) for a in arguments])
+        self._call(*[a if isinstance(a, int) else address(a) for a in arguments])
 
 
-def _address(array: np.ndarray) -> int:
-    """Return where the numbers of an array begin."""
+def address(array: np.ndarray) -> int:
+    """Return where the numbers of an array begin: what a kernel is called with; whoever keeps it keeps the array."""
     try:
         # Eight times as fast as asking NumPy; the stubs know arrays as buffers from Python 3.12 on.
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type,unused-ignore]
@@ -149,6 +149,6 @@ def aligned(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
     """Return a zeroed array that starts on a 64-byte boundary, as kernels need."""
     size = (math.prod(shape) if isinstance(shape, tuple) else int(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
-    start = -_address(raw) % 64
+    start = -address(raw) % 64
     array: np.ndarray = raw[start : start + size].view(dtype).reshape(shape)
     return array

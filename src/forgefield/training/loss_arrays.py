@@ -33,6 +33,8 @@ class ArrayLabels:
     volumes, n_atoms : (n_structures,)
     weights : dict of property to (n_structures,)
     structure : (n_atoms,) int
+    complete : bool
+        Known to have all labels.
     """
 
     energy: FloatArray
@@ -45,6 +47,15 @@ class ArrayLabels:
     n_atoms: FloatArray
     weights: dict[str, FloatArray]
     structure: NDArray[np.int64]
+    complete: bool = False
+
+    @property
+    def labelled(self) -> tuple[NDArray[np.bool_] | bool, ...]:
+        """Rows with a label of the energy, forces (atoms) and stress; True for all, False for none."""
+        if self.complete:
+            return True, True, True
+        found = (self.has_energy, self.has_forces[self.structure], self.has_stress)
+        return tuple(True if x.all() else x if x.any() else False for x in found)
 
     @classmethod
     def of(cls, data: LabelledSet, labels: Sequence[Labels] | None = None) -> ArrayLabels:
@@ -66,6 +77,7 @@ class ArrayLabels:
             n_atoms=n.astype(np.float64),
             weights={k: np.array([y.weights[k] for y in x]) for k in PROPERTIES},
             structure=np.repeat(np.arange(len(n)), n),
+            complete=all(v is not None for y in x for v in (y.energy, y.forces, y.strain_gradient)),
         )
 
     def batch(
@@ -87,6 +99,7 @@ class ArrayLabels:
             self.n_atoms[i],
             {k: w[i] for k, w in self.weights.items()},
             structure,
+            self.complete,
         )
 
 
@@ -133,58 +146,92 @@ def compare(
     weights : mapping of property to weight
         Of the terms in the total; a missing one is zero.
     """
-    bars = {"energy": np.zeros_like(energy), "forces": np.zeros_like(forces), "stress": np.zeros_like(strain)}
-    values: dict[str, float] = {}
     n, preset, structure = labels.n_atoms, loss.preset, labels.structure
-    has = {
-        "energy": labels.has_energy,
-        "forces": labels.has_forces[structure],
-        "stress": labels.has_stress,
+    has_energy, has_forces, has_stress = labels.labelled
+    of_forces = labels.weights["forces"]
+    if preset.forces_by_structure:
+        of_forces = of_forces / n
+    away = strain - labels.strain
+    # Without labels anywhere, volumes may be unknown.
+    stress = away / labels.volumes[:, None] if has_stress is not False else away
+    virial = preset.virial and has_stress is not False
+    parts = {
+        "energy": _Part(((energy - labels.energy) / n)[:, None], has_energy, labels.weights["energy"], n),
+        "forces": _Part(forces - labels.forces, has_forces, of_forces[structure], None),
+        "stress": _Part(stress, has_stress, labels.weights["stress"], n if virial else labels.volumes),
     }
-    of_forces = labels.weights["forces"] / (n if preset.forces_by_structure else 1.0)
-    row_weights = labels.weights | {"forces": of_forces[structure]}
-    residuals = {
-        "energy": ((energy - labels.energy) / n)[:, None],
-        "forces": forces - labels.forces,
-        "stress": (strain - labels.strain) / labels.volumes[:, None],
-    }
-    targets = dict(residuals)
-    units = {
-        "energy": 1.0 / n[:, None],
-        "forces": np.ones((1, 1)),
-        "stress": 1.0 / (n if preset.virial else labels.volumes)[:, None],
-    }
-    if preset.virial:
-        targets["stress"] = (strain - labels.strain) / n[:, None]
-    for name in PROPERTIES:
-        mask = has[name]
-        if not mask.any():
-            continue
-        every = bool(mask.all())
-        x = (targets[name] if every else targets[name][mask]) / loss.scales[name]
-        w = row_weights[name] if every else row_weights[name][mask]
-        measure, slope = _measure(loss, x)
-        factor = preset.factor / max(float(w.sum()), 1e-300)
-        values[name] = float(measure.mean(axis=1) @ w) * factor
-        weight = weights.get(name, 0.0)
-        if weight:
-            size = weight * factor / (loss.scales[name] * x.shape[1])
-            unit = units[name] if every or name == "forces" else units[name][mask]
-            bar = slope * (size * w[:, None] * unit)
-            if every:
-                bars[name] = bar.reshape(bars[name].shape)
-            else:
-                bars[name].reshape(len(mask), -1)[mask] = bar
+    values: dict[str, float] = {}
+    bars: dict[str, FloatArray] = {}
+    for name, part in parts.items():
+        target = away / n[:, None] if name == "stress" and virial else part.residual
+        value, bar = _term(loss, name, part, target, weights.get(name, 0.0))
+        if value is not None:
+            values[name] = value
+        bars[name] = np.zeros(target.shape) if bar is None else bar
     return ArrayTerms(
         values,
         sum(weights.get(k, 0.0) * v for k, v in values.items()),
-        residuals["energy"][has["energy"], 0],
-        residuals["forces"][has["forces"]],
-        residuals["stress"][has["stress"]],
-        bars["energy"],
+        parts["energy"].labelled[:, 0],
+        parts["forces"].labelled,
+        parts["stress"].labelled,
+        bars["energy"][:, 0],
         bars["forces"],
         bars["stress"],
     )
+
+
+class _Part:
+    """Residuals of a property, rows by rows: which are labelled (all: True, none: False), weights, and units."""
+
+    __slots__ = ("has", "residual", "unit", "weights")
+
+    def __init__(
+        self,
+        residual: FloatArray,
+        has: NDArray[np.bool_] | bool,
+        weights: FloatArray,
+        unit: FloatArray | None,
+    ) -> None:
+        self.residual, self.has, self.weights, self.unit = residual, has, weights, unit
+
+    @property
+    def labelled(self) -> FloatArray:
+        """Residuals where there is a label."""
+        if self.has is True:
+            return self.residual
+        return self.residual[:0] if self.has is False else self.residual[self.has]
+
+
+def _term(
+    loss: Loss, name: str, part: _Part, target: FloatArray, weight: float
+) -> tuple[float | None, FloatArray | None]:
+    """Return a term, None without labels, and the derivative of `weight` times it, None where that is zero."""
+    has, w, unit = part.has, part.weights, part.unit
+    if has is False:
+        return None, None
+    x = target if has is True else target[has]
+    if has is not True:
+        w, unit = w[has], None if unit is None else unit[has]
+    scale = loss.scales[name]
+    if scale != 1.0:
+        x = x / scale
+    factor = loss.preset.factor / (x.shape[1] * max(float(w.sum()), 1e-300))
+    if loss.settings.error == "mse":
+        weighted = x * w[:, None]
+        value = float(x.ravel() @ weighted.ravel()) * factor
+        slope, size = weighted, 2.0 * weight * factor / scale
+    else:
+        measure, slope = _measure(loss, x)
+        value = float(measure.sum(axis=1) @ w) * factor
+        slope, size = slope * w[:, None], weight * factor / scale
+    if not weight:
+        return value, None
+    bar = slope * size if unit is None else slope * (size / unit)[:, None]
+    if has is True:
+        return value, bar
+    whole = np.zeros(target.shape)
+    whole[has] = bar
+    return value, whole
 
 
 def _measure(loss: Loss, x: FloatArray) -> tuple[FloatArray, FloatArray]:

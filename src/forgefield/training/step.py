@@ -145,7 +145,7 @@ class Step:
 
     def norm(self) -> float:
         """Return the norm of the gradient just written."""
-        return 0.0 if self.flat.grad is None else float(self.flat.grad.norm())
+        return 0.0 if self.flat.grad is None else float(torch.linalg.vector_norm(self.flat.grad))
 
     @staticmethod
     def check(loss: float, norm: float = 0.0) -> None:

@@ -44,9 +44,10 @@ class KalmanSettings(GradientSettings):
 
     Forgetting takes the variance at the start away too, so that parameters about which the data say little drift in the
     end: the windup of recursive least squares (arXiv:2004.03910). A `prior` gives every step the further rows
-    ``sqrt(prior) (theta - theta_start)``, sketched with random signs like the others: a normal distribution about the
-    start that is not forgotten. Members of a committee, with a start of their own each, then are anchored ensembles
-    (Pearce et al., arXiv:1810.05546).
+    ``sqrt(prior) (theta - theta_0)``, sketched with random signs like the others: a normal distribution that is not
+    forgotten. About zero it takes away what the random start holds and the data do not ask for, as weight decay does in
+    long runs of AdamW: what is left of it is what makes potentials fail where there are no data. About the start it
+    keeps just that; members of a committee then are anchored ensembles (Pearce et al., arXiv:1810.05546).
     """
 
     kind: Literal["kalman"] = Field("kalman", description="optimiser")
@@ -73,9 +74,10 @@ class KalmanSettings(GradientSettings):
     prior: float = Field(
         0.0,
         ge=0,
-        description="information per step that every parameter is where the training began; keeps those in bounds that "
+        description="information per step that every parameter is where `anchor` says; keeps those in bounds that "
         "the data say little about",
     )
+    anchor: Literal["zero", "start"] = Field("zero", description="where `prior` pulls the parameters")
 
 
 class Kalman(Optimiser):
@@ -92,7 +94,9 @@ class Kalman(Optimiser):
         self.covariance: list[FloatArray] = []
         self.forget = settings.forget
         self.generator = torch.Generator().manual_seed(seed)
-        self.start = self._point()
+        self.anchor = self._point()
+        if settings.anchor == "zero":
+            self.anchor[:] = 0.0
         self.reset()
 
     @property
@@ -127,12 +131,12 @@ class Kalman(Optimiser):
         return 2.0 * torch.randint(0, 2, shape, generator=self.generator).numpy() - 1.0
 
     def _add_prior(self, sketch: FloatArray, gradient: FloatArray) -> float:
-        """Add the rows ``sqrt(prior) (theta - start)`` to sketch and gradient; return the sum of their squares."""
+        """Add the rows ``sqrt(prior) (theta - anchor)`` to sketch and gradient; return the sum of their squares."""
         prior = self.settings.prior
         if not prior:
             return 0.0
         sketch += math.sqrt(prior) * self._signs(len(gradient))
-        away = self._point() - self.start
+        away = self._point() - self.anchor
         gradient += prior * away
         return float(prior * away @ away)
 
@@ -187,7 +191,7 @@ class Kalman(Optimiser):
         """See `Optimiser.state`."""
         own = {f"covariance.{n}": torch.from_numpy(pack(p)) for n, p in enumerate(self.covariance)}
         forget = torch.tensor(self.forget, dtype=torch.float64)
-        own |= {"start": torch.from_numpy(self.start)} if self.settings.prior else {}
+        own |= {"anchor": torch.from_numpy(self.anchor)} if self.settings.prior else {}
         return own | {"forget": forget, "generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -198,7 +202,7 @@ class Kalman(Optimiser):
         self.forget = float(state["forget"])
         self.generator.set_state(state["generator"].clone())
         if self.settings.prior:
-            self.start = state["start"].numpy().copy()
+            self.anchor = state["anchor"].numpy().copy()
 
 
 def covariance_bytes(sizes: Sequence[int]) -> int:
