@@ -335,7 +335,11 @@ def test_scans_add_splits_and_ratios_but_no_potentials():
             "loop": None,
         }
     )
+    more = study.cells(settings.model_copy(update={"scan_splits": 4}))
     cells = study.cells(settings)
+    assert [cell.name for cell in more if cell not in cells] == [
+        f"scan: SO3, linear, split {n}" for n in (2, 3)
+    ]
     assert [cell.name for cell in cells] == [
         *(f"scan: SO3, linear, split {n}" for n in range(2)),
         "SO3, linear, wF/wE 1, split 0",

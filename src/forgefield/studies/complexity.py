@@ -66,10 +66,11 @@ class ComplexitySettings(Schema):
     )
     scan: tuple[float, ...] = Field(
         tuple(10.0**k for k in range(-4, 5)),
-        description="ratios at which linear and quadratic models are fitted for their errors alone, all splits from rows "
-        "that are made once; `ratios` then gives their potentials of the first split, with cost and properties; empty: "
-        "potentials of all splits",
+        description="ratios at which linear and quadratic models are fitted for their errors alone, from rows that are "
+        "made once for every split; `ratios` then gives their potentials of the first split, with cost and properties; "
+        "empty: potentials of all splits",
     )
+    scan_splits: int | None = Field(None, ge=1, description="random splits of `scan`; null: `splits`")
     splits: int = Field(5, ge=1, description="random splits into 80 % training, 10 % validation, 10 % test")
     shorter: int = Field(1, ge=1, description="divide the epochs of networks by this")
     max_coefficients: int = Field(
@@ -163,7 +164,8 @@ class Complexity(Study[ComplexitySettings]):
         """Return one cell for all ratios of a split, of each model that is solved for."""
         ratios = sorted({*settings.scan, *settings.ratios})
         cells = []
-        for descriptor, model, _, split in self._cases(settings, source, (1.0,), settings.splits):
+        splits = settings.scan_splits or settings.splits
+        for descriptor, model, _, split in self._cases(settings, source, (1.0,), splits):
             if settings.scan and _solved(model):
                 parameters = {
                     "descriptor": descriptor,
