@@ -8,6 +8,8 @@ import pytest
 
 from forgefield.errors import ConfigError
 from forgefield.studies import STUDIES, StudyError, find_study, run_study
+from forgefield.studies.registry import absolute_name
+from forgefield.studies.runner import work
 
 HERE = str(Path(__file__).parent)
 TOY = "toy_study:Toy"
@@ -88,6 +90,39 @@ def test_small_form_and_settings_on_top(tmp_path):
 def test_bad_input_is_explained(tmp_path, name, settings, message):
     with pytest.raises(ConfigError, match=message):
         run_study(name, settings, tmp_path)
+
+
+@pytest.fixture
+def cutoff_study(tmp_path, monkeypatch):
+    """The study of the documentation, in a file of the working folder."""
+    page = (Path(__file__).parents[2] / "docs" / "studies" / "index.md").read_text(encoding="utf-8")
+    code = page.split("## A study of your own")[1].split("```python\n")[1].split("```")[0]
+    (tmp_path / "my_study.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["my_study.py:Cutoff", "my_study:Cutoff"])
+def test_the_study_of_the_documentation_runs_from_its_file(cutoff_study, name, monkeypatch):
+    run = run_study(name, {"cutoffs": [4.0, 5.0]}, cutoff_study / "out")
+    assert [r.values["error"] for r in run.results] == [1 / 16, 1 / 25]
+    assert "How far?" in (cutoff_study / "out" / "report.html").read_text(encoding="utf-8")
+    job = absolute_name(name)  # what workers with another working folder are told
+    elsewhere = cutoff_study / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert work((job, "5 Å", {"cutoff": 5.0}, str(elsewhere)))[1]["values"] == {"error": 1 / 25}
+    assert absolute_name("complexity") == "complexity"
+
+
+def test_what_is_wrong_with_a_file_is_said(cutoff_study):
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*No such file"):
+        find_study("other.py:Cutoff")
+    with pytest.raises(ConfigError, match=r"cannot be loaded.*no attribute 'Cutof'"):
+        find_study("my_study.py:Cutof")
+    (cutoff_study / "my_study.py").write_text("class Cutoff(:", encoding="utf-8")
+    with pytest.raises(ConfigError, match="invalid syntax"):
+        find_study("my_study.py:Cutoff")
 
 
 def test_workers_must_be_positive(tmp_path):

@@ -13,7 +13,7 @@ __all__ = ["study"]
 
 @guarded
 def study(
-    name: str = typer.Argument(..., help="Which study; `list` names all."),
+    name: str = typer.Argument(..., help="Which study, or FILE.py:Class for your own; `list` names all."),
     config: Path | None = typer.Argument(
         None, help="YAML file with the study's settings; default: its defaults."
     ),
@@ -54,7 +54,7 @@ def study(
         if not json:
             stdout().print(f"{done}/{total} {cell}".rstrip(), markup=False, highlight=False)
 
-    folder = output or Path(f"study-{name}")
+    folder = output or Path(f"study-{chosen.name}")
     run = run_study(name, settings, folder, small=small, workers=workers, scheduler=scheduler, progress=tell)
     if json:
         print_json({"folder": str(run.folder), "cells": len(run.results)})

@@ -19,7 +19,7 @@ from forgefield.files import make_folder, write_json, write_text
 from forgefield.studies.base import Cell, CellResult, Study, StudyError
 from forgefield.studies.markdown import render_markdown
 from forgefield.studies.page import render_page
-from forgefield.studies.registry import find_study
+from forgefield.studies.registry import absolute_name, find_study
 
 __all__ = ["StudyRun", "run_study"]
 
@@ -90,7 +90,10 @@ def run_study(
     tell = progress or (lambda _done, _total, _name: None)
     tell(done, len(cells), "")
     with _executor(workers, scheduler) as execute:
-        jobs = [(name, cell.name, dict(cell.parameters), str(store.folder_of(cell))) for cell in missing]
+        jobs = [
+            (absolute_name(name), cell.name, dict(cell.parameters), str(store.folder_of(cell)))
+            for cell in missing
+        ]
         for cell_name, outcome in execute(jobs):
             cell = next(c for c in missing if c.name == cell_name)
             done += 1
