@@ -92,7 +92,8 @@ class HeatFlux(Study[HeatFluxSettings]):
         found: dict[str, Any] = {}
         fields: dict[Any, ForceField]
         if parameters["fit"] == "reference":
-            fields = {kind: TruthForces(truth, start, virials=kind) for kind in MEASURED}
+            mover = TruthForces(truth, start)
+            fields = {k: TruthForces(truth, start, virials=k, like=mover) for k in MEASURED}
             seed += REFERENCE_SEED
         else:
             path = structures(melt, truth, shared)

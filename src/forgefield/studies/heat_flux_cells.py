@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,15 @@ class Melt(Schema):
     melt_steps: int = Field(1500, ge=2, description="steps that melt the crystal, at twice the temperature")
     structures: int = Field(40, ge=2, description="to train on")
     gap: int = Field(50, ge=1, description="steps between them")
-    interval: float = Field(8.0, gt=0, description="between samples of the flux [fs]")
+    interval: float = Field(6.0, gt=0, description="between samples of the flux [fs]")
     length: float = Field(20.0, gt=0, description="of each simulation of the heat flux [ps]")
     replicas: int = Field(
         6, ge=2, description="such simulations of every fit and in every run of the reference"
     )
     read_at: float = Field(
-        0.5, gt=0, description="upper limit of the integral over the flux's correlation [ps]"
+        0.15,
+        gt=0,
+        description="upper limit of the integral over the flux's correlation [ps]; twice that is looked at too",
     )
 
     def crystal(self) -> Atoms:
@@ -72,6 +75,19 @@ class Melt(Schema):
         return DynamicsSettings(temperature=temperature, timestep=self.timestep, friction=0.02, seed=seed)
 
 
+@dataclass(frozen=True)
+class _Terms:
+    """Pairs, atomic energies and their derivatives of one configuration."""
+
+    positions: FloatArray
+    cell: FloatArray
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    vectors: FloatArray
+    energies: FloatArray
+    slopes: FloatArray
+
+
 class TruthForces:
     """A `ForceField` of one of `TRUTHS`, whose derivatives of atomic energies give atomic virials of every kind.
 
@@ -82,25 +98,28 @@ class TruthForces:
         Elements and periodicity; not changed.
     virials : {'I', 'II', 'III'}
         Paper 5, eqs. 12-14.
+    like : TruthForces, optional
+        Of the same truth and atoms, with another kind of virials: what one has computed the other does not compute again.
     """
 
-    def __init__(self, truth: Truth, atoms: Atoms, *, virials: VirialKind = "I") -> None:
+    def __init__(
+        self, truth: Truth, atoms: Atoms, *, virials: VirialKind = "I", like: TruthForces | None = None
+    ) -> None:
         self.truth, self.virials = truth, virials
+        self.kept: list[_Terms] = [] if like is None else like.kept
         self._atoms = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
     def reset(self) -> None:
-        """Nothing is kept."""
+        """Forget the last configuration."""
+        self.kept.clear()
 
     def evaluate(
         self, positions: FloatArray, cell: FloatArray, *, virial: bool = False, atomic: bool = False
     ) -> Forces:
         """Compute; see `ForceField`."""
-        atoms = self._atoms
-        atoms.positions[:] = positions
-        atoms.cell.array[:] = cell
-        n = len(atoms)
-        i, j, _, vectors = neighbour_pairs(atoms, self.truth.cutoff)
-        energies, slopes = self.truth.terms(i, vectors, n)
+        now = self._terms(positions, cell)
+        i, j, vectors, energies, slopes = now.i, now.j, now.vectors, now.energies, now.slopes
+        n = len(positions)
         forces = sums(i, slopes, n) - sums(j, slopes, n)
         if not (virial or atomic):
             return Forces(float(energies.sum()), forces)
@@ -111,6 +130,19 @@ class TruthForces:
         if not atomic:
             return Forces(float(energies.sum()), forces, total)
         return Forces(float(energies.sum()), forces, total, energies, virials)
+
+    def _terms(self, positions: FloatArray, cell: FloatArray) -> _Terms:
+        for last in self.kept:
+            if np.array_equal(last.positions, positions) and np.array_equal(last.cell, cell):
+                return last
+        atoms = self._atoms
+        atoms.positions[:] = positions
+        atoms.cell.array[:] = cell
+        i, j, _, vectors = neighbour_pairs(atoms, self.truth.cutoff)
+        energies, slopes = self.truth.terms(i, vectors, len(atoms))
+        now = _Terms(positions.copy(), np.array(cell), i, j, vectors, energies, slopes)
+        self.kept[:] = [now]
+        return now
 
 
 def melt_of(melt: Melt, truth: Truth, folder: Path) -> Atoms:

@@ -89,6 +89,11 @@ def heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> list[tuple[str,
         claims.append(
             (f"In the {phase} virial I is nearer to the reference than virial {kind}", found, verdict)
         )
+        if heat.truths_have(kind):
+            own, changed = heat.of_truths(kind)
+            found = f"{text(own)} against {text((heat.value, heat.error))} {UNIT}: changed by {text(changed)}"
+            claim = f"In the truth itself virial {kind} gives another conductivity than virial I"
+            claims.append((claim, found, _other(*changed)))
     return claims
 
 
