@@ -15,7 +15,7 @@ from forgefield.models.potential import Potential
 from forgefield.studies import Cell, CellResult, find_study
 from forgefield.studies import complexity_choice as choice
 from forgefield.studies.complexity_choice import Attempt, export_chosen, recommend, ways
-from forgefield.studies.complexity_figures import front, pareto
+from forgefield.studies.complexity_figures import front, pareto, saturation_gain
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
 from forgefield.studies.complexity_scan import scan_errors
@@ -89,6 +89,19 @@ def test_front_of_cost_accuracy_and_properties():
         ["cheap, m, 1.0", "good, m, 1.0"],
         ["cheap, m, 1.0", "dear, m, 1.0"],
     ]
+
+
+def test_saturation_is_compared_split_by_split():
+    """Splits differ more than models: only the same test structures tell that one is better."""
+    old = [
+        result("A", "linear", ratio, forces=f + 10.0 * (ratio == 0.1), split=s)
+        for ratio in (0.1, 1.0)
+        for s, f in enumerate((80.0, 120.0, 50.0))
+    ]
+    new = [result("A", "NN", forces=f, split=s) for s, f in enumerate((75.0, 117.0))]
+    gain, spread = saturation_gain(new, old)
+    assert (gain, spread) == (pytest.approx(4.0), pytest.approx(1.0))
+    assert all(math.isnan(value) for value in saturation_gain(new, old[2:3]))
 
 
 def test_errors_in_the_closed_loop():

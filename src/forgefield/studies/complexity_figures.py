@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from forgefield.evaluation.report.tables import TableView
-from forgefield.studies.base import CellResult
+from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.complexity_choice import cost, worst
 from forgefield.studies.complexity_loop import TRANSPORT
@@ -30,12 +30,14 @@ __all__ = [
     "front",
     "front_table",
     "liquid_chart",
+    "on_common_splits",
     "pareto",
     "property_table",
     "rank_correlation",
     "ratio_table",
     "saturated",
     "saturation",
+    "saturation_gain",
     "saturation_table",
     "trade_off",
 ]
@@ -78,22 +80,51 @@ def saturation(families: Groups) -> Chart:
     return Chart("Saturation", tuple(series), "wF/wE", FORCES, x_log=True, y_log=True)
 
 
+def on_common_splits(families: Groups) -> Groups:
+    """Return the results on the splits that all families have: test structures that are the same for all."""
+    splits = {name: {r.cell.parameters["split"] for r in own} for name, own in families.items()}
+    common = set.intersection(*splits.values()) if splits else set()
+    return {name: [r for r in own if r.cell.parameters["split"] in common] for name, own in families.items()}
+
+
 def saturation_table(families: Groups) -> TableView:
     """Return size, cost and lowest errors of each descriptor and model."""
-    heads = ["potential", "features", "parameters", "µs/atom"]
-    heads += ["lowest force RMSE [meV/Å]", "lowest energy RMSE [meV/atom]"]
+    same = on_common_splits(families)
+    heads = ["potential", "features", "parameters", "µs/atom", "splits", "lowest force RMSE [meV/Å]"]
+    heads += ["on common splits [meV/Å]", "lowest energy RMSE [meV/atom]"]
     rows = [
         [
             name,
             str(results[0].values["n_features"]),
             str(results[0].values["n_parameters"]),
             f"{cost(results):.3g}",
+            str(len({r.cell.parameters["split"] for r in results})),
             text(saturated(results, "forces")),
+            text(saturated(same[name], "forces")) if same[name] else "-",
             text(saturated(results, "energy")),
         ]
         for name, results in families.items()
     ]
     return table("Saturation errors over all ratios", heads, rows)
+
+
+def saturation_gain(new: Sequence[CellResult], old: Sequence[CellResult]) -> tuple[float, float]:
+    """Return by how much `new` saturates below `old` in forces [meV/Å], split by split, with its standard error.
+
+    Each at its own best ratio, on the splits that both have; NaN where there are none.
+    """
+    lowest = []
+    both = on_common_splits({"new": list(new), "old": list(old)})
+    for results in both.values():
+        groups = list(_by_ratio(results).values())
+        if not groups:
+            return math.nan, math.nan
+        best = min(groups, key=lambda group: error(group, "test", "forces")[0])
+        lowest.append(
+            {r.cell.parameters["split"]: number(r.values["errors"]["test"]["forces"]) for r in best}
+        )
+    splits = sorted(lowest[0].keys() & lowest[1].keys())
+    return mean_and_error([lowest[1][split] - lowest[0][split] for split in splits])
 
 
 def ratio_table(families: Groups, key: str) -> TableView:

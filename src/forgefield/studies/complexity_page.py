@@ -20,12 +20,14 @@ from forgefield.studies.complexity_figures import (
     first_force_error,
     front_table,
     liquid_chart,
+    on_common_splits,
     pareto,
     property_table,
     rank_correlation,
     ratio_table,
     saturated,
     saturation,
+    saturation_gain,
     saturation_table,
     trade_off,
 )
@@ -256,11 +258,14 @@ def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
         descriptor, _, model = name.rpartition(", ")
         linear = f"{descriptor}, linear"
         if model != "linear" and linear in found.families:
-            a, b = saturated(results, "forces"), saturated(found.families[linear], "forces")
-            said = f"{text(a)} against {text(b)} meV/Å"
-            claims.append(
-                (f"{name} saturates at a lower force error than the linear model", said, compare(a, b))
-            )
+            both = on_common_splits({"new": results, "old": found.families[linear]})
+            if not all(both.values()):
+                continue
+            a, b = (saturated(own, "forces") for own in both.values())
+            gain = saturation_gain(results, found.families[linear])
+            said = f"{text(a)} against {text(b)} meV/Å on the same splits, lower by {text(gain)}"
+            claim = f"{name} saturates at a lower force error than the linear model"
+            claims.append((claim, said, compare((-gain[0], gain[1]), (0.0, 0.0))))
     subjects = [("Phonon errors follow the force error", found.cases, found.errors, PHONONS)]
     subjects += [
         (f"Closed loop: errors of {label} follow the force error", found.loop, found.transport, key)
