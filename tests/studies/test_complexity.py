@@ -15,7 +15,7 @@ from forgefield.models.potential import Potential
 from forgefield.studies import Cell, CellResult, find_study
 from forgefield.studies import complexity_choice as choice
 from forgefield.studies.complexity_choice import Attempt, export_chosen, recommend, ways
-from forgefield.studies.complexity_figures import front, pareto, saturation_gain
+from forgefield.studies.complexity_figures import front, pareto
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
 from forgefield.studies.complexity_scan import scan_errors
@@ -40,6 +40,7 @@ ANSWERS = {
 
 def result(descriptor, model, ratio=1.0, *, forces=90.0, energy=5.0, us=3.0, split=0, loop=None, **values):
     parameters = {"descriptor": descriptor, "model": model, "ratio": ratio, "split": split}
+    parameters["config"] = {"seed": split}
     if loop is not None:
         parameters["loop"] = loop
     errors = {s: {"energy": energy, "forces": forces, "stress": math.nan} for s in ("train", "valid", "test")}
@@ -98,10 +99,22 @@ def test_saturation_is_compared_split_by_split():
         for ratio in (0.1, 1.0)
         for s, f in enumerate((80.0, 120.0, 50.0))
     ]
-    new = [result("A", "NN", forces=f, split=s) for s, f in enumerate((75.0, 117.0))]
-    gain, spread = saturation_gain(new, old)
-    assert (gain, spread) == (pytest.approx(4.0), pytest.approx(1.0))
-    assert all(math.isnan(value) for value in saturation_gain(new, old[2:3]))
+    new = [result("A", "NN", forces=f, split=s) for s, f in enumerate((72.0, 107.0))]
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz"})
+    said = next(iter(study.page(settings, [*old, *new]).claims))[1:]
+    assert said == ("89.5 ± 20 against 100 ± 20 meV/Å on the same splits: -10 % (-16 to -5.0)", "agrees")
+    page = study.page(settings, [*old[2:3], *old[5:], *new])
+    assert not any("saturates" in claim for claim, *_ in page.claims)
+
+
+def test_many_families_are_drawn_by_descriptor():
+    results = [result(d, m) for d in "ABC" for m in ("linear", "quadratic", "NN")]
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz"})
+    few, many = (study.page(settings, own).sections[0].charts for own in (results[:6], results))
+    assert [c.title for c in few] == ["Trade-off", "Saturation"]
+    assert [c.title for c in many] == [f"{t}: {d}" for t in ("Trade-off", "Saturation") for d in "ABC"]
 
 
 def test_errors_in_the_closed_loop():

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from forgefield.evaluation.report.tables import TableView
-from forgefield.studies.base import CellResult, mean_and_error
-from forgefield.studies.charts import Chart, Series
+from forgefield.studies.base import CellResult
+from forgefield.studies.charts import STYLES, Chart, Series
 from forgefield.studies.complexity_choice import cost, worst
 from forgefield.studies.complexity_loop import TRANSPORT
 from forgefield.studies.diamond import NUMBERS
@@ -37,7 +37,6 @@ __all__ = [
     "ratio_table",
     "saturated",
     "saturation",
-    "saturation_gain",
     "saturation_table",
     "trade_off",
 ]
@@ -53,31 +52,48 @@ def _by_ratio(results: Sequence[CellResult]) -> Groups:
     return grouped(sorted(results, key=lambda r: float(r.cell.parameters["ratio"])), "ratio")
 
 
-def saturated(results: Sequence[CellResult], key: str) -> tuple[float, float]:
-    """Return the lowest error over all ratios with its standard error over splits."""
-    return min((error(r, "test", key) for r in _by_ratio(results).values()), key=lambda e: e[0])
+def saturated(results: Sequence[CellResult], key: str) -> list[CellResult]:
+    """Return the results at the ratio with the lowest mean error of all."""
+    return min(_by_ratio(results).values(), key=lambda group: error(group, "test", key)[0])
 
 
-def trade_off(families: Groups) -> Chart:
-    """Return energy against force errors, one line for each descriptor and model (figure 2a)."""
-    series = []
+def trade_off(families: Groups) -> tuple[Chart, ...]:
+    """Return energy against force errors, one line for each descriptor and model (figure 2a); see `_panels`."""
+    charts = []
+    for title, own in _panels("Trade-off", families):
+        series = []
+        for name, results in own.items():
+            by = _by_ratio(results)
+            x = [error(r, "test", "forces")[0] for r in by.values()]
+            y, spread = zip(*(error(r, "test", "energy") for r in by.values()), strict=True)
+            labels = [f"{name}, wF/wE {ratio}" for ratio in by]
+            series.append(Series(name, x, y, spread, labels))
+        label = "test RMSE of energy [meV/atom]"
+        charts.append(Chart(title, tuple(series), FORCES, label, x_log=True, y_log=True))
+    return tuple(charts)
+
+
+def saturation(families: Groups) -> tuple[Chart, ...]:
+    """Return force errors against the ratio of weights; see `_panels`."""
+    charts = []
+    for title, own in _panels("Saturation", families):
+        series = []
+        for name, results in own.items():
+            by = _by_ratio(results)
+            y, spread = zip(*(error(r, "test", "forces") for r in by.values()), strict=True)
+            series.append(Series(name, [float(ratio) for ratio in by], y, spread))
+        charts.append(Chart(title, tuple(series), "wF/wE", FORCES, x_log=True, y_log=True))
+    return tuple(charts)
+
+
+def _panels(title: str, families: Groups) -> list[tuple[str, Groups]]:
+    """Return the families of each chart: all in one as long as each has a style of its own, else by descriptor."""
+    if len(families) <= len(STYLES):
+        return [(title, families)]
+    panels: dict[str, Groups] = {}
     for name, results in families.items():
-        by = _by_ratio(results)
-        x = [error(r, "test", "forces")[0] for r in by.values()]
-        y, spread = zip(*(error(r, "test", "energy") for r in by.values()), strict=True)
-        labels = [f"{name}, wF/wE {ratio}" for ratio in by]
-        series.append(Series(name, x, y, spread, labels))
-    return Chart("Trade-off", tuple(series), FORCES, "test RMSE of energy [meV/atom]", x_log=True, y_log=True)
-
-
-def saturation(families: Groups) -> Chart:
-    """Return force errors against the ratio of weights."""
-    series = []
-    for name, results in families.items():
-        by = _by_ratio(results)
-        y, spread = zip(*(error(r, "test", "forces") for r in by.values()), strict=True)
-        series.append(Series(name, [float(ratio) for ratio in by], y, spread))
-    return Chart("Saturation", tuple(series), "wF/wE", FORCES, x_log=True, y_log=True)
+        panels.setdefault(name.rpartition(", ")[0], {})[name] = results
+    return [(f"{title}: {descriptor}", own) for descriptor, own in panels.items()]
 
 
 def on_common_splits(families: Groups) -> Groups:
@@ -90,8 +106,8 @@ def on_common_splits(families: Groups) -> Groups:
 def saturation_table(families: Groups) -> TableView:
     """Return size, cost and lowest errors of each descriptor and model."""
     same = on_common_splits(families)
-    heads = ["potential", "features", "parameters", "µs/atom", "splits", "lowest force RMSE [meV/Å]"]
-    heads += ["on common splits [meV/Å]", "lowest energy RMSE [meV/atom]"]
+    heads = ["potential", "features", "parameters", "µs/atom", "splits", "lowest forces [meV/Å]"]
+    heads += ["on common splits", "lowest energy [meV/atom]"]
     rows = [
         [
             name,
@@ -99,32 +115,17 @@ def saturation_table(families: Groups) -> TableView:
             str(results[0].values["n_parameters"]),
             f"{cost(results):.3g}",
             str(len({r.cell.parameters["split"] for r in results})),
-            text(saturated(results, "forces")),
-            text(saturated(same[name], "forces")) if same[name] else "-",
-            text(saturated(results, "energy")),
+            _lowest(results, "forces"),
+            _lowest(same[name], "forces"),
+            _lowest(results, "energy"),
         ]
         for name, results in families.items()
     ]
-    return table("Saturation errors over all ratios", heads, rows)
+    return table("Saturation: lowest test RMSE over all ratios", heads, rows)
 
 
-def saturation_gain(new: Sequence[CellResult], old: Sequence[CellResult]) -> tuple[float, float]:
-    """Return by how much `new` saturates below `old` in forces [meV/Å], split by split, with its standard error.
-
-    Each at its own best ratio, on the splits that both have; NaN where there are none.
-    """
-    lowest = []
-    both = on_common_splits({"new": list(new), "old": list(old)})
-    for results in both.values():
-        groups = list(_by_ratio(results).values())
-        if not groups:
-            return math.nan, math.nan
-        best = min(groups, key=lambda group: error(group, "test", "forces")[0])
-        lowest.append(
-            {r.cell.parameters["split"]: number(r.values["errors"]["test"]["forces"]) for r in best}
-        )
-    splits = sorted(lowest[0].keys() & lowest[1].keys())
-    return mean_and_error([lowest[1][split] - lowest[0][split] for split in splits])
+def _lowest(results: Sequence[CellResult], key: str) -> str:
+    return text(error(saturated(results, key), "test", key)) if results else "-"
 
 
 def ratio_table(families: Groups, key: str) -> TableView:

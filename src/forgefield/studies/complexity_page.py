@@ -27,7 +27,6 @@ from forgefield.studies.complexity_figures import (
     ratio_table,
     saturated,
     saturation,
-    saturation_gain,
     saturation_table,
     trade_off,
 )
@@ -35,7 +34,7 @@ from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_scan import each_ratio
 from forgefield.studies.diamond import NUMBERS, properties_of_dft, property_errors
 from forgefield.studies.page import Page, Section, table
-from forgefield.studies.summary import Groups, compare, error, grouped, text
+from forgefield.studies.summary import Groups, error, grouped, number, paired, text
 
 __all__ = ["Found", "complexity_page", "sort_results", "written"]
 
@@ -152,7 +151,7 @@ def complexity_page(
         Section(
             "Energy against forces",
             (METHOD,),
-            charts=(trade_off(found.families), saturation(found.families)),
+            charts=(*trade_off(found.families), *saturation(found.families)),
             tables=(
                 saturation_table(found.families),
                 *(ratio_table(found.families, key) for key in ("forces", "energy")),
@@ -261,11 +260,11 @@ def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
             both = on_common_splits({"new": results, "old": found.families[linear]})
             if not all(both.values()):
                 continue
-            a, b = (saturated(own, "forces") for own in both.values())
-            gain = saturation_gain(results, found.families[linear])
-            said = f"{text(a)} against {text(b)} meV/Å on the same splits, lower by {text(gain)}"
+            new, old = (saturated(own, "forces") for own in both.values())
+            gain = paired(new, old, lambda r: number(r.values["errors"]["test"]["forces"]))
+            a, b = (text(error(own, "test", "forces")) for own in (new, old))
             claim = f"{name} saturates at a lower force error than the linear model"
-            claims.append((claim, said, compare((-gain[0], gain[1]), (0.0, 0.0))))
+            claims.append((claim, f"{a} against {b} meV/Å on the same splits: {gain}", gain.lower))
     subjects = [("Phonon errors follow the force error", found.cases, found.errors, PHONONS)]
     subjects += [
         (f"Closed loop: errors of {label} follow the force error", found.loop, found.transport, key)
@@ -303,7 +302,7 @@ def written(chosen: str | None, attempts: Sequence[Attempt]) -> Section:
         [
             attempt.target,
             "no" if attempt.reason else "yes",
-            attempt.reason or f"{attempt.proof}; files: {', '.join(attempt.files)}",
+            attempt.reason or f"{attempt.proof}\nfiles: {', '.join(attempt.files)}",
         ]
         for attempt in attempts
     ]

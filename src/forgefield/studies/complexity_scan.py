@@ -120,7 +120,8 @@ def each_ratio(scans: Sequence[CellResult], full: Sequence[CellResult]) -> Itera
     for scan in scans:
         own = scan.cell.parameters
         for ratio, errors in scan.values["scan"].items():
-            parameters = {key: own[key] for key in keys if key != "ratio"} | {"ratio": float(ratio)}
+            parameters = {key: own[key] for key in (*keys, "config") if key != "ratio"}
+            parameters["ratio"] = float(ratio)
             if tuple(parameters[key] for key in keys) not in known:
                 name = f"{scan.cell.name}, wF/wE {ratio}"
                 yield CellResult(Cell(name, parameters), {"errors": errors}, 0.0)
