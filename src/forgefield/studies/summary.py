@@ -139,7 +139,8 @@ def text(value: tuple[float, float]) -> str:
     mean, spread = value
     if not math.isfinite(mean):
         return "-"
-    return f"{mean:.3g}" if not math.isfinite(spread) else f"{mean:.3g} ± {spread:.1g}"
+    digits = f"{float(f'{mean:.3g}'):g}"
+    return digits if not math.isfinite(spread) else f"{digits} ± {float(f'{spread:.1g}'):g}"
 
 
 def compare(new: tuple[float, float], old: tuple[float, float]) -> str:
