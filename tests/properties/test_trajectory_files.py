@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from forgefield.cli.structures import read_structure, read_structures
 from forgefield.errors import ConfigError, DataError
 from forgefield.properties.diffusion import MSD
 from forgefield.properties.distribution import RDF
@@ -141,6 +142,15 @@ def test_a_dump_that_was_cut_off_is_named(run, start, tmp_path):
             interval=INTERVAL,
             types=("Kr", "Ar"),
         )
+
+
+def test_structures_of_commands_have_elements(run):
+    folder = run[0]
+    assert read_structure(folder / "scaled.dump").get_chemical_formula() == "Ar16Kr16"
+    assert len(read_structures([folder / "scaled.dump"])) == FRAMES
+    for read in (read_structure, lambda path: read_structures([path])):
+        with pytest.raises(DataError, match=r"atom types but no elements \(columns id type x"):
+            read(folder / "plain.dump")
 
 
 def test_types_are_for_dumps(start, tmp_path):

@@ -60,6 +60,7 @@ def _all_with_ase(path: Path) -> list[Atoms]:
         found = ase.io.read(path, index=":")
     except (UnknownFileTypeError, OSError, ValueError, KeyError, IndexError, StopIteration) as error:
         raise DataError(f"cannot read structures from {path}: {error or type(error).__name__}") from None
+    _require_elements(path)
     for n, atoms in enumerate(found):
         atoms.info.setdefault("name", f"{path.name}:{n}")
     return list(found)
@@ -76,4 +77,17 @@ def _with_ase(path: Path) -> Atoms:
         raise DataError(f"cannot read a structure from {path}: {error or type(error).__name__}") from None
     if not isinstance(found, Atoms) or len(found) == 0:
         raise DataError(f"{path} holds no structure")
+    _require_elements(path)
     return found
+
+
+def _require_elements(path: Path) -> None:
+    """Refuse dumps of LAMMPS whose atom types ASE takes for atomic numbers."""
+    from forgefield.properties.trajectory import NAMES, dump_columns
+
+    columns = dump_columns(path)
+    if columns is not None and not NAMES & set(columns):
+        raise DataError(
+            f"{path} says atom types but no elements (columns {' '.join(columns)}); write the dump with the column "
+            "`element` and `dump_modify ... element ...`, or convert it to extended XYZ"
+        )

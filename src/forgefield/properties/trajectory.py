@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from forgefield.errors import ConfigError, DataError
 
-__all__ = ["Trajectory", "from_frames", "read_trajectory"]
+__all__ = ["Trajectory", "dump_columns", "from_frames", "read_trajectory"]
 
 FloatArray = NDArray[np.float64]
+
+NAMES = {"element", "mass"}
+"""Columns of a LAMMPS dump that tell elements."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def read_trajectory(
     """
     try:
         frames = list(ase.io.read(path, index=":"))
-        columns = _dump_columns(path)
+        columns = dump_columns(path)
     except (
         OSError,
         ValueError,
@@ -133,7 +136,7 @@ def read_trajectory(
         ase.io.formats.UnknownFileTypeError,
     ) as error:
         raise DataError(f"cannot read the trajectory {path}: {error}") from None
-    if types is not None or (columns and not {"element", "mass"} & set(columns)):
+    if types is not None or (columns is not None and not NAMES & set(columns)):
         _name_types(frames, types, like, str(path))
     if like is not None and frames and set(frames[0].numbers) != set(like.numbers):
         raise DataError(
@@ -143,7 +146,7 @@ def read_trajectory(
     return from_frames(frames, interval=interval, skip=skip, name=str(path))
 
 
-def _dump_columns(path: str | Path) -> list[str] | None:
+def dump_columns(path: str | Path) -> list[str] | None:
     """Return the columns of a LAMMPS dump in text form; None for other files."""
     if ase.io.formats.filetype(str(path)) != "lammps-dump-text":
         return None
