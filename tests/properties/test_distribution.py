@@ -118,6 +118,27 @@ def test_property_from_a_file(tmp_path):
         RDF(atoms, LennardJones(), trajectory=str(path))
 
 
+def test_too_short_a_run_says_how_long_it_must_be(tmp_path):
+    rng = np.random.default_rng(5)
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True) * 2
+    frames = []
+    for _ in range(320):  # independent of each other, so that errors fall with the root of their number
+        moved = atoms.copy()
+        moved.positions += rng.normal(0, 0.15, moved.positions.shape)
+        frames.append(moved)
+    settings = {"interval": 10.0, "blocks": 10, "r_max": 3.6, "angle_cutoff": 3.0}
+
+    def rdf(n, **more):
+        write(tmp_path / "run.xyz", frames[:n])
+        return RDF(atoms, LennardJones(), trajectory=str(tmp_path / "run.xyz"), **settings, **more)
+
+    quantity = rdf(40).quantities["Cu-Cu peak_height"]
+    wanted = 0.5 * quantity.error / quantity.value
+    (warning,) = [w for w in rdf(40, error=wanted).warnings if "peak_height" in w]
+    assert float(warning.split("about ")[1].split(" ps")[0]) == pytest.approx(4 * 0.39, rel=0.02)
+    assert not [w for w in rdf(320, error=wanted).warnings if "peak_height" in w]
+
+
 def test_lennard_jones_liquid():
     # L. Verlet, Phys. Rev. 165, 201 (1968): rho* = 0.8442, T* = 0.722: first peak 3.0 high at r = 1.09 sigma.
     density, field = 0.8442, LennardJonesForces()

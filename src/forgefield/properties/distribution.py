@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import Field
 from forgefield.errors import ConfigError, StructureError
 from forgefield.graph import neighbour_pairs
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.simulation import SimulationSettings, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, short_of, trajectory_of
 from forgefield.properties.statistics import block_means, of_replicas
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.trajectory import Trajectory
@@ -217,6 +218,9 @@ class RdfSettings(SimulationSettings):
         description="reach of bonds for angles [Å]; null: first minimum of the radial distribution",
     )
     angle_bins: int = Field(90, ge=2, description="bins of angles from 0 to 180 degrees")
+    error: float | None = Field(
+        None, gt=0, description="relative standard error wanted of peak heights and coordination; null: any"
+    )
 
 
 def _shell(one: RadialDistribution, width: float) -> dict[str, Quantity]:
@@ -233,6 +237,16 @@ def _shell(one: RadialDistribution, width: float) -> dict[str, Quantity]:
         "first_minimum": Quantity(float(one.r[valley]), "Å", width, "error: that of a bin"),
         "coordination": Quantity(number, "", error, "neighbours up to the first minimum"),
     }
+
+
+def _too_short(quantities: Mapping[str, Quantity], wanted: float | None, length: float) -> list[str]:
+    """Return warnings that say which simulation [ps] would reach the relative error wanted."""
+    found = []
+    for name, q in quantities.items():
+        if name.endswith(("peak_height", "coordination")) and q.error is not None:
+            short = short_of(q.value, q.error, wanted, lambda times: f"{length * times:.3g} ps")
+            found += [f"{name}: {text}" for text in short]
+    return found
 
 
 def _compute(
@@ -284,6 +298,7 @@ def _compute(
     if moving.temperature is not None:
         mean, error = of_replicas(block_means(moving.temperature, min(settings.blocks, len(moving))))
         quantities["temperature"] = Quantity(float(mean), "K", float(error))
+    warnings += _too_short(quantities, settings.error, moving.length)
     return PropertyResult(
         name="rdf",
         quantities=quantities,

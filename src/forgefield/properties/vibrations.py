@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from forgefield.errors import ConfigError, DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.correlation import correlation, spectrum
-from forgefield.properties.simulation import SimulationSettings, require_length, trajectory_of
+from forgefield.properties.simulation import SimulationSettings, require_length, short_of, trajectory_of
 from forgefield.properties.statistics import of_replicas
 from forgefield.properties.trajectory import Trajectory
 
@@ -128,6 +128,9 @@ class VdosSettings(SimulationSettings):
     f_max: float | None = Field(
         None, gt=0, description="largest frequency reported [THz]; null: where it has ended"
     )
+    error: float | None = Field(
+        None, gt=0, description="relative standard error wanted of the mean frequency; null: any"
+    )
 
     @model_validator(mode="after")
     def _long_enough(self) -> Self:
@@ -164,6 +167,12 @@ def _compute(
         warnings.append(
             f"the density of states has not ended at {whole.frequency[-1]:.1f} THz; take a shorter `interval`"
         )
+    warnings += short_of(
+        whole.mean_frequency,
+        whole.mean_frequency_error,
+        settings.error,
+        lambda times: f"{moving.length * times:.3g} ps",
+    )
     seen = whole.frequency <= f_max
     quantities = {
         "mean_frequency": Quantity(whole.mean_frequency, "THz", whole.mean_frequency_error, "of all atoms")
