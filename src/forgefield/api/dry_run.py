@@ -70,7 +70,7 @@ class DryRun:
     peak_memory : int [bytes]
         Largest resident memory of the process, libraries included.
     parts : dict of name to bytes
-        Neighbour lists and optimiser state in it, as computed.
+        Neighbour lists, optimiser state and stored features in it, as computed.
     members : int
         Potentials of the committee.
     """
@@ -138,8 +138,11 @@ def dry_run(
                 how.structures_at_a_time,
                 4,
                 trainer.optimiser.n_bytes,
+                trainer.stored_bytes,
             )
             parts = {"neighbour lists": memory.graphs, "optimiser": memory.optimiser}
+            if memory.stored:
+                parts["stored features and derivatives"] = memory.stored
             begin = copy.deepcopy(trainer.state())
             trainer.try_steps(1)  # compiles
             trainer.load_state(*copy.deepcopy(begin))

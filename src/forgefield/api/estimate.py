@@ -44,27 +44,37 @@ class MemoryEstimate:
         Mean number of neighbours of an atom within the largest cutoff.
     optimiser : int [bytes]
         What the optimiser keeps: the covariance of a Kalman filter grows with the square of its blocks.
+    stored : int [bytes]
+        Features and their derivatives, where a training keeps them.
     """
 
     graphs: int
     batch: int
     neighbours: float
     optimiser: int = 0
+    stored: int = 0
 
     @property
     def total(self) -> int:
         """All of it, in bytes."""
-        return self.graphs + self.batch + self.optimiser
+        return self.graphs + self.batch + self.optimiser + self.stored
 
     def __str__(self) -> str:
         parts = [f"{self.graphs / 1e6:.0f} neighbour lists", f"{self.batch / 1e6:.0f} per step"]
         if self.optimiser >= SHOWN:
             parts.append(f"{self.optimiser / 1e6:.0f} optimiser")
+        if self.stored:
+            parts.append(f"{self.stored / 1e6:.0f} stored features and derivatives")
         return f"{self.total / 1e6:.0f} MB ({', '.join(parts)})"
 
 
 def estimate_memory(
-    descriptor: Descriptor, data: LabelledSet, batch_size: int, n_bytes: int, optimiser: int = 0
+    descriptor: Descriptor,
+    data: LabelledSet,
+    batch_size: int,
+    n_bytes: int,
+    optimiser: int = 0,
+    stored: int = 0,
 ) -> MemoryEstimate:
     """Estimate the memory of training.
 
@@ -78,6 +88,8 @@ def estimate_memory(
         Size of a number in the kernels: 4 or 8.
     optimiser : int [bytes]
         What the optimiser keeps.
+    stored : int [bytes]
+        Features and derivatives that are stored; steps then need little more.
     """
     if isinstance(data, StreamedSet):
         data = data.sample(SAMPLED)
@@ -87,12 +99,15 @@ def estimate_memory(
     per_pair = max(e.numbers_per_pair for e in descriptor.expansions)
     per_atom = sum(math.prod(e.shape) for e in descriptor.expansions)
     work = 2 * per_pair * pairs + 24 * (per_atom + descriptor.n_features) * atoms
+    if stored:
+        work = 24 * descriptor.n_features * atoms
     found = sum(max(int(p.counts.sum()) for p in g.pairs) for g in data.graphs)
     return MemoryEstimate(
         graphs=data.n_pairs * BYTES_PER_PAIR,
         batch=n_bytes * work,
         neighbours=found / max(data.n_atoms, 1),
         optimiser=optimiser,
+        stored=stored,
     )
 
 

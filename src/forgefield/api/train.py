@@ -277,7 +277,12 @@ def _descend(
         settings,
         potential,
         estimate_memory(
-            potential.descriptor, prepared.train, how.structures_at_a_time, n_bytes, trainer.optimiser.n_bytes
+            potential.descriptor,
+            prepared.train,
+            how.structures_at_a_time,
+            n_bytes,
+            trainer.optimiser.n_bytes,
+            trainer.stored_bytes,
         ),
     )
 
@@ -308,6 +313,7 @@ def fingerprint(settings: RunSettings, data_hash: str) -> str:
     )
     paths = ("train", "valid", "test", "format")  # files may move; what they hold may not change
     values["data"] = {k: v for k, v in values["data"].items() if k not in paths} | {"hash": data_hash}
+    values["training"].pop("cache", None)  # how numbers are computed, not which
     if values["data"].get("fraction") == 1.0:
         del values["data"]["fraction"], values["data"]["fraction_seed"]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -9,6 +9,7 @@ the table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,9 +108,7 @@ class StoredModel:
 
     def memory(self, name: Any, *shape: int) -> Array:
         """Return memory to be reused by later calls, contents as they were left."""
-        size = 1
-        for n in shape:
-            size *= n
+        size = math.prod(shape)
         have = self._memory.get(name)
         if have is None or have.size < size:
             have = self._memory[name] = aligned(size + size // 4, self.dtype)

@@ -116,6 +116,7 @@ class CompiledObjective:
     """
 
     backend = "compiled"
+    stored_bytes = 0
 
     def __init__(
         self, potential: Potential, data: LabelledSet, loss: Loss, threads: int | None = None
@@ -142,6 +143,9 @@ class CompiledObjective:
         return self.threads or get_num_threads()
 
     # ---- the interface of the trainer ------------------------------------------------------------------------
+
+    def expect(self, batches: Sequence[Sequence[int]]) -> None:
+        """See `objective.Objective.expect`."""
 
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """Return the loss terms of a batch and set the gradient of ``sum weights * terms`` on the parameters.

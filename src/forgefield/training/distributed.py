@@ -192,6 +192,15 @@ class SharedObjective:
         self.backend, self.loss = inner.backend, inner.loss
         self._held: tuple[slice, slice, bool] = slice(0), slice(0), False
 
+    @property
+    def stored_bytes(self) -> int:
+        """See `Objective.stored_bytes`."""
+        return self.inner.stored_bytes
+
+    def expect(self, batches: Sequence[Sequence[int]]) -> None:
+        """See `Objective.expect`."""
+        self.inner.expect([self._own(b) for b in batches])
+
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """See `Objective.gradient`."""
         own = self._own(index)

@@ -102,6 +102,11 @@ class GradientTrainer:
         return SharedObjective(own, self.flat, labels, self.processes) if shared else own
 
     @property
+    def stored_bytes(self) -> int:
+        """Memory of stored features and derivatives; 0 where they are computed in every step."""
+        return self.objective.stored_bytes + self.valid_objective.stored_bytes
+
+    @property
     def structures_per_step(self) -> int:
         """Structures that a step sees."""
         wanted = self.settings.structures_per_step
@@ -165,19 +170,21 @@ class GradientTrainer:
         left = plateaus(s.schedule, p.scores) if s.schedule.kind == "plateau" else 0
         return p.rate_factor * learning_rate(s.schedule, p.step, self.steps_per_epoch, s.epochs, left)
 
-    def _weights_now(self) -> dict[str, float]:
+    def _weights_now(self, rate: float | None = None) -> dict[str, float]:
         share = self.progress.epoch / self.settings.epochs
-        return self.weights.current(min(self._rate() / self.settings.schedule.start, 1.0), share)
+        rate = self._rate() if rate is None else rate
+        return self.weights.current(min(rate / self.settings.schedule.start, 1.0), share)
 
     def _batches(self) -> Iterator[list[int]]:
-        order = self.sampler.permutation(len(self.train))
-        size = self.structures_per_step
-        for start in range(0, len(order), size):
-            yield order[start : start + size].tolist()
+        order: list[int] = self.sampler.permutation(len(self.train)).tolist()
+        size, part = self.structures_per_step, self.settings.structures_at_a_time
+        steps = [order[start : start + size] for start in range(0, len(order), size)]
+        self.objective.expect([s[k : k + part] for s in steps for k in range(0, len(s), part)])
+        yield from steps
 
     def _step(self, index: list[int], errors: Errors, terms: Means, weights: Means) -> float:
         p, rate = self.progress, self._rate()
-        current = self._weights_now()
+        current = self._weights_now(rate)
         p.step += 1
         if not any(current.values()):
             return rate

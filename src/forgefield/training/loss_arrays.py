@@ -102,6 +102,22 @@ class ArrayLabels:
             self.complete,
         )
 
+    def part(self, structures: slice, atoms: slice) -> ArrayLabels:
+        """Return the labels of consecutive structures, whose atoms are given."""
+        return ArrayLabels(
+            self.energy[structures],
+            self.has_energy[structures],
+            self.forces[atoms],
+            self.has_forces[structures],
+            self.strain[structures],
+            self.has_stress[structures],
+            self.volumes[structures],
+            self.n_atoms[structures],
+            {k: w[structures] for k, w in self.weights.items()},
+            self.structure[atoms],
+            self.complete,
+        )
+
 
 @dataclass(frozen=True)
 class ArrayTerms:

@@ -38,6 +38,15 @@ class Objective(Protocol):
     backend: str
     loss: Loss
 
+    @property
+    def stored_bytes(self) -> int:
+        """Memory of stored features and derivatives; 0 where they are computed anew."""
+        ...
+
+    def expect(self, batches: Sequence[Sequence[int]]) -> None:
+        """Hear which batches are about to be asked for; what can be prepared for all at once may be."""
+        ...
+
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """Return the terms of a batch, and write the gradient of their weighted sum to the parameters' ``.grad``."""
         ...
@@ -67,11 +76,15 @@ class TorchObjective:
     """The plain path: tensors and autograd, on any device. The reference of the compiled one."""
 
     backend = "torch"
+    stored_bytes = 0
 
     def __init__(self, potential: Potential, data: LabelledSet, loss: Loss) -> None:
         self.potential, self.data, self.loss = potential, data, loss
         self._labels: ArrayLabels | None = None
         self._held: Evaluation | None = None
+
+    def expect(self, batches: Sequence[Sequence[int]]) -> None:
+        """See `Objective.expect`."""
 
     def gradient(self, index: Sequence[int], weights: Mapping[str, float]) -> ArrayTerms:
         """See `Objective.gradient`."""

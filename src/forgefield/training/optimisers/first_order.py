@@ -66,9 +66,9 @@ class Adam(Descent):
             g.add_(x, alpha=self.decay)
         self.first.lerp_(g, 1.0 - beta1)
         self.second.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
-        torch.sqrt(self.second, out=self._root)
-        self._root.mul_((1.0 - beta2**self.taken) ** -0.5).add_(EPSILON)
-        x.addcdiv_(self.first, self._root, value=-rate / (1.0 - beta1**self.taken))
+        unbiased = (1.0 - beta2**self.taken) ** 0.5
+        torch.sqrt(self.second, out=self._root).add_(EPSILON * unbiased)
+        x.addcdiv_(self.first, self._root, value=-rate * unbiased / (1.0 - beta1**self.taken))
 
     def state(self) -> dict[str, Tensor]:
         """See `Optimiser.state`."""
