@@ -154,7 +154,7 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-PARTS = {"direct": direct, "absolute": absolute, "coexistence": coexistence, "scaling": scaling}
+PARTS = {"direct": direct, "coexistence": coexistence, "scaling": scaling, "absolute": absolute}
 
 
 def direct_lines(d: dict[str, Any]) -> list[str]:
