@@ -143,6 +143,11 @@ def test_quality_sets_optimiser_and_members(alloy_frames):
     assert best.committee.members == recipe.MEMBERS
     assert standard.training.epochs >= recipe.KALMAN_EPOCHS
     assert best.training.epochs >= recipe.KALMAN_EPOCHS
+    assert standard.training.anchor == best.training.anchor == "zero"
+    assert 0 < best.training.prior == standard.training.prior < best.training.output_prior
+    assert (
+        best.training.output_prior < standard.training.output_prior
+    )  # one potential falls into its own holes
     for settings in (fast, standard, best):
         assert RunSettings.parse(yaml.safe_load(commented_yaml(settings))) == settings
     with pytest.raises(ConfigError, match="did you mean 'standard'"):

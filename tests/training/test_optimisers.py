@@ -227,10 +227,33 @@ def test_kalman_in_one_block_is_recursive_least_squares(frames: list[Atoms]) -> 
     )
 
 
-def test_kalman_prior_is_further_rows_of_the_loss(frames: list[Atoms]) -> None:
-    prior = 0.02
-    trainer = make_trainer(frames, "kalman", blocks="all", probes=3, batch_size=6, forget=0.9, prior=prior)
+@pytest.mark.parametrize("output", [None, 0.5])
+@pytest.mark.parametrize("anchor", ["zero", "start"])
+def test_kalman_prior_is_further_rows_of_the_loss(
+    frames: list[Atoms], anchor: str, output: float | None
+) -> None:
+    trainer = make_trainer(
+        frames,
+        "kalman",
+        blocks="all",
+        probes=3,
+        batch_size=6,
+        forget=0.9,
+        prior=0.02,
+        output_prior=output,
+        anchor=anchor,
+    )
     flat, began = trainer.flat, trainer.flat.detach().clone().numpy()
+    prior = np.full(len(flat), 0.02)
+    if output is not None:
+        last = max(
+            (s for s in trainer.optimiser.parameters.segments if "weights" in s.name), key=lambda s: s.start
+        )
+        assert np.allclose(
+            began[last.start : last.stop], trainer.potential.model.weights[-1].detach().ravel()
+        )
+        prior[last.start : last.stop] = output
+    origin = began if anchor == "start" else np.zeros_like(began)
     flat.data.add_(0.1 * torch.randn(len(flat), generator=torch.Generator().manual_seed(5)))
     here = flat.detach().clone().numpy()
     step = Step(trainer.objective, flat, trainer.labels, list(range(6)), WEIGHTS, 6)
@@ -240,8 +263,8 @@ def test_kalman_prior_is_further_rows_of_the_loss(frames: list[Atoms]) -> None:
         2.0 * torch.randint(0, 2, (3, n), generator=generator).numpy() - 1 for n in (len(rows), len(flat))
     )
     rows.pull_back(rows.residuals)
-    gradient = flat.grad.numpy() + prior * (here - began)
-    h = [gradient / np.sqrt(rows.loss + prior * np.square(here - began).sum())]
+    gradient = flat.grad.numpy() + prior * (here - origin)
+    h = [gradient / np.sqrt(rows.loss + (prior * np.square(here - origin)).sum())]
     for u, v in zip(signs, others, strict=True):
         rows.pull_back(u)
         h.append((flat.grad.numpy() + np.sqrt(prior) * v) / np.sqrt(3))
@@ -251,13 +274,15 @@ def test_kalman_prior_is_further_rows_of_the_loss(frames: list[Atoms]) -> None:
 
 
 def test_kalman_prior_holds_back(frames: list[Atoms]) -> None:
-    away = []
-    for prior in (0.0, 10.0):
-        trainer = make_trainer(frames, "kalman", blocks="all", epochs=8, prior=prior)
+    away, sizes = [], []
+    for settings in ({}, {"prior": 10.0, "anchor": "start"}, {"prior": 10.0}, {"output_prior": 10.0}):
+        trainer = make_trainer(frames, "kalman", blocks="all", epochs=8, **settings)
         start = trainer.flat.detach().clone()
         run(trainer)
         away.append(float((trainer.flat.detach() - start).norm()))
+        sizes.append(float(trainer.potential.model.weights[-1].detach().norm()))
     assert away[1] < 0.5 * away[0]
+    assert max(sizes[2:]) < 0.5 * sizes[0]
 
 
 def test_kalman_blocks_share_the_innovation(frames: list[Atoms]) -> None:

@@ -38,6 +38,13 @@ KALMAN_LOSS = {"energy": 3.0, "stress": 0.3}
 """Weights of these terms with the Kalman filter, that of forces being 1: a structure has one energy and hundreds of forces."""
 KALMAN_VARIANCE = 0.1
 """Of the parameters at the start: with one the first steps may go so far that the rest of the training is spent on coming back."""
+KALMAN_PRIOR = 3e-4
+"""Information per step that parameters are zero: takes away what the random start holds and the data do not ask for."""
+OUTPUT_PRIOR = 3e-2
+"""The same for the weights of the output layer, whose sum bounds how deep a hole where there are no data can be: with less
+errors are lower, but simulations of melts fell into such holes."""
+COMMITTEE_OUTPUT_PRIOR = 1e-2
+"""Of members of a committee, whose holes lie in different places."""
 MARGIN = 0.35
 """Mean logarithm of errors that the few structures suggested for validation cannot tell apart; more is a collapse."""
 SECONDS_PER_ENTRY = 1.9e-9
@@ -116,7 +123,7 @@ def recipe(quality: Quality, work: Workload) -> dict[str, Any]:
         With `model` and `training`; where they differ from the defaults `loss`, `weights` and `committee`.
     """
     epochs = 0 if quality == "fast" else work.kalman_epochs(quality)
-    values: dict[str, Any] = _kalman(work, epochs) if epochs else _adamw(work, work.epochs(quality))
+    values: dict[str, Any] = _kalman(work, epochs, quality) if epochs else _adamw(work, work.epochs(quality))
     if quality == "best":
         values["committee"] = {"members": MEMBERS}
     return values
@@ -136,7 +143,7 @@ def _network(kind: str) -> dict[str, Any]:
     return {"kind": "network", "hidden": list(HIDDEN[kind])}
 
 
-def _kalman(work: Workload, epochs: int) -> dict[str, Any]:
+def _kalman(work: Workload, epochs: int, quality: Quality) -> dict[str, Any]:
     training = {
         "kind": "kalman",
         "epochs": epochs,
@@ -144,6 +151,8 @@ def _kalman(work: Workload, epochs: int) -> dict[str, Any]:
         "blocks": "all",
         "block_size": ONE_BLOCK,
         "variance": KALMAN_VARIANCE,
+        "prior": KALMAN_PRIOR,
+        "output_prior": COMMITTEE_OUTPUT_PRIOR if quality == "best" else OUTPUT_PRIOR,
         "margin": MARGIN,
     }
     return {

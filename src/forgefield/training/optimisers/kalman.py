@@ -77,6 +77,9 @@ class KalmanSettings(GradientSettings):
         description="information per step that every parameter is where `anchor` says; keeps those in bounds that "
         "the data say little about",
     )
+    output_prior: float | None = Field(
+        None, ge=0, description="`prior` of the weights of a network's output layer; null: the same"
+    )
     anchor: Literal["zero", "start"] = Field("zero", description="where `prior` pulls the parameters")
 
 
@@ -97,6 +100,7 @@ class Kalman(Optimiser):
         self.anchor = self._point()
         if settings.anchor == "zero":
             self.anchor[:] = 0.0
+        self.prior = self._prior(parameters)
         self.reset()
 
     @property
@@ -132,13 +136,20 @@ class Kalman(Optimiser):
 
     def _add_prior(self, sketch: FloatArray, gradient: FloatArray) -> float:
         """Add the rows ``sqrt(prior) (theta - anchor)`` to sketch and gradient; return the sum of their squares."""
-        prior = self.settings.prior
-        if not prior:
+        if not self.prior.any():
             return 0.0
-        sketch += math.sqrt(prior) * self._signs(len(gradient))
+        sketch += np.sqrt(self.prior) * self._signs(len(gradient))
         away = self._point() - self.anchor
-        gradient += prior * away
-        return float(prior * away @ away)
+        gradient += self.prior * away
+        return float((self.prior * away) @ away)
+
+    def _prior(self, parameters: Parameters) -> FloatArray:
+        """Return the information of the prior about each parameter."""
+        prior = np.full(len(parameters.flat), self.settings.prior)
+        weights = [s for s in parameters.segments if "weights" in s.name]
+        if weights and self.settings.output_prior is not None:
+            prior[weights[-1].start : weights[-1].stop] = self.settings.output_prior
+        return prior
 
     def _point(self) -> FloatArray:
         point: FloatArray = self.flat.detach().to(torch.float64).cpu().numpy().copy()
@@ -191,7 +202,7 @@ class Kalman(Optimiser):
         """See `Optimiser.state`."""
         own = {f"covariance.{n}": torch.from_numpy(pack(p)) for n, p in enumerate(self.covariance)}
         forget = torch.tensor(self.forget, dtype=torch.float64)
-        own |= {"anchor": torch.from_numpy(self.anchor)} if self.settings.prior else {}
+        own |= {"anchor": torch.from_numpy(self.anchor)} if self.prior.any() else {}
         return own | {"forget": forget, "generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -201,7 +212,7 @@ class Kalman(Optimiser):
         ]
         self.forget = float(state["forget"])
         self.generator.set_state(state["generator"].clone())
-        if self.settings.prior:
+        if self.prior.any():
             self.anchor = state["anchor"].numpy().copy()
 
 
