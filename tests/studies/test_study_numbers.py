@@ -95,7 +95,8 @@ def test_exponent_and_worth_of_a_power_law():
     exponents, worth, _ = page.sections[0].tables
     assert exponents.rows[0] == ["random", *["-0.5 ± " + exponents.rows[0][1].split("± ")[1]] * 4]
     assert [row[-1] for row in worth.rows] == ["20", "40", "80"]
-    assert [verdict for _, _, verdict in page.claims] == ["agrees"] * 3
+    assert [verdict for _, _, verdict in page.claims] == ["agrees"] * 4
+    assert page.claims[-1][1] == f"score {Ratio(*[100 * (0.5**0.5 - 1)] * 3)}"
 
 
 def test_the_best_of_a_family_is_chosen_on_validation_and_compared_on_test():

@@ -23,6 +23,7 @@ from forgefield.studies.summary import (
     grouped,
     number,
     paired,
+    ratio_of,
     score,
     score_of,
     text,
@@ -212,6 +213,7 @@ def _claims(curves: Mapping[str, Groups]) -> tuple[tuple[str, str, str], ...]:
     if not {"random", "selected"} <= set(curves):
         return ()
     claims = []
+    by_seed: dict[int, list[float]] = {}
     for n, new in curves["selected"].items():
         old = curves["random"].get(n, [])
         if not old or new[0].cell.parameters["how"] == ALL:
@@ -219,4 +221,14 @@ def _claims(curves: Mapping[str, Groups]) -> tuple[tuple[str, str, str], ...]:
         ratio = paired(new, old, _test_score)
         found = f"score {text(score(new, 'test'))} selected, {text(score(old, 'test'))} random: {ratio}"
         claims.append((f"{n} selected structures teach more than {n} random ones", found, ratio.lower))
+        before = {int(r.cell.parameters["seed"]): _test_score(r) for r in old}
+        for r in new:
+            if (seed := int(r.cell.parameters["seed"])) in before:
+                by_seed.setdefault(seed, []).append(float(np.log(_test_score(r) / before[seed])))
+    if len(claims) > 1:
+        # Subsets of one seed are parts of each other: sizes are averaged within a seed, and seeds are what is independent.
+        overall = ratio_of([float(np.mean(logs)) for logs in by_seed.values()])
+        claims.append(
+            ("selected structures teach more, all sizes together", f"score {overall}", overall.lower)
+        )
     return tuple(claims)

@@ -23,6 +23,7 @@ __all__ = [
     "grouped",
     "number",
     "paired",
+    "ratio_of",
     "score",
     "score_of",
     "text",
@@ -106,6 +107,11 @@ def paired(
         for r in new
         if (seed := r.cell.parameters["config"]["seed"]) in seeds
     ]
+    return ratio_of(logs)
+
+
+def ratio_of(logs: Sequence[float]) -> Ratio:
+    """Return the ratio from the logarithms of independent ratios, by Student's t."""
     mean, spread = mean_and_error(logs) if logs else (math.nan, math.nan)
     return _ratio(mean, spread, len(logs) - 1)
 
