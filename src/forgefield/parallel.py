@@ -45,10 +45,10 @@ def run_parts(n: int, threads: int, task: Callable[[int, int, int], None]) -> No
     The parts depend on `n` and `threads` only, so sums over them are reproducible.
     """
     threads = max(1, min(threads, n))
-    cuts = [n * t // threads for t in range(threads + 1)]
     if threads == 1:
         task(0, 0, n)
         return
+    cuts = [n * t // threads for t in range(threads + 1)]
     pool = _pools.get(threads)
     if pool is None:
         pool = _pools[threads] = ThreadPoolExecutor(threads - 1, thread_name_prefix="forgefield")

@@ -41,11 +41,11 @@ Int32 = NDArray[np.int32]
 MODEL = {"b0": "int", "b1": "int", "species": "indices", "parameters": "scalars"}
 MODEL |= {"term_integers": "indices", "term_numbers": "scalars", "work": "workspace", "features": "rows"}
 VALUES = MODEL | {"energies": "rows", "bars": "rows"}
-GRADIENTS = MODEL | {"tangents": "rows", "energy_bars": "rows", "gradients": "sums"}
+GRADIENTS = MODEL | {"tangents": "rows", "energy_bars": "rows", "gradients": "totals"}
 
 BATCH = {"s0": "int", "s1": "int", "structures": "indices", "starts": "indices", "slots": "indices"}
 TABLE = dict.fromkeys(("atom_start", "first", "neighbours", "columns", "n_strain"), "indices")
-PULL = BATCH | TABLE | {"table": "rows", "bars": "scalars", "forces": "scalars", "strain": "scalars"}
+PULL = BATCH | TABLE | {"table": "rows", "bars": "scalars", "forces": "totals", "strain": "totals"}
 PUSH = BATCH | TABLE | {"table": "rows", "changes": "rows", "force_bars": "scalars", "strain_bars": "scalars"}
 
 
@@ -66,6 +66,8 @@ class StoredBatch:
         Where the atoms of the batch are among the lanes, then free atoms of each element.
     species : (n_blocks,) int32
         Element of each block.
+    pointers : tuple of int
+        Where structures, starts, slots and species lie in memory.
     """
 
     structures: Int32
@@ -74,6 +76,7 @@ class StoredBatch:
     rows: NDArray[np.int64]
     slots: Int32
     species: Int32
+    pointers: tuple[int, int, int, int]
 
 
 class StoredModel:
@@ -103,16 +106,20 @@ class StoredModel:
         self._table = [address(x) for x in (*arrays, table.derivatives)]
         self._constants = [address(x) for x in (self.parameters.flat, *self._terms)]
         self._kernels: dict[str, Native] = {}
-        self._memory: dict[Any, Array] = {}
-        self._ones = np.ones(self.lanes, dtype=self.dtype)
+        self._memory: dict[Any, tuple[Array, int]] = {}
 
     def memory(self, name: Any, *shape: int) -> Array:
         """Return memory to be reused by later calls, contents as they were left."""
         size = math.prod(shape)
         have = self._memory.get(name)
-        if have is None or have.size < size:
-            have = self._memory[name] = aligned(size + size // 4, self.dtype)
-        return have[:size].reshape(shape)
+        if have is None or have[0].size < size:
+            new = aligned(size + size // 4, self.dtype)
+            have = self._memory[name] = new, address(new)
+        return have[0][:size].reshape(shape)
+
+    def _at(self, *names: Any) -> list[int]:
+        """Return where pieces of memory begin."""
+        return [self._memory[name][1] for name in names]
 
     # ---- values ----------------------------------------------------------------------------------------------
 
@@ -123,7 +130,7 @@ class StoredModel:
         np.copyto(features, self._by_block(self.table.features.take(batch.rows, axis=0)))
         energies, bars = self.memory("energies", n_blocks * lanes), self.memory("bars", n_blocks, f, lanes)
         kernel = self._kernel("values")
-        self._run_model(kernel, batch, threads, lambda _: (energies, bars))
+        self._run_model(kernel, batch, threads, lambda _: self._at("energies", "bars"))
         by_atom = self.memory("by_atom", n_blocks * lanes, self.width)
         if f < self.width:
             by_atom[:, f:] = 0.0
@@ -131,7 +138,7 @@ class StoredModel:
         forces = self.memory("forces", batch.n_atoms, 3)
         strain = self.memory("strain", len(batch.structures), 6)
         forces[:], strain[:] = 0.0, 0.0
-        self._run_table(self._kernel("pull"), batch, threads, (by_atom, forces, strain))
+        self._run_table(self._kernel("pull"), batch, threads, self._at("by_atom", "forces", "strain"))
         return energies.take(batch.slots), forces, strain
 
     def gradients(
@@ -151,21 +158,24 @@ class StoredModel:
         changes[:] = 0.0
         pushed = self.memory("force_bars", batch.n_atoms, 3), self.memory("strain_bars", *strain_bars.shape)
         pushed[0][:], pushed[1][:] = force_bars, strain_bars
-        self._run_table(self._kernel("push"), batch, threads, (changes, *pushed))
+        own = self._at("by_atom", "force_bars", "strain_bars")
+        self._run_table(self._kernel("push"), batch, threads, own)
         tangents = self.memory("bars", n_blocks, f, lanes)
         np.copyto(tangents, self._by_block(changes))
         seeds = self.memory("energies", n_blocks * lanes)
         seeds[:] = 0.0
         seeds[batch.slots] = energy_bars
         size, threads = self.layout.size, max(1, min(threads, n_blocks))
-        sums = [self.memory(("gradients", t), size, lanes) for t in range(threads)]
+        sums = [self.memory(("gradients", t), size) for t in range(threads)]
         for x in sums:
-            x[:] = 0.0
+            x.fill(0.0)
         kernel = self._kernel("gradients")
-        self._run_model(kernel, batch, threads, lambda thread: (tangents, seeds, sums[thread]))
-        total = sums[0] @ self._ones
+        self._run_model(
+            kernel, batch, threads, lambda thread: self._at("bars", "energies", ("gradients", thread))
+        )
+        total = sums[0]
         for x in sums[1:]:
-            total += x @ self._ones
+            total += x
         self.parameters.set_gradients(total)
 
     def _by_block(self, rows: Array) -> Array:
@@ -174,30 +184,21 @@ class StoredModel:
         return per_block[:, : self.n_features]
 
     def _run_model(
-        self, kernel: Native, batch: StoredBatch, threads: int, own: Callable[[int], tuple[Array, ...]]
+        self, kernel: Native, batch: StoredBatch, threads: int, own: Callable[[int], list[int]]
     ) -> None:
-        n_blocks, features = len(batch.species), self._memory["features"]
+        n_blocks, features = len(batch.species), self._at("features")
         threads = max(1, min(threads, n_blocks))
 
         def part(thread: int, first: int, last: int) -> None:
-            work = self.memory(("work", thread), (kernel.workspace + 1) * self.lanes)
-            kernel(first, last, batch.species, *self._constants, work, features, *own(thread))
+            self.memory(("work", thread), (kernel.workspace + 1) * self.lanes)
+            work = self._at(("work", thread))
+            kernel(first, last, batch.pointers[3], *self._constants, *work, *features, *own(thread))
 
         run_parts(n_blocks, threads, part)
 
-    def _run_table(
-        self, kernel: Native, batch: StoredBatch, threads: int, own: tuple[Array, Array, Array]
-    ) -> None:
+    def _run_table(self, kernel: Native, batch: StoredBatch, threads: int, own: list[int]) -> None:
         def part(_: int, first: int, last: int) -> None:
-            kernel(
-                first,
-                last,
-                batch.structures,
-                batch.starts,
-                batch.slots,
-                *self._table,
-                *own,
-            )
+            kernel(first, last, *batch.pointers[:3], *self._table, *own)
 
         run_parts(len(batch.structures), threads, part)
 
@@ -284,14 +285,13 @@ class StoredModel:
 
                 own = k.accumulators(3)
                 with atom.neighbours() as (column, j):
+                    g = [along(column + c) for c in range(3)]
                     for c in range(3):
-                        g = along(column + c)
-                        own[c] += g
-                        forces.add_sum(j * 3 + c, -g)
-                for c in range(3):
-                    forces.add_sum(atom.own * 3 + c, own[c])
+                        own[c] += g[c]
+                    forces.add_all(j * 3, [-x for x in g])
+                forces.add_all(atom.own * 3, own.values())
                 with atom.strain() as (column, v):
-                    strain.add_sum(v, along(column))
+                    strain.add(v, along(column))
 
     def _push(self, k: Kernel, s0: Int, s1: Int, **a: Any) -> None:
         """Emit the changes of the features."""

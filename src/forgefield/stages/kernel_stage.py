@@ -21,7 +21,7 @@ from forgefield.stages.kernel_couplings import CouplingEntry, emit_couplings
 from forgefield.stages.kernel_products import emit_products
 from forgefield.stages.parameters import Entry, ParameterLayout
 from forgefield.stages.products import ProductTable
-from forgefield.tracer.memory import Rows, Scalars, Sums
+from forgefield.tracer.memory import Rows, Scalars, Sums, Totals
 from forgefield.tracer.trace import Int, Kernel
 
 __all__ = ["KernelArray", "KernelStage"]
@@ -121,8 +121,8 @@ class KernelStage:
     parameters : Scalars
     terms : TermArguments, optional
         The tables of the polynomials, `ParameterLayout.memory`.
-    gradients : Sums, optional
-        Where `backward` adds the gradients of the parameters, one row each.
+    gradients : Sums or Totals, optional
+        Where `backward` adds the gradients of the parameters, one row or number each.
     tangent : bool
         Carry a second plane.
     """
@@ -135,7 +135,7 @@ class KernelStage:
         parameters: Scalars,
         *,
         terms: TermArguments | None = None,
-        gradients: Sums | None = None,
+        gradients: Sums | Totals | None = None,
         tangent: bool = False,
     ) -> None:
         self.k, self.species, self.layout = k, species, layout
@@ -253,8 +253,7 @@ class KernelStage:
                     xi = x.value(p, i, c)
                     for o in range(size):
                         sums[o] += xi * y.bar(p, first + o, c)
-            for o in range(size):
-                w_bar.add(i * n_out + first + o, sums[o])
+            w_bar.add_all(i * n_out + first, sums.values())
 
         with k.range(n_in) as i:
             with k.range(0, n_out // tile * tile, tile) as first:

@@ -122,8 +122,8 @@ class _Interpreter:
     def do_contiguous(self, name: str, i: int) -> Any:
         return self.flat[name][i : i + self.lanes].copy()
 
-    def do_add_sum(self, name: str, i: int, value: Any) -> None:
-        self.flat[name][i] += self.full(value).sum()
+    def do_add_sums(self, name: str, i: int, *values: Any) -> None:
+        self.flat[name][i : i + len(values)] += [self.full(x).sum() for x in values]
 
     def do_load_int(self, name: str, i: int) -> int:
         return int(self.flat[name][i])

@@ -7,6 +7,7 @@ it through objects, and it is what a reader of the dump wants to see.
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 from forgefield.tracer.functions import COMPOSITE
@@ -233,12 +234,31 @@ class _Writer:
     def do_contiguous(self, name: str, i: Any) -> str:
         return self.new(f"load {self.vector}, ptr {self.at(name, i, self.number)}, align {self.bits // 8}")
 
-    def do_add_sum(self, name: str, i: Any, value: Any) -> None:
-        at, zero = self.at(name, i, self.number), f"{self.number} 0.0"
-        intrinsic = f"llvm.vector.reduce.fadd.v{self.lanes}f{self.bits}"
-        total = self.call(self.number, intrinsic, zero, f"{self.vector} {self.v(value)}", flags=self.flags)
-        old = self.new(f"load {self.number}, ptr {at}")
-        self.lines.append(f"store {self.number} {self.new(f'fadd {self.number} {old}, {total}')}, ptr {at}")
+    def do_add_sums(self, name: str, i: Any, *values: Any) -> None:
+        """Fold 1, 2, 4, ... vectors, at most as many as there are lanes, into one vector of their sums."""
+        parts, n = [self.v(x) for x in values], self.lanes
+        groups = 1
+        while (
+            len(parts) > 1
+        ):  # each holds `groups` sums; two become one that holds twice as many, half as wide
+            low = [g * (n // groups) + c for g in range(2 * groups) for c in range(n // groups // 2)]
+            parts = [self.halves(a, b, n, low, n // groups // 2) for a, b in pairwise(parts)][::2]
+            groups *= 2
+        (total,), width = parts, n
+        while width > groups:
+            half = width // groups // 2
+            low = [g * (width // groups) + c for g in range(groups) for c in range(half)]
+            total, width = self.halves(total, "poison", width, low, half), width // 2
+        kind = f"<{groups} x {self.number}>"
+        at = self.at(name, i, self.number)
+        old = self.new(f"load {kind}, ptr {at}, align {self.bits // 8}")
+        new = self.new(f"fadd {kind} {old}, {total}")
+        self.lines.append(f"store {kind} {new}, ptr {at}, align {self.bits // 8}")
+
+    def halves(self, a: str, b: str, width: int, low: list[int], shift: int) -> str:
+        """Return the numbers `low` of two vectors plus those `shift` behind them."""
+        left, right = (self.shuffle(a, b, width, [x + s for x in low]) for s in (0, shift))
+        return self.new(f"fadd {self.flags} <{len(low)} x {self.number}> {left}, {right}")
 
     def small(self, start: str, i: Any) -> str:
         """Return integer i of 32 bits from an address on."""

@@ -10,7 +10,18 @@ from forgefield.tracer.values import Int, Lanes, Mask, Vec
 if TYPE_CHECKING:
     from forgefield.tracer.trace import Kernel
 
-__all__ = ["KINDS", "Accumulators", "Cursor", "Indices", "Points", "Rows", "Scalars", "Sums", "Workspace"]
+__all__ = [
+    "KINDS",
+    "Accumulators",
+    "Cursor",
+    "Indices",
+    "Points",
+    "Rows",
+    "Scalars",
+    "Sums",
+    "Totals",
+    "Workspace",
+]
 
 Index = Int | int
 
@@ -50,6 +61,27 @@ class Workspace(Rows):
 class Sums(Rows):
     """Rows that every block adds to: private to a thread on a processor, atomic on a GPU."""
 
+    def add_all(self, i: Index, values: Sequence[Any]) -> None:
+        """Add to rows i, i + 1, ..."""
+        for n, value in enumerate(values):
+            self.add(i + n, value)
+
+
+class Totals(Memory):
+    """Numbers that every block adds the sums over its lanes to: private to a thread; on processors only."""
+
+    def add(self, i: Index, value: Any) -> None:
+        """Add the sum over the lanes to number i."""
+        self.k.emit("add_sums", None, self.name, self.at(i), value)
+
+    def add_all(self, i: Index, values: Sequence[Any]) -> None:
+        """Add the sums over the lanes of some values to numbers i, i + 1, ..."""
+        done = 0
+        while done < len(values):  # powers of two are added up together
+            size = min(4, 1 << ((len(values) - done).bit_length() - 1))
+            self.k.emit("add_sums", None, self.name, self.at(i + done), *values[done : done + size])
+            done += size
+
 
 class Scalars(Memory):
     """Numbers shared by all lanes."""
@@ -60,10 +92,6 @@ class Scalars(Memory):
     def contiguous(self, i: Index) -> Vec:
         """Return numbers i, i + 1, ... one per lane, at any alignment."""
         return self.k.emit("contiguous", Vec, self.name, self.at(i))  # type: ignore[no-any-return]
-
-    def add_sum(self, i: Index, value: Vec) -> None:
-        """Add the sum over the lanes to number i; on processors only."""
-        self.k.emit("add_sum", None, self.name, self.at(i), value)
 
 
 class Indices(Memory):
@@ -132,6 +160,7 @@ KINDS: dict[str, type[Memory]] = {
     "rows": Rows,
     "workspace": Workspace,
     "sums": Sums,
+    "totals": Totals,
     "scalars": Scalars,
     "doubles": Scalars,
     "indices": Indices,

@@ -29,9 +29,9 @@ class Errors:
     def add(self, terms: ArrayTerms | Residuals) -> None:
         """Add the residuals of a batch."""
         for name in UNITS:
-            x: NDArray[np.float64] = np.asarray(getattr(terms, name), dtype=np.float64).ravel()
-            self._squares[name] += float(x @ x)
-            self._magnitudes[name] += float(np.abs(x).sum())
+            x: NDArray[np.float64] = np.asarray(getattr(terms, name), dtype=np.float64).reshape(-1)
+            self._squares[name] += float(x.dot(x))
+            self._magnitudes[name] += float(np.add.reduce(np.abs(x)))
             self._counts[name] += x.size
 
     def rmse(self) -> dict[str, float | None]:

@@ -231,10 +231,10 @@ def _term(
     scale = loss.scales[name]
     if scale != 1.0:
         x = x / scale
-    factor = loss.preset.factor / (x.shape[1] * max(float(w.sum()), 1e-300))
+    factor = loss.preset.factor / (x.shape[1] * max(float(np.add.reduce(w)), 1e-300))
     if loss.settings.error == "mse":
         weighted = x * w[:, None]
-        value = float(x.ravel() @ weighted.ravel()) * factor
+        value = float(np.vdot(x, weighted)) * factor
         slope, size = weighted, 2.0 * weight * factor / scale
     else:
         measure, slope = _measure(loss, x)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from forgefield.engine.derivative_table import DerivativeTable
 from forgefield.engine.stored_model import StoredBatch
+from forgefield.tracer.cache import address
 from forgefield.training.loss_arrays import ArrayLabels
 
 __all__ = ["Batches", "LabelledStored"]
@@ -79,6 +80,7 @@ class Batches:
         rows, slots, kinds, blocks = self._lanes(atoms, species, n_atoms)
         as_stored, result, lanes = structures.astype(np.int32), list[LabelledStored](), self.lanes
         block, slot = 0, 0
+        bases = [address(x) for x in (as_stored, within, slots, kinds)]
         for b, n in enumerate(n_atoms.tolist()):
             own = slice(int(firsts[b]), int(firsts[b] + counts[b]))
             of_atoms = slice(int(atom_firsts[b]), int(atom_firsts[b]) + n)
@@ -90,6 +92,7 @@ class Batches:
                 rows[block * lanes : end * lanes],
                 slots[slot:last],
                 kinds[block:end],
+                _pointers(bases, (own.start, own.start, slot, block)),
             )
             result.append(LabelledStored(batch, species[of_atoms], labels.part(own, of_atoms)))
             block, slot = end, last
@@ -119,6 +122,12 @@ class Batches:
         blocks = of_groups.reshape(n_batches, n).sum(axis=1)
         own = slots - (_starts(blocks) * self.lanes).repeat(members)
         return rows, own.astype(np.int32), kinds.astype(np.int32), blocks
+
+
+def _pointers(bases: list[int], starts: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return where elements of int32 arrays lie."""
+    a, b, c, d = (base + 4 * start for base, start in zip(bases, starts, strict=True))
+    return a, b, c, d
 
 
 def _starts(counts: IntArray) -> IntArray:
