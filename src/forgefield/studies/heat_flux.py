@@ -112,7 +112,7 @@ def _method(settings: HeatFluxSettings) -> str:
     n = len(settings.crystal())
     return (
         f"The truth is {settings.reference}. Training structures: {settings.structures} of its melt, {n} atoms at one volume "
-        f"({settings.volume:g} Å³ per atom) and {settings.temperature:g} K; {settings.seeds} initial network(s), "
+        f"({settings.volume:g} Å³ per atom), half at {settings.temperature:g} K and half at twice that; {settings.seeds} initial network(s), "
         f"{settings.epochs} epochs, weight of stress {settings.stress:g} or none. Heat flux of each fit and in each of "
         f"{settings.references} runs of the truth: {settings.replicas} simulations of {settings.length:g} ps in the same cell, "
         f"integrals up to {settings.read_at:g} ps."
@@ -131,8 +131,14 @@ def _configure(settings: HeatFluxSettings, stress: float, seed: int) -> dict[str
             "l_max": 3,
         },
         "model": {"kind": "network", "hidden": [20]},
-        "training": {"kind": "adamw", "epochs": settings.epochs, "batch_size": 2},
-        "loss": {"energy": 0.3, "forces": 1.0, "stress": stress},
+        "training": {
+            "kind": "kalman",
+            "epochs": settings.epochs,
+            "batch_size": 4,
+            "blocks": "all",
+            "variance": 0.1,
+        },
+        "loss": {"energy": 1.0, "forces": 1.0, "stress": stress},
         "seed": seed,
         "threads": 1,
     }

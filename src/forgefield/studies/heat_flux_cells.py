@@ -49,7 +49,7 @@ class Melt(Schema):
     temperature: float = Field(2500.0, gt=0, description="[K]")
     timestep: float = Field(2.0, gt=0, description="[fs]")
     melt_steps: int = Field(1500, ge=2, description="steps that melt the crystal, at twice the temperature")
-    structures: int = Field(40, ge=2, description="to train on")
+    structures: int = Field(60, ge=2, description="to train on, half of them at twice the temperature")
     gap: int = Field(50, ge=1, description="steps between them")
     interval: float = Field(6.0, gt=0, description="between samples of the flux [fs]")
     length: float = Field(20.0, gt=0, description="of each simulation of the heat flux [ps]")
@@ -162,15 +162,20 @@ def melt_of(melt: Melt, truth: Truth, folder: Path) -> Atoms:
 
 
 def structures(melt: Melt, truth: Truth, folder: Path) -> Path:
-    """Return the training structures: the melt at one volume, as first-principles dynamics often is, labelled."""
+    """Return the training structures: the melt at one volume, as first-principles dynamics often is, labelled.
+
+    Half of them are hotter than what is simulated, to show how close atoms get.
+    """
 
     def make() -> list[Atoms]:
         start = melt_of(melt, truth, folder)
-        dynamics = Dynamics(start, TruthForces(truth, start), melt.bath(melt.temperature, 200))
         frames = []
-        for _ in range(melt.structures):
-            dynamics.run(melt.gap, every=melt.gap)
-            frames.append(labelled(dynamics.atoms(), truth, f"{melt.temperature:g} K"))
+        for part, temperature in enumerate((melt.temperature, HOT * melt.temperature)):
+            dynamics = Dynamics(start, TruthForces(truth, start), melt.bath(temperature, 200))
+            dynamics.run(4 * melt.gap, every=melt.gap)
+            for _ in range((melt.structures + 1 - part) // 2):
+                dynamics.run(melt.gap, every=melt.gap)
+                frames.append(labelled(dynamics.atoms(), truth, f"{temperature:g} K"))
         return frames
 
     keys = set(Melt.model_fields) - {"interval", "length", "replicas", "read_at"}
