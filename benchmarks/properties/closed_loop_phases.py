@@ -57,11 +57,11 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
                 folder=None if args.work is None else Path(args.work) / f"coexistence_{name}_{seed}",
                 repeat=spec.repeat,
                 temperature=spec.temperature or system.melting,
-                melt_temperature=1.5 * system.melted_at * system.melting,
+                melt_temperature=spec.melt_temperature or system.melted_at * system.melting,
                 timestep=2.0,
                 steps=20 * args.steps,
                 equilibration=2 * args.steps,
-                melt_steps=4 * args.steps,
+                melt_steps=spec.melt_steps * args.steps,
                 seed=seed,
             )
             for seed in range(spec.seeds)

@@ -125,11 +125,17 @@ class Coexisting:
         The guess, of the truth and of the trained potential; default: about where it melts.
     seeds : int
         Simulations.
+    melt_temperature : float [K], optional
+        What melts one half; default: where free energies melt the crystal.
+    melt_steps : int
+        For so long, in units of the steps asked for.
     """
 
     repeat: tuple[int, int, int] = (3, 3, 8)
     temperature: float | None = None
     seeds: int = 1
+    melt_temperature: float | None = None
+    melt_steps: int = 3
 
 
 @dataclass(frozen=True)
