@@ -45,8 +45,12 @@ class Together:
 
 def length_of(atoms: Atoms, cutoff: float) -> float:
     """Return the room [Å] along x that a structure and its images take at most, and what parts it from the next."""
-    cell = np.abs(atoms.cell.array[:, 0])[atoms.pbc].sum() if atoms.pbc.any() else 0.0
-    own = 0.0 if atoms.pbc.all() else float(np.ptp(atoms.positions[:, 0])) if len(atoms) else 0.0
+    along, pbc = (
+        atoms.cell.array[:, 0].tolist(),
+        atoms.pbc.tolist(),
+    )  # plain numbers: NumPy takes five times as long
+    cell = sum(abs(x) for x, periodic in zip(along, pbc, strict=True) if periodic)
+    own = float(np.ptp(atoms.positions[:, 0])) if False in pbc and len(atoms) else 0.0
     return float(cell) + own + 6.0 * cutoff
 
 

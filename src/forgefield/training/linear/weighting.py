@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,11 +45,11 @@ class Weighting:
 
     def factors(self, i: int, labels: Labels, n_atoms: int, volume: float) -> tuple[float, float, float]:
         """Return the factors on energy, force components and strain gradient of structure i."""
-        root = {k: float(np.sqrt(w)) for k, w in labels.weights.items()}
+        root = {k: math.sqrt(w) for k, w in labels.weights.items()}
         share = n_atoms if self.virial else volume
         return (
             float(self.energy[i]) * root["energy"] / n_atoms,
-            float(self.forces[i]) * root["forces"] / (np.sqrt(n_atoms) if self.by_structure else 1.0),
+            float(self.forces[i]) * root["forces"] / (math.sqrt(n_atoms) if self.by_structure else 1.0),
             float(self.stress[i]) * root["stress"] / share,
         )
 
