@@ -57,6 +57,7 @@ def _draw_curves(figure: Figure, result: PropertyResult) -> None:
             _draw_curve(axes, name, curve, colour)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
+        axes.ticklabel_format(useOffset=False)
         if len(curves) > 1:
             axes.legend(frameon=False, fontsize="small")
 
@@ -71,13 +72,14 @@ def _draw_quantities(figure: Figure, result: PropertyResult) -> None:
     axes = figure.subplots(
         len(panels), 1, squeeze=False, height_ratios=[1.0 + len(rows) for rows in panels.values()]
     )
+    figure.suptitle(result.name)
     for axis, (unit, rows), colour in zip(axes[:, 0], panels.items(), COLOURS * len(panels), strict=False):
         names = [name.replace("_", " ") for name, _ in rows]
         values = [quantity.value for _, quantity in rows]
         errors = [quantity.error or 0.0 for _, quantity in rows]
         bars = axis.barh(names, values, xerr=errors, color=colour, alpha=0.8)
         axis.bar_label(bars, [str(quantity) for _, quantity in rows], padding=4, fontsize="small")
-        axis.margins(x=0.35)
+        axis.margins(x=0.5)
         axis.invert_yaxis()
         axis.axvline(0.0, color="black", linewidth=0.8)
         axis.set_xlabel(unit or "number")

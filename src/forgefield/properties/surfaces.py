@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from forgefield.errors import ConfigError, StructureError
-from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, Table, silent
+from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
 from forgefield.properties.relaxation import AtRest, at_rest, relax_cell
 
 __all__ = ["SURFACES", "Slab", "SurfaceSettings", "conventional_cell", "slabs"]
@@ -184,7 +184,6 @@ def _compute(
         progress(n / len(settings.miller), f"({name})")
         planes[name] = _plane(crystal, bulk, miller, calculator, settings)
     quantities = {k: q for plane in planes.values() for k, q in plane.quantities.items()}
-    labels = ("plane " + ", ".join(f"{k}: ({m})" for k, m in enumerate(planes)), "surface energy [J/m^2]")
     return PropertyResult(
         name="surfaces",
         quantities=quantities,
@@ -194,15 +193,6 @@ def _compute(
             "layers": {name: plane.layers for name, plane in planes.items()},
             "error": "change when the slab is one layer thinner",
             **settings.model_dump(mode="json"),
-        },
-        curves={
-            kind: Curve(
-                np.arange(len(planes), dtype=np.float64),
-                np.array([quantities[f"({m}) {kind}"].value for m in planes]),
-                *labels,
-                points=True,
-            )
-            for kind in (("unrelaxed", "relaxed") if settings.relaxed else ("unrelaxed",))
         },
         tables={f"({name}) cuts": plane.table for name, plane in planes.items()},
     )
