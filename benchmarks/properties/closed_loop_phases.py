@@ -45,14 +45,16 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both with crystal and melt in one cell, from several seeds."""
     system = find_system(args.system)
     spec: Coexisting = system.coexisting
-    large = system.crystal.repeat(spec.repeat)
+    cube = system.crystal
+    cube.set_cell(cube.cell.array * (1.0 + spec.strain), scale_atoms=True)
+    large = cube.repeat(spec.repeat)
     slope = melting_slope(args.system)
     found: dict[str, Any] = {"n_atoms": len(large), "seeds": spec.seeds, "slope_K_per_GPa": slope}
     for name, field in both(args, large):
         start = time.process_time()
         runs = [
             COEXISTENCE(
-                system.crystal,
+                cube,
                 field,
                 folder=None if args.work is None else Path(args.work) / f"coexistence_{name}_{seed}",
                 repeat=spec.repeat,
@@ -60,7 +62,8 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
                 melt_temperature=spec.melt_temperature or system.melted_at * system.melting,
                 timestep=2.0,
                 steps=20 * args.steps,
-                equilibration=2 * args.steps,
+                equilibration=4 * args.steps,
+                compressibility=spec.compressibility,
                 melt_steps=spec.melt_steps * args.steps,
                 seed=seed,
             )

@@ -129,6 +129,10 @@ class Coexisting:
         What melts one half; default: where free energies melt the crystal.
     melt_steps : int
         For so long, in units of the steps asked for.
+    strain : float
+        Of the crystal's lengths at the start: about its expansion.
+    compressibility : float [1/GPa]
+        Rough, sets the pace of the barostat.
     """
 
     repeat: tuple[int, int, int] = (3, 3, 8)
@@ -136,6 +140,8 @@ class Coexisting:
     seeds: int = 1
     melt_temperature: float | None = None
     melt_steps: int = 3
+    strain: float = 0.0
+    compressibility: float = 0.01
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ SYSTEM = System(
         "surfaces": {"miller": ((1, 0, 0), (1, 1, 0)), "thickness": 12.0},
         "vacancy": {"tries": 1},
     },
-    coexisting=Coexisting(temperature=1250.0, melt_temperature=3600.0, melt_steps=5),
+    coexisting=Coexisting(
+        temperature=1120.0, melt_temperature=3600.0, melt_steps=5, strain=0.036, compressibility=0.05
+    ),
     liquid=Liquid(1300.0, 3000.0, 33.5, 4.1, timestep=2.0, length=60.0),
     vibrations=300.0,
     conduction=(Conduction(900.0, (8e-3, 1.6e-2), 8, 30.0, 60.0, 5.0, strain=0.03),),
