@@ -64,6 +64,20 @@ def test_uncertainty_needs_no_training_data_then(trained, alloy_frames):
     )
 
 
+def test_structures_are_selected_by_it(trained, alloy_frames):
+    posterior = stored_posterior(trained.potential)
+    candidates = [a.copy() for a in alloy_frames[:6]]
+    candidates[4].rattle(0.4, seed=1)
+    expected = [float(posterior.spread(a).forces.max()) for a in candidates]
+    assert int(np.argmax(expected)) == 4
+    for by in ("auto", "spread"):  # it has no grades
+        found = api.select(trained.potential, candidates, 3, by=by)
+        assert found.by == "spread"
+        assert found.rows[0]["index"] == 4
+        assert found.rows[0]["score"] == pytest.approx(expected[4], rel=1e-9)
+    assert found.frames[0].arrays["forces_spread"].shape == (len(candidates[4]),)
+
+
 def test_info_shows_it(trained):
     result = CliRunner().invoke(app, ["info", str(trained.folder / "potential.ff")])
     assert "posterior of the last layer; labels scatter by energy" in result.output

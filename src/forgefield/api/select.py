@@ -22,6 +22,7 @@ from forgefield.files import write_csv, write_text
 from forgefield.models.committee import Committee
 from forgefield.models.extrapolation import Grader
 from forgefield.models.potential import Potential
+from forgefield.training.laplace import stored_posterior
 from forgefield.training.maxvol import fit_extrapolation
 
 __all__ = ["Criterion", "Selection", "farthest_points", "select"]
@@ -87,7 +88,8 @@ def select(
     n : int, >= 1
         How many; fewer are returned where the rest equals what was picked or is known with certainty.
     by : {'auto', 'grade', 'spread'}
-        Largest extrapolation grade, or largest spread of the forces, of an atom; auto: spread of a committee, else grade.
+        Largest extrapolation grade, or largest spread of the forces, of an atom: of a committee, or by the last layer of a
+        potential that keeps its posterior. auto: spread of a committee, else grade, else spread by the last layer.
     train : sequence of ase.Atoms, optional
         What the potential was trained on, for one that was saved without grades.
 
@@ -107,9 +109,7 @@ def select(
     if not candidates:
         raise DataError("no candidates to select from")
     loaded = load(potential) if isinstance(potential, str | Path) else potential
-    criterion = by if by != "auto" else ("spread" if isinstance(loaded, Committee) else "grade")
-    if criterion == "spread" and not isinstance(loaded, Committee):
-        raise ConfigError("`by: spread` needs a committee; train one with `committee: {members: 4}`")
+    criterion = _criterion(loaded, by, train)
     grader = Grader(loaded)
     with naming(loaded, candidates):
         if criterion == "grade" and train is not None:
@@ -125,6 +125,22 @@ def select(
     return _selection(candidates, values, picked, criterion)
 
 
+def _criterion(
+    potential: Potential | Committee, by: Criterion, train: Sequence[Atoms] | None
+) -> Literal["grade", "spread"]:
+    spreads = isinstance(potential, Committee) or potential.last_layer is not None
+    if by == "spread" and not spreads:
+        raise ConfigError(
+            "`by: spread` needs a committee, or a potential that keeps the posterior of its last layer; train one with "
+            "`committee: {members: 4}` or `last_layer: true`"
+        )
+    if by != "auto":
+        return by
+    single = not isinstance(potential, Committee)
+    graded = single and (train is not None or getattr(potential, "extrapolation", None) is not None)
+    return "spread" if spreads and not graded else "grade"
+
+
 def _values(
     potential: Potential | Committee,
     grader: Grader,
@@ -134,6 +150,13 @@ def _values(
 ) -> list[Array]:
     if criterion == "grade":
         return [grader.grades(a, x) for a, x in zip(candidates, features, strict=True)]
+    if isinstance(potential, Potential):
+        posterior = stored_posterior(potential)
+        if posterior is None:
+            raise ConfigError(
+                "the potential keeps no posterior of its last layer; train it with `last_layer: true`"
+            )
+        return [posterior.spread(a).forces for a in candidates]
     predictor = fastest(potential) or potential
     return [np.asarray(getattr(predictor.predict(a), "forces_spread"), dtype=np.float64) for a in candidates]  # noqa: B009
 

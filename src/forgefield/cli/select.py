@@ -19,7 +19,9 @@ def select(
     candidates: list[Path] = typer.Argument(..., help="Structures to choose from: files, folders, patterns."),
     potential: Path = typer.Option(..., "-p", "--potential", help="Potential or committee (potential.ff)."),
     n: int = typer.Option(20, "-n", "--number", help="How many structures."),
-    by: str = typer.Option("auto", "--by", help="grade, spread or auto (spread of a committee, else grade)."),
+    by: str = typer.Option(
+        "auto", "--by", help="grade, spread (of a committee, or by the last layer) or auto."
+    ),
     train: list[Path] = typer.Option(
         [], "--train", help="Training data of a potential that was saved without extrapolation grades."
     ),
