@@ -63,6 +63,26 @@ def test_rows_of_a_table_have_as_many_cells():
     assert not uneven
 
 
+def test_every_command_and_option_is_on_the_page():
+    import typer
+
+    from forgefield.cli.app import app
+
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    sections = {name: part for part in parts for name in part.splitlines()[0].split(", ")}
+    commands = typer.main.get_command(app).commands
+    assert set(sections) == set(commands)
+    missing = [
+        f"{name} {option}"
+        for name, command in commands.items()
+        for parameter in command.params
+        for option in [[o for o in parameter.opts if o.startswith("-")]]
+        if option and not any(o in sections[name] for o in [*option, *parameter.secondary_opts])
+    ]
+    assert not missing
+
+
 def test_size_limits_are_enforced(tmp_path):
     check = load(ROOT / "tools" / "check_sizes.py")
     long_function = "def f():\n" + "    x = 1\n" * 60
