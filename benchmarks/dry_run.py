@@ -3,8 +3,8 @@
 Usage: python benchmarks/dry_run.py [DATA [CASE ...]]
 
 DATA is a data file; without it, or as ``-``, the bundled silicon set is used. CASE is the name of a case up to its comma; the
-rows of others are kept. Dry run and training are processes of their own; times are
-those of the processor, one thread, so that a busy machine counts as little as possible.
+rows of others are kept. Dry run and training are processes of their own, after one that has built the kernels; times
+are those of the processor, one thread, so that a busy machine counts as little as possible.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ def main(path: str, wanted: list[str]) -> None:
             if wanted and case.split(",")[0] not in wanted:
                 continue
             config = {"data": {"train": [path]}, "threads": 1, **values}
+            training = values["training"] | ({"epochs": 1} if "epochs" in values["training"] else {})
+            measure("took", config | {"training": training}, Path(name) / "warm")  # builds the kernels
             said, took = (measure(what, config, Path(name) / what) for what in ("said", "took"))
             known[case] = {"data": Path(path).name, "case": case, **said, **took}
             write([known[c] for c in CASES if c in known])

@@ -23,7 +23,7 @@ from forgefield.training.caching import stored_bytes, stores_derivatives
 from forgefield.training.compiled import CompiledObjective
 from forgefield.training.gradient import GradientTrainer
 from forgefield.training.loss import Loss, LossSettings
-from forgefield.training.optimisers import OPTIMISERS
+from forgefield.training.optimisers import OPTIMISERS, AdamSettings
 from forgefield.training.rows import LinearRows
 from forgefield.training.stored import StoredObjective
 from forgefield.training.weighting import make_weighting, parse_weights
@@ -179,7 +179,7 @@ def test_derivatives_are_those_of_central_differences(descriptor: dict[str, obje
 def trainer(frames: list[Atoms], kind: str, cache: str, **values: object) -> GradientTrainer:
     p = potential(SNAP)
     data = LabelledSet(p, frames)
-    settings = OPTIMISERS[kind].Settings.model_validate({"epochs": 6, "cache": cache, **values})
+    settings = OPTIMISERS[kind].Settings.model_validate({"epochs": 60, "cache": cache, **values})
     loss = LossSettings()
     weights = make_weighting(parse_weights({"kind": "fixed"}), loss.weights(), 0)
     return GradientTrainer(
@@ -224,23 +224,28 @@ def test_what_is_stored_and_how_large_it_is(monkeypatch: pytest.MonkeyPatch) -> 
     exact = StoredObjective(p, data, loss).stored_bytes
     assert exact <= wanted < 1.5 * exact
     assert padded_features(p.descriptor.n_features, np.float64) % 4 == 0
-    assert stores_derivatives("auto", "auto", p, [data, data])
-    assert not stores_derivatives("none", "auto", p, [data])
-    assert not stores_derivatives("auto", "torch", p, [data])
+    auto = AdamSettings()
+    assert stores_derivatives(auto, p, [data, data])
+    for other in ({"cache": "none"}, {"backend": "torch"}, {"epochs": 3}):
+        assert not stores_derivatives(auto.model_copy(update=other), p, [data])
+    always = auto.model_copy(update={"cache": "derivatives", "epochs": 1})
+    assert stores_derivatives(always, p, [data])
+    with pytest.raises(ConfigError, match="only compiled kernels"):
+        stores_derivatives(always.model_copy(update={"backend": "torch"}), p, [data])
     monkeypatch.setattr(caching, "physical_memory", lambda: 7 * wanted)
-    assert stores_derivatives("auto", "auto", p, [data])
-    assert not stores_derivatives("auto", "auto", p, [data, data])
-    assert not stores_derivatives("auto", "auto", p, [data], processes=2)
+    assert stores_derivatives(auto, p, [data])
+    assert not stores_derivatives(auto, p, [data, data])
+    assert not stores_derivatives(auto, p, [data], processes=2)
     monkeypatch.setattr(caching, "physical_memory", lambda: None)
-    assert not stores_derivatives("auto", "auto", p, [data])
+    assert not stores_derivatives(auto, p, [data])
 
 
 def test_descriptors_that_are_trained_are_not_stored() -> None:
     p = potential({"kind": "nep"})
     data, loss = sets(p)
-    assert not stores_derivatives("auto", "auto", p, [data])
+    assert not stores_derivatives(AdamSettings(), p, [data])
     with pytest.raises(ConfigError, match="NEP descriptor has parameters that are trained"):
-        stores_derivatives("derivatives", "auto", p, [data])
+        stores_derivatives(AdamSettings(cache="derivatives"), p, [data])
     with pytest.raises(ForgefieldError, match="cannot be stored"):
         StoredObjective(p, data, loss)
 

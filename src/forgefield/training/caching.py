@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,10 +17,29 @@ from forgefield.training.optimisers.memory import physical_memory
 from forgefield.training.stored import has_fixed_features
 from forgefield.training.streaming import StreamedSet
 
-__all__ = ["stored_bytes", "stores_derivatives"]
+__all__ = ["Wanted", "stored_bytes", "stores_derivatives"]
 
 SHARE = 0.25
 """Of the machine's memory, for the tables of training and validation of all processes."""
+
+
+class Wanted(Protocol):
+    """What the settings of an optimiser say about it."""
+
+    @property
+    def cache(self) -> Cache:
+        """Whether to store derivatives."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """What computes."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the structures."""
+        ...
 
 
 def stored_bytes(potential: Potential, data: LabelledSet) -> int:
@@ -44,17 +64,20 @@ def stored_bytes(potential: Potential, data: LabelledSet) -> int:
     return (columns + data.n_atoms) * row
 
 
+LEAST_EPOCHS = 20
+"""Passes over the structures in which a table saves about what it costs."""
+
+
 def stores_derivatives(
-    cache: Cache, backend: Backend, potential: Potential, sets: Sequence[LabelledSet], processes: int = 1
+    settings: Wanted, potential: Potential, sets: Sequence[LabelledSet], processes: int = 1
 ) -> bool:
     """Return whether a training stores derivatives; on one machine always the same answer.
 
     Parameters
     ----------
-    cache : {'auto', 'none', 'derivatives'}
-        ``auto``: where they cannot change, kernels compute on a processor, the structures are in memory, and the tables
-        take no more than `SHARE` of it.
-    backend : {'auto', 'compiled', 'torch', 'cuda'}
+    settings : GradientSettings
+        With `cache`: ``auto`` stores where derivatives cannot change, kernels compute on a processor, the structures are
+        in memory, the tables take no more than `SHARE` of it, and there are `LEAST_EPOCHS` or more.
     potential : Potential
     sets : sequence of LabelledSet
         Training and validation.
@@ -66,15 +89,15 @@ def stores_derivatives(
     ConfigError
         ``derivatives`` was asked for where they cannot be stored.
     """
-    if cache == "none":
+    if settings.cache == "none":
         return False
-    reason = _obstacle(backend, potential, sets)
-    if cache == "derivatives":
+    reason = _obstacle(settings.backend, potential, sets)
+    if settings.cache == "derivatives":
         if reason:
             raise ConfigError(f"`training.cache` is 'derivatives', but {reason}; use cache: auto")
         return True
     memory = physical_memory()
-    if reason or memory is None:
+    if reason or memory is None or settings.epochs < LEAST_EPOCHS:
         return False
     return processes * sum(stored_bytes(potential, s) for s in sets) <= SHARE * memory
 

@@ -86,9 +86,7 @@ class GradientTrainer:
         self.average = ParameterMean(self.flat, settings.average, plain_from)
         self.processes = processes or Processes()
         self.labels = LabelWeights(train, loss)
-        self.stored = stores_derivatives(
-            settings.cache, settings.backend, potential, (train, valid), self.processes.size
-        )
+        self.stored = stores_derivatives(settings, potential, (train, valid), self.processes.size)
         self.objective = self._objective(train, self.labels, threads)
         self.valid_objective = self._objective(valid, LabelWeights(valid, loss), threads)
         self._boundary: tuple[dict[str, Tensor], str] | None = None

@@ -53,7 +53,7 @@ class GradientSettings(Schema):
     cache: Cache = Field(
         "auto",
         description="store features and their derivatives once instead of computing them in every step: derivatives, none, "
-        "or where the descriptor has nothing to train and they fit a quarter of the memory (auto)",
+        "or where the descriptor has nothing to train, they fit a quarter of the memory and there are 20 epochs (auto)",
     )
     checkpoint_seconds: float = Field(30.0, ge=0, description="least time between checkpoints [s]")
 
