@@ -51,7 +51,7 @@ def heat_flux_page(results: Sequence[CellResult], *, method: str, kinds: Sequenc
         Section("Errors", (method,), tables=(error_table(fits, "RMSE", "fit", ("train", "valid")),)),
         Section(
             "Thermal conductivity of the melt",
-            (FIGURE_3, NEARER, *_converged(heat), *needed(heat)),
+            (FIGURE_3, NEARER, *_broken(heat), *_converged(heat), *needed(heat)),
             charts=conductivity_charts(heat, PHASE, kinds) if truths else (),
             tables=(conductivity_table(heat, PHASE, kinds), _every(heat, fits, kinds)) if truths else (),
         ),
@@ -64,6 +64,15 @@ def heat_flux_page(results: Sequence[CellResult], *, method: str, kinds: Sequenc
         claims=tuple(heat_claims(heat, PHASE, kinds)) if complete else (),
         sections=sections,
     )
+
+
+def _broken(heat: Heat) -> tuple[str, ...]:
+    """Return how many fits did not survive their simulations."""
+    counts = {name: [math.isnan(value) for value in heat.of(name, "I")] for name in heat.fits}
+    if not any(any(one) for one in counts.values()):
+        return ()
+    said = ", ".join(f"{sum(one)} of {len(one)} {name}-fits" for name, one in counts.items())
+    return (f"In simulations broke down, and are left out: {said}.",)
 
 
 def _converged(heat: Heat) -> tuple[str, ...]:
