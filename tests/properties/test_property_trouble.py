@@ -47,6 +47,28 @@ def test_an_explosion_on_a_walk_names_the_stage_and_keeps_the_structure(tmp_path
     assert len(ase.io.read(tmp_path / "melting.broken.xyz")) == 4
 
 
+def test_a_resumed_simulation_says_what_an_uninterrupted_one_says(tmp_path):
+    atoms = bulk("Cu", "fcc", a=3.59, cubic=True)
+    settings = RUN | {"pressure": 0.0}
+
+    class Killed(Exception):
+        pass
+
+    def kill(done, _text=""):
+        if (tmp_path / "broken" / "simulation.npz").exists() and done > 0.5:
+            raise Killed
+
+    whole = find_property("rdf")(atoms, EMT(), folder=tmp_path / "whole", **settings)
+    with pytest.raises(Killed):
+        find_property("rdf")(atoms, EMT(), folder=tmp_path / "broken", progress=kill, **settings)
+    resumed = find_property("rdf")(atoms, EMT(), folder=tmp_path / "broken", **settings)
+    assert resumed.to_dict() == whole.to_dict()
+    assert whole.conditions["volume_A3"] == pytest.approx(
+        abs(np.linalg.det(whole.conditions["cell_A"])), rel=1e-5
+    )
+    assert len(whole.conditions["pressure_found_GPa"]) == 6
+
+
 @pytest.mark.parametrize("name", ["eos", "elastic", "phonons", "relax", "rdf", "free-energy"])
 def test_positions_that_are_no_numbers_are_named(name):
     atoms = bulk("Cu", "fcc", a=3.59, cubic=True)

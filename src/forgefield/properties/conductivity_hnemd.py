@@ -60,6 +60,7 @@ class Response:
     across : Estimate [W/(m K)]
         The same of a perpendicular component of the flux: 0 by symmetry in cubic and isotropic materials.
     temperature, temperature_error : float [K]
+    volume : float [Å^3]
     """
 
     field: float
@@ -72,6 +73,7 @@ class Response:
     across: Estimate
     temperature: float
     temperature_error: float = 0.0
+    volume: float = 0.0
 
 
 def response(
@@ -163,7 +165,7 @@ def conductivity_hnemd(
         warmth = series_mean(records["temperature"][skip:])
         volume = float(records["volume"].mean())
         one = response(flux, volume, warmth.value, strength, axis, settings.spacing / 1000.0, settings.blocks)
-        found.append(replace(one, temperature_error=warmth.error))
+        found.append(replace(one, temperature_error=warmth.error, volume=volume))
     return found
 
 
@@ -198,7 +200,8 @@ def _compute(
     return PropertyResult(
         name="conductivity-hnemd",
         quantities=quantities,
-        conditions={"n_atoms": len(system.atoms)} | settings.model_dump(mode="json"),
+        conditions={"n_atoms": len(system.atoms), "volume_A3": float(np.mean([r.volume for r in found]))}
+        | settings.model_dump(mode="json"),
         curves={f"F={r.field:g}": _running(r) for r in found},
         warnings=tuple(warnings),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from forgefield.config import Schema
+from forgefield.files import write_json
 from forgefield.properties.barostat import (
     BAROSTAT,
     BarostatChoice,
@@ -277,16 +279,21 @@ def trajectory_of(
         require_crystal(read.frame(0), purpose)
         return read, {
             "trajectory": settings.trajectory,
+            "n_atoms": len(read.numbers),
+            "cell_A": np.round(read.cells[0], 6).tolist(),
             "length_ps": read.length,
             "interval_fs": read.interval,
         }
     large = atoms * settings.supercell
     field = force_field(calculator, large)
     done: dict[str, Any] = {}
+    record = None if folder is None else folder / "equilibration.json"  # for whoever goes on after a break
 
     def start() -> Atoms:
         warm, what = equilibrate(large, field, settings, folder=folder, progress=progress)
         done.update(what)
+        if record is not None:
+            write_json(record, done)
         return warm
 
     observe: dict[str, Observable] = {"cell": lambda s, _: s.cell, "positions": lambda s, _: s.positions}
@@ -306,8 +313,11 @@ def trajectory_of(
         progress=progress,
     )
     moving = _trajectory(dynamics, records, settings.spacing)
+    if not done and record is not None and record.exists():
+        done = json.loads(record.read_text(encoding="utf-8"))
     return moving, done | {
         "n_atoms": len(large),
+        "cell_A": np.round(moving.cells[0], 6).tolist(),
         "length_ps": settings.length,
         "interval_fs": settings.spacing,
     }
