@@ -45,7 +45,7 @@ SYSTEM = System(
         "vacancy": {"tries": 1},
     },
     coexisting=Coexisting(
-        temperature=1120.0, melt_temperature=3600.0, melt_steps=5, strain=0.036, compressibility=0.05
+        temperature=1215.0, melt_temperature=3600.0, melt_steps=5, strain=0.041, compressibility=0.05
     ),
     liquid=Liquid(1300.0, 3000.0, 33.5, 4.1, timestep=2.0, length=60.0),
     vibrations=300.0,
