@@ -51,15 +51,15 @@ def test_a_resumed_simulation_says_what_an_uninterrupted_one_says(tmp_path):
     atoms = bulk("Cu", "fcc", a=3.59, cubic=True)
     settings = RUN | {"pressure": 0.0}
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(done, _text=""):
         if (tmp_path / "broken" / "simulation.npz").exists() and done > 0.5:
-            raise Killed
+            raise KilledError
 
     whole = find_property("rdf")(atoms, EMT(), folder=tmp_path / "whole", **settings)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         find_property("rdf")(atoms, EMT(), folder=tmp_path / "broken", progress=kill, **settings)
     resumed = find_property("rdf")(atoms, EMT(), folder=tmp_path / "broken", **settings)
     assert resumed.to_dict() == whole.to_dict()

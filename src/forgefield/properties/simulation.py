@@ -258,7 +258,7 @@ def trajectory_of(
         Not used with ``settings.trajectory``.
     settings : SimulationSettings
     purpose : str
-        For messages: "the diffusion coefficient".
+        For messages.
     keep : tuple of str
         ``positions``, ``velocities``.
     folder : Path, optional
@@ -313,14 +313,20 @@ def trajectory_of(
         progress=progress,
     )
     moving = _trajectory(dynamics, records, settings.spacing)
-    if not done and record is not None and record.exists():
-        done = json.loads(record.read_text(encoding="utf-8"))
-    return moving, done | {
+    return moving, (done or _recorded(record)) | {
         "n_atoms": len(large),
         "cell_A": np.round(moving.cells[0], 6).tolist(),
         "length_ps": settings.length,
         "interval_fs": settings.spacing,
     }
+
+
+def _recorded(record: Path | None) -> dict[str, Any]:
+    """Return what an earlier process did before production, as far as it is known."""
+    if record is None or not record.exists():
+        return {}
+    found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    return found
 
 
 def _trajectory(dynamics: Dynamics, records: Records, interval: float) -> Trajectory:
