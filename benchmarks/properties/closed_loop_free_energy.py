@@ -239,8 +239,8 @@ def main() -> None:
         "--parts",
         nargs="*",
         choices=PARTS,
-        default=list(PARTS),
-        help="others keep their results; none: the table again",
+        default=["direct", "coexistence", "scaling"],
+        help="default: all but the absolute one, the longest; others keep their results; none: the table again",
     )
     parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
     parser.add_argument("--missing", action="store_true", help="not again what is there of this potential")
