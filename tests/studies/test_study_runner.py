@@ -9,7 +9,7 @@ import pytest
 from forgefield.errors import ConfigError
 from forgefield.studies import STUDIES, StudyError, find_study, run_study
 from forgefield.studies.registry import absolute_name
-from forgefield.studies.runner import work
+from forgefield.studies.runner import _answer, work
 
 HERE = str(Path(__file__).parent)
 TOY = "toy_study:Toy"
@@ -70,6 +70,24 @@ def test_several_processes_give_the_same(tmp_path):
     spread = run_study(TOY, {"numbers": [1, 2, 3, 4]}, tmp_path / "spread", workers=2)
     assert squares(alone) == squares(spread)
     assert [r.cell.name for r in alone.results] == [r.cell.name for r in spread.results]
+
+
+def test_a_cell_that_kills_its_workers_is_named():
+    distributed = pytest.importorskip("distributed")
+
+    class Future:
+        def __init__(self, outcome):
+            self.outcome = outcome
+
+        def result(self):
+            if isinstance(self.outcome, Exception):
+                raise self.outcome
+            return self.outcome
+
+    assert _answer(Future(("cell", {"values": 1})), "cell") == ("cell", {"values": 1})
+    name, outcome = _answer(Future(distributed.KilledWorker("work-1", None, 3)), "large cell")
+    assert name == "large cell"
+    assert "4 workers died over it" in outcome["error"]
 
 
 def test_small_form_and_settings_on_top(tmp_path):

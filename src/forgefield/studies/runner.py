@@ -194,9 +194,9 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
     client = Client(cluster if scheduler is None else scheduler)
 
     def spread(jobs: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        futures = client.map(work, list(jobs), pure=False)
+        futures = dict(zip(client.map(work, list(jobs), pure=False), [job[1] for job in jobs], strict=True))
         for future in as_completed(futures):
-            yield future.result()
+            yield _answer(future, futures[future])
 
     try:
         yield spread
@@ -204,6 +204,18 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
         client.close()
         if cluster is not None:
             cluster.close()
+
+
+def _answer(future: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """Return what a worker answered, or that it died over this cell, for which memory is the usual reason."""
+    from dask.distributed import KilledWorker
+
+    try:
+        answer: tuple[str, dict[str, Any]] = future.result()
+    except KilledWorker as error:
+        times = f"{error.allowed_failures + 1} workers died over it"
+        return name, {"error": f"{times}; is there enough memory for so many? take fewer with -w"}
+    return answer
 
 
 def _write(
