@@ -270,3 +270,25 @@ def test_the_dump_shows_loops_and_lines():
     assert not lines[1].startswith(" ")
     assert all(line.startswith("    ") for line in lines[2:])
     assert "mul 2.0, v" in lines[3]
+
+
+@both
+@widths
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_totals_collect_sums_over_the_lanes(bits, how, count):
+    """y[i] += sum over the lanes of x[i], some at a time and for each of two blocks, from an odd place on."""
+    lanes, dtype = lanes_of(bits), number_type(bits)
+    x = packed(RNG.standard_normal((2 * count, lanes)), dtype)
+    y = packed(np.arange(count + 3), dtype)
+
+    def kernel(k, n, x, y):
+        with k.range(n) as b:
+            (y + 1).add_all(b * 0, [x[b * count + i] for i in range(count)])
+        y.add(count + 2, x[0])
+
+    run(build(kernel, {"n": "int", "x": "rows", "y": "totals"}, bits), {"n": 2, "x": x, "y": y}, how)
+    sums = x.astype(np.float64).sum(axis=1)
+    expected = np.arange(count + 3.0)
+    expected[1 : count + 1] += sums[:count] + sums[count:]
+    expected[count + 2] += sums[0]
+    assert np.allclose(y, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
