@@ -126,7 +126,7 @@ def direct(args: argparse.Namespace) -> dict[str, Any]:
 
 def absolute(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both from absolute free energies."""
-    atoms = supercell(args)
+    atoms, system = supercell(args), find_system(args.system)
     found: dict[str, Any] = {"n_atoms": len(atoms)}
     for name, field in both(args, atoms):
         start = time.process_time()
@@ -134,13 +134,14 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
             atoms,
             field,
             folder=None if args.work is None else Path(args.work) / name,
-            temperature=find_system(args.system).melting,
+            temperature=system.melting,
             points=8,
             reference_points=8,
             steps=args.steps,
             equilibration=args.steps // 4,
             target_steps=4 * args.steps,
             enthalpy_steps=4 * args.steps,
+            melt_temperature=system.melted_at * system.melting,
             melt_steps=3 * args.steps,
             timestep=2.0,
             relative_range=0.15,
