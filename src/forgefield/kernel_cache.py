@@ -23,12 +23,21 @@ import llvmlite
 from forgefield.errors import ForgefieldError
 from forgefield.files import write_bytes
 
-__all__ = ["LARGEST_CACHE", "cache_folder", "cached", "cached_files", "clear_cache", "foreign_sources"]
+__all__ = [
+    "LARGEST_CACHE",
+    "cache_folder",
+    "cached",
+    "cached_files",
+    "clear_cache",
+    "foreign_sources",
+    "seconds_building",
+]
 
 LARGEST_CACHE = 256 * 2**20
 """Bytes; the files used longest ago go first."""
 
 _PACKAGE = Path(__file__).parent
+_building: list[float] = []
 
 
 @lru_cache(maxsize=1)
@@ -59,10 +68,17 @@ def cached(name: str, key: Any, build: Callable[[], tuple[int, bytes]]) -> tuple
     path = folder and folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.kernel"
     found = _read(path) if path else None
     if found is None:
+        start = time.process_time()
         found = build()
         if path:
             _write(path, *found)
+            _building.append(time.process_time() - start)
     return found
+
+
+def seconds_building() -> float:
+    """Return the processor time that this process has spent on kernels which the next one will find."""
+    return sum(_building)
 
 
 def cache_folder() -> Path | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from forgefield import kernel_cache
 from forgefield.api import learning_curve as curves
 from forgefield.api.dry_run import dry_run
 from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
@@ -111,6 +113,23 @@ def test_a_dry_run_measures_and_leaves_nothing(values, alloy_file, tmp_path, mon
     assert 50e6 < found.peak_memory < 50e9
     assert found.epochs == (40 if values is NETWORK else 0)
     assert json.dumps(found.to_dict())
+
+
+def test_kernels_built_by_the_dry_run_are_not_built_again(alloy_file, monkeypatch, tmp_path):
+    monkeypatch.setenv("FORGEFIELD_CACHE", str(tmp_path))
+
+    def build():
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+        return 1, b"code"
+
+    before = kernel_cache.seconds_building()
+    assert kernel_cache.cached("slow", 1, build) == kernel_cache.cached("slow", 1, build) == (1, b"code")
+    assert 0.05 <= kernel_cache.seconds_building() - before < 0.1
+    spent = iter([0.0, 1e6])
+    monkeypatch.setattr("forgefield.api.dry_run.seconds_building", lambda: next(spent))
+    assert dry_run(config(alloy_file, NETWORK)).prepare == 0.0
 
 
 @pytest.mark.parametrize("kind", ["lbfgs", "adam", "snes", "levenberg_marquardt"])
