@@ -127,6 +127,8 @@ def direct(args: argparse.Namespace) -> dict[str, Any]:
 def absolute(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both from absolute free energies."""
     atoms, system = supercell(args), find_system(args.system)
+    spec = system.coexisting
+    atoms.set_cell(atoms.cell.array * (1.0 + spec.strain), scale_atoms=True)
     found: dict[str, Any] = {"n_atoms": len(atoms)}
     for name, field in both(args, atoms):
         start = time.process_time()
@@ -142,6 +144,7 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
             target_steps=4 * args.steps,
             enthalpy_steps=4 * args.steps,
             melt_temperature=system.melted_at * system.melting,
+            compressibility=spec.compressibility,
             melt_steps=3 * args.steps,
             timestep=2.0,
             relative_range=0.15,
@@ -240,8 +243,7 @@ def main() -> None:
         "--parts",
         nargs="*",
         choices=PARTS,
-        default=["direct", "coexistence", "scaling"],
-        help="default: all but the absolute one, the longest; others keep their results; none: the table again",
+        help="default: all that the system is asked; others keep their results; none: the table again",
     )
     parser.add_argument("--work", help="folder for journals, so that an interrupted run goes on")
     parser.add_argument("--missing", action="store_true", help="not again what is there of this potential")
@@ -251,7 +253,8 @@ def main() -> None:
     saved = target.with_suffix(".json")
     content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
     mark = {"steps": args.steps, "potential": checksum(args.potential)}
-    for part in args.parts:
+    asked = [part for part in PARTS if part != "coexistence" or find_system(args.system).coexisting.seeds]
+    for part in asked if args.parts is None else args.parts:
         if args.missing and content.get(part, {}).items() >= mark.items():
             continue
         content[part] = PARTS[part](args) | mark

@@ -124,7 +124,7 @@ class Coexisting:
     temperature : float [K], optional
         The guess, of the truth and of the trained potential; default: about where it melts.
     seeds : int
-        Simulations.
+        Simulations; 0: not asked.
     melt_temperature : float [K], optional
         What melts one half; default: where free energies melt the crystal.
     melt_steps : int
