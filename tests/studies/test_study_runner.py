@@ -72,6 +72,16 @@ def test_several_processes_give_the_same(tmp_path):
     assert [r.cell.name for r in alone.results] == [r.cell.name for r in spread.results]
 
 
+def test_a_scheduler_that_is_not_there_is_named(tmp_path):
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
+        pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"),
+    ):
+        run_study(TOY, {"numbers": [1]}, tmp_path, scheduler="tcp://127.0.0.1:9")
+
+
 def test_a_cell_that_kills_its_workers_is_named():
     distributed = pytest.importorskip("distributed")
 

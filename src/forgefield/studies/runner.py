@@ -191,7 +191,13 @@ def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
             dashboard_address=None,
             env={"OMP_NUM_THREADS": "1"},
         )
-    client = Client(cluster if scheduler is None else scheduler)
+    try:
+        client = Client(cluster if scheduler is None else scheduler)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler`, or leave --scheduler "
+            "out to work on this machine"
+        ) from error
 
     def spread(jobs: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         futures = dict(zip(client.map(work, list(jobs), pure=False), [job[1] for job in jobs], strict=True))
