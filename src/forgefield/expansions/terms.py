@@ -116,7 +116,8 @@ def add_terms(
     """
     starts = np.searchsorted(outputs, np.arange(n_outputs + 1))
     counts = np.diff(starts)
-    lengths = np.array([_padded(int(c)) for c in counts], dtype=np.int64)
+    distinct, of_output = np.unique(counts, return_inverse=True)
+    lengths = np.array([_padded(c) for c in distinct.tolist()], dtype=np.int64)[of_output]
     degree = indices.shape[1]
     buckets = []
     for length in np.unique(lengths):
