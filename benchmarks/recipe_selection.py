@@ -73,13 +73,26 @@ PRESENT = [
 START = ["training.anchor=start"]
 HEAVY = ["loss.energy=3", "loss.stress=0.3"]
 QUIET = [*HEAVY, "training.variance=0.1"]
+NAME = "energy 3, stress 0.3, variance 0.1"
+ADAMW = [
+    "model.hidden=[40]",
+    "loss.energy=0.3",
+    "loss.stress=0.1",
+    "weights.early={energy: 0.1, stress: 0.1}",
+]
+
+
+def _priors(rest: str, output: str = "null") -> list[str]:
+    return [*QUIET, f"training.prior={rest}", f"training.output_prior={output}"]
+
+
 CANDIDATES: dict[str, list[str]] = {
     "present": [],
     "prior 1e-4": ["training.prior=1e-4", *START],
     "prior 1e-3": ["training.prior=1e-3", *START],
     "prior 1e-3, 32 epochs": ["training.prior=1e-3", *START, "epochs=32"],
     "energy 3, stress 0.3": HEAVY,
-    "energy 3, stress 0.3, variance 0.1": QUIET,
+    NAME: QUIET,
     "energy 1.5, forces 0.5, stress 0.15": ["loss.energy=1.5", "loss.forces=0.5", "loss.stress=0.15"],
     "energy 3, stress 0.3, prior 2e-5": [*HEAVY, "training.prior=2e-5", *START],
     "energy 3, stress 0.3, prior 5e-5": [*HEAVY, "training.prior=5e-5", *START],
@@ -88,40 +101,26 @@ CANDIDATES: dict[str, list[str]] = {
     "energy 3, stress 0.3, prior 2e-4, 1600 steps": [*HEAVY, "training.prior=2e-4", *START, "steps=1600"],
     "energy 5, stress 0.5, prior 1e-4": ["loss.energy=5", "loss.stress=0.5", "training.prior=1e-4", *START],
     "energy 3, stress 0.3, l_max 6": [*HEAVY, "descriptor.l_max=6"],
+    **{f"{NAME}, prior {rest} about zero": _priors(rest) for rest in ("1e-4", "3e-4", "1e-3", "3e-3")},
     **{
-        f"energy 3, stress 0.3, variance 0.1, prior {prior} about zero": [*QUIET, f"training.prior={prior}"]
-        for prior in ("1e-4", "3e-4", "1e-3", "3e-3")
+        f"{NAME}, priors {rest} and {output} of the output": _priors(rest, output)
+        for rest, output in (("1e-3", "1e-2"), ("3e-4", "1e-2"), ("3e-4", "3e-2"), ("1e-4", "3e-2"))
     },
     **{
-        f"energy 3, stress 0.3, variance 0.1, priors {rest} and {output} of the output": [
-            *QUIET,
-            f"training.prior={rest}",
-            f"training.output_prior={output}",
-        ]
-        for rest, output in (
-            ("1e-3", "1e-2"),
-            ("3e-4", "1e-2"),
-            ("3e-4", "3e-2"),
-            ("1e-3", "3e-2"),
-            ("1e-4", "3e-2"),
-            ("3e-4", "1e-1"),
-        )
-    },
-    **{
-        f"energy 3, stress 0.3, variance 0.1, priors {rest} and {output} of the output, 40 neurons": [
-            *QUIET,
-            f"training.prior={rest}",
-            f"training.output_prior={output}",
+        f"{NAME}, priors {rest} and 1e-2 of the output, 40 neurons": [
+            *_priors(rest, "1e-2"),
             "model.hidden=[40]",
         ]
-        for rest, output in (("1e-3", "1e-2"), ("3e-4", "1e-2"))
+        for rest in ("1e-3", "3e-4")
     },
-    "energy 3, stress 0.3, variance 0.1, priors 1e-3 and 1e-2 of the output, 1600 steps": [
-        *QUIET,
-        "training.prior=1e-3",
-        "training.output_prior=1e-2",
-        "steps=1600",
-    ],
+    f"{NAME}, priors 1e-3 and 1e-2 of the output, 1600 steps": [*_priors("1e-3", "1e-2"), "steps=1600"],
+    **{
+        f"AdamW, {epochs} epochs, weight decay {decay}": [
+            f"training={{kind: adamw, weight_decay: {decay}, epochs: {epochs}, batch_size: 6}}",
+            *ADAMW,
+        ]
+        for epochs, decay in ((120, 0.02), (120, 0.1), (480, 0.02), (480, 0.1))
+    },
 }
 """Overrides of `PRESENT`."""
 
