@@ -36,6 +36,11 @@ CASES: dict[str, dict[str, Any]] = {
     "Levenberg-Marquardt, 10 epochs": {**NETWORK, "training": {"kind": "levenberg_marquardt", "epochs": 10}},
     "Kalman, blocks by layer, 5 epochs": {**NETWORK, "training": {"kind": "kalman", "epochs": 5}},
     "Adam, plain torch, 2 epochs": {**NETWORK, "training": {"kind": "adam", "epochs": 2, "backend": "torch"}},
+    "Network on SNAP, Adam, derivatives stored, 100 epochs": {
+        "descriptor": {"kind": "snap", "two_j_max": 6, "cutoff": 4.8},
+        "model": {"kind": "network", "hidden": [30]},
+        "training": {"kind": "adam", "epochs": 100},
+    },
     "linear SNAP": {
         "descriptor": {"kind": "snap", "two_j_max": 6, "cutoff": 4.8},
         "model": {"kind": "linear"},
