@@ -253,8 +253,7 @@ def main() -> None:
     saved = target.with_suffix(".json")
     content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
     mark = {"steps": args.steps, "potential": checksum(args.potential)}
-    asked = [part for part in PARTS if part != "coexistence" or find_system(args.system).coexisting.seeds]
-    for part in asked if args.parts is None else args.parts:
+    for part in find_system(args.system).free_energies if args.parts is None else args.parts:
         if args.missing and content.get(part, {}).items() >= mark.items():
             continue
         content[part] = PARTS[part](args) | mark

@@ -124,7 +124,7 @@ class Coexisting:
     temperature : float [K], optional
         The guess, of the truth and of the trained potential; default: about where it melts.
     seeds : int
-        Simulations; 0: not asked.
+        Simulations.
     melt_temperature : float [K], optional
         What melts one half; default: where free energies melt the crystal.
     melt_steps : int
@@ -184,6 +184,8 @@ class System:
         Whole sections of the training run's settings in place of what is suggested: another descriptor, model, optimiser.
     statics : mapping of str to settings
         Properties of the crystal at rest that are compared.
+    free_energies : tuple of str
+        Parts of `closed_loop_free_energy.py` that are asked.
     coexisting : Coexisting
     liquid, vibrations, conduction, boltzmann
         What is compared in motion: melt, temperature of the density of states [K], conductivity, settings of
@@ -215,6 +217,7 @@ class System:
     recipe: dict[str, Any] = field(default_factory=dict)
     close: tuple[float, float] | None = None
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    free_energies: tuple[str, ...] = ("direct", "coexistence", "scaling", "absolute")
     coexisting: Coexisting = field(default_factory=Coexisting)
     liquid: Liquid | None = None
     vibrations: float | None = 300.0
