@@ -240,6 +240,7 @@ class StoredModel:
             tangent=len(values) > 1,
         )
         features = stage.array(self.n_features, 1, values, None if bars is None else [bars])
+        features.base.fixed = bars is None
         energy: KernelArray = self.potential.model.energy(stage, features)
         return stage, energy
 

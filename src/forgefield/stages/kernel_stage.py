@@ -45,6 +45,7 @@ class _Base:
         self.values = list(values) if values else [k.buffer(size) for _ in range(planes)]
         self.bars = list(bars) if bars else [k.buffer(size) for _ in range(planes)]
         self.uses = np.zeros(size, dtype=np.int64)
+        self.fixed = False  # nobody asks for its adjoints
 
     @property
     def once(self) -> bool:
@@ -196,7 +197,7 @@ class KernelStage:
         def reverse() -> None:
             if self.gradients is not None:
                 self._gradient(entry, x, y)
-            for p in range(self.planes):
+            for p in range(0 if x.base.fixed else self.planes):
                 self._product(
                     (n_in, n_out, n_columns),
                     lambda i, o: w[i * n_out + o],
