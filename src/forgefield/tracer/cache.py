@@ -94,6 +94,8 @@ class Native:
         Rows of memory each thread needs in the argument ``work``.
     lanes : int
         Atoms at a time.
+    at : callable
+        The kernel on integers and addresses alone, for callers that know where their arrays lie.
     """
 
     def __init__(
@@ -104,11 +106,11 @@ class Native:
         self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         kinds = [ctypes.c_int64 if kind == "int" else ctypes.c_void_p for kind in signature.values()]
-        self._call = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address(name))
+        self.at = ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address(name))
 
     def __call__(self, *arguments: int | np.ndarray) -> None:
         """Run; other Python threads go on meanwhile. Arrays must be contiguous and of the kinds of the signature."""
-        self._call(*[a if isinstance(a, int) else address(a) for a in arguments])
+        self.at(*[a if isinstance(a, int) else address(a) for a in arguments])
 
 
 def address(array: np.ndarray) -> int:

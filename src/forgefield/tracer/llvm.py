@@ -7,7 +7,6 @@ it through objects, and it is what a reader of the dump wants to see.
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
 from typing import Any
 
 from forgefield.tracer.functions import COMPOSITE
@@ -217,10 +216,12 @@ class _Writer:
         self.lines.append(f"store {self.vector} {self.v(value)}, ptr {at}, align {self.align}")
 
     def do_accumulate(self, name: str, i: Any, value: Any) -> None:
-        at = self.at(name, i, self.vector)
-        old = self.new(f"load {self.vector}, ptr {at}, align {self.align}")
-        total = self.new(f"fadd {self.flags} {self.vector} {old}, {self.v(value)}")
-        self.lines.append(f"store {self.vector} {total}, ptr {at}, align {self.align}")
+        self.increase(self.vector, self.at(name, i, self.vector), self.align, self.v(value))
+
+    def increase(self, kind: str, at: str, align: int, value: str) -> None:
+        old = self.new(f"load {kind}, ptr {at}, align {align}")
+        total = self.new(f"fadd {self.flags} {kind} {old}, {value}")
+        self.lines.append(f"store {kind} {total}, ptr {at}, align {align}")
 
     def do_splat(self, name: str, i: Any) -> str:
         kind = "double" if self.program.signature[name] == "doubles" else self.number
@@ -236,29 +237,19 @@ class _Writer:
 
     def do_add_sums(self, name: str, i: Any, *values: Any) -> None:
         """Fold 1, 2, 4, ... vectors, at most as many as there are lanes, into one vector of their sums."""
-        parts, n = [self.v(x) for x in values], self.lanes
-        groups = 1
-        while (
-            len(parts) > 1
-        ):  # each holds `groups` sums; two become one that holds twice as many, half as wide
-            low = [g * (n // groups) + c for g in range(2 * groups) for c in range(n // groups // 2)]
-            parts = [self.halves(a, b, n, low, n // groups // 2) for a, b in pairwise(parts)][::2]
-            groups *= 2
-        (total,), width = parts, n
-        while width > groups:
-            half = width // groups // 2
-            low = [g * (width // groups) + c for g in range(groups) for c in range(half)]
-            total, width = self.halves(total, "poison", width, low, half), width // 2
-        kind = f"<{groups} x {self.number}>"
-        at = self.at(name, i, self.number)
-        old = self.new(f"load {kind}, ptr {at}, align {self.bits // 8}")
-        new = self.new(f"fadd {kind} {old}, {total}")
-        self.lines.append(f"store {kind} {new}, ptr {at}, align {self.bits // 8}")
+        parts, width = [self.v(x) for x in values], self.lanes
+        while len(parts) > 1:
+            parts = [
+                self.neighbours(a, b, width, 2 * width) for a, b in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        while width > len(values):
+            parts, width = [self.neighbours(parts[0], "poison", width, width)], width // 2
+        self.increase(f"<{width} x {self.number}>", self.at(name, i, self.number), self.bits // 8, parts[0])
 
-    def halves(self, a: str, b: str, width: int, low: list[int], shift: int) -> str:
-        """Return the numbers `low` of two vectors plus those `shift` behind them."""
-        left, right = (self.shuffle(a, b, width, [x + s for x in low]) for s in (0, shift))
-        return self.new(f"fadd {self.flags} <{len(low)} x {self.number}> {left}, {right}")
+    def neighbours(self, a: str, b: str, width: int, last: int) -> str:
+        """Return the sums of numbers 0 and 1, 2 and 3, ... of two vectors, one behind the other."""
+        even, odd = (self.shuffle(a, b, width, list(range(s, last, 2))) for s in (0, 1))
+        return self.new(f"fadd {self.flags} <{last // 2} x {self.number}> {even}, {odd}")
 
     def small(self, start: str, i: Any) -> str:
         """Return integer i of 32 bits from an address on."""
@@ -350,9 +341,8 @@ class _Writer:
             parts, width = rows[c::4], 4
             while len(parts) > 1:
                 both = list(range(2 * width))
-                parts = [
-                    self.shuffle(a, b, width, both) for a, b in zip(parts[::2], parts[1::2], strict=True)
-                ]
+                pairs = zip(parts[::2], parts[1::2], strict=True)
+                parts = [self.shuffle(a, b, width, both) for a, b in pairs]
                 width *= 2
             columns.append(parts[0])
         return self.transpose(columns)
@@ -387,6 +377,6 @@ class _Writer:
             part = self.shuffle(r, "poison", self.lanes, [lane // 4 * 4 + c for c in range(4)])
             at = self.new(f"getelementptr inbounds [4 x {self.number}], ptr {start}, i64 {a}")
             if add:
-                old = self.new(f"load {kind}, ptr {at}, align {align}")
-                part = self.new(f"fadd {self.flags} {kind} {old}, {part}")
-            self.lines.append(f"store {kind} {part}, ptr {at}, align {align}")
+                self.increase(kind, at, align, part)
+            else:
+                self.lines.append(f"store {kind} {part}, ptr {at}, align {align}")

@@ -10,18 +10,7 @@ from forgefield.tracer.values import Int, Lanes, Mask, Vec
 if TYPE_CHECKING:
     from forgefield.tracer.trace import Kernel
 
-__all__ = [
-    "KINDS",
-    "Accumulators",
-    "Cursor",
-    "Indices",
-    "Points",
-    "Rows",
-    "Scalars",
-    "Sums",
-    "Totals",
-    "Workspace",
-]
+__all__ = ["KINDS", "Accumulators", "Cursor", "Indices", "Points", "Rows", "Scalars", "Sums", "Totals"]
 
 Index = Int | int
 
@@ -156,17 +145,8 @@ class Points(Memory):
         return [self.k.emit("component", Vec, rows, c) for c in range(3)]
 
 
-KINDS: dict[str, type[Memory]] = {
-    "rows": Rows,
-    "workspace": Workspace,
-    "sums": Sums,
-    "totals": Totals,
-    "scalars": Scalars,
-    "doubles": Scalars,
-    "indices": Indices,
-    "points": Points,
-    "vectors": Points,
-}
+KINDS: dict[str, type[Memory]] = {"rows": Rows, "workspace": Workspace, "sums": Sums, "totals": Totals}
+KINDS |= {"scalars": Scalars, "doubles": Scalars, "indices": Indices, "points": Points, "vectors": Points}
 """Kinds of arguments: ``points`` are float64, ``vectors`` of the working type, ``indices`` int32."""
 
 
