@@ -6,6 +6,7 @@ The scaling of the features is folded into the linear map that follows it: ``((q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -52,35 +53,44 @@ class KernelParameters:
             (e, _array(e.weight), None if e.bias is None else _array(e.bias)) for e in layout.entries
         ]
         self._energy_scale = _array(potential.energy_scale)
+        self._folded = [x for x in self._entries if x[0].folded]
+        self._copied = list(self._copies())
         self._gradients: dict[int, tuple[Tensor, Array]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Copy the parameters as they are now."""
-        for e, own_weight, own_bias in self._entries:
-            weight = own_weight.reshape(-1, e.n_in, e.n_out)
-            bias = None if own_bias is None else own_bias.reshape(-1, e.n_out)
-            if e.folded:
-                weight = self._matrix @ weight
-                offset = -(self._shift @ weight)
-                bias = offset if bias is None else bias + offset
+        for own, values in self._copied:
+            own[...] = values
+        for e, own_weight, own_bias in self._folded:
+            weight = self._matrix @ own_weight.reshape(-1, e.n_in, e.n_out)
+            offset = -(self._shift @ weight)
+            bias = offset if own_bias is None else own_bias.reshape(-1, e.n_out) + offset
             self.flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
-            if bias is not None:
-                self.flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
-        self.flat[self.layout.size] = self._energy_scale
+            self.flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
+
+    def _copies(self) -> Iterator[tuple[Array, Array]]:
+        """Yield the places in `flat` that take numbers as they are, and those numbers."""
+        for e, weight, bias in self._entries:
+            if not e.folded:
+                yield self.flat[e.weight_start : e.weight_start + weight.size].reshape(weight.shape), weight
+                if bias is not None:
+                    yield self.flat[e.bias_start : e.bias_start + bias.size].reshape(bias.shape), bias
+        yield self.flat[self.layout.size : self.layout.size + 1], self._energy_scale
 
     def set_gradients(self, flat: Array) -> None:
         """Write the gradient with respect to the flat parameters to the ``.grad`` of the potential's own."""
         for e, own_weight, own_bias in self._entries:
-            weight = flat[e.weight_start : e.weight_start + own_weight.size].reshape(-1, e.n_in, e.n_out)
-            bias = None
-            if e.bias_start >= 0:
-                n = len(own_weight) * e.n_out
-                bias = flat[e.bias_start : e.bias_start + n].reshape(-1, e.n_out)
-            if e.folded and bias is not None:
-                weight = self._matrix.T @ (weight - self._shift[:, None] * bias[:, None, :])
+            weight = flat[e.weight_start : e.weight_start + own_weight.size]
+            bias = None if own_bias is None else flat[e.bias_start : e.bias_start + own_bias.size]
+            if e.folded:
+                weight = weight.reshape(-1, e.n_in, e.n_out)
+                of_bias = flat[e.bias_start : e.bias_start + len(own_weight) * e.n_out].reshape(
+                    -1, 1, e.n_out
+                )
+                weight = self._matrix.T @ (weight - self._shift[:, None] * of_bias)
             self._set_gradient(e.weight, weight)
-            if e.bias is not None and own_bias is not None and bias is not None:
+            if e.bias is not None and bias is not None:
                 self._set_gradient(e.bias, bias)
 
     def _set_gradient(self, parameter: Tensor, values: Array) -> None:

@@ -9,7 +9,6 @@ the table.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +20,13 @@ from numpy.typing import NDArray
 from forgefield.engine.derivative_table import DerivativeTable
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.parameters import KernelParameters
+from forgefield.engine.stored_memory import Room, StoredMemory
 from forgefield.kernel_cache import foreign_sources
 from forgefield.models.potential import Potential
 from forgefield.parallel import run_parts
 from forgefield.stages.kernel_stage import KernelArray, KernelStage
 from forgefield.stages.parameters import ParameterLayout, Shape, ShapeStage
-from forgefield.tracer.cache import Native, address, aligned, host, native
+from forgefield.tracer.cache import Native, address, host, native
 from forgefield.tracer.memory import Rows, Scalars
 from forgefield.tracer.trace import Int, Kernel, trace
 
@@ -103,43 +103,38 @@ class StoredModel:
         self.parameters = KernelParameters(potential, self.layout, self.dtype)
         self._terms = self.layout.memory.arrays(self.dtype)
         arrays = (table.atom_start, table.first, table.neighbours, table.columns, table.n_strain)
-        self._table = [address(x) for x in (*arrays, table.derivatives)]
-        self._constants = [address(x) for x in (self.parameters.flat, *self._terms)]
         self._kernels: dict[str, Native] = {}
-        self._memory: dict[Any, tuple[Array, int]] = {}
+        workspace = max(self._kernel(name).workspace for name in ("values", "gradients"))
+        self.memory = StoredMemory(
+            self.dtype,
+            self.lanes,
+            self.n_features,
+            self.width,
+            n_parameters=self.layout.size,
+            work=(workspace + 1) * self.lanes,
+            constants=[address(x) for x in (self.parameters.flat, *self._terms)],
+            table=[address(x) for x in (*arrays, table.derivatives)],
+        )
 
-    def memory(self, name: Any, *shape: int) -> Array:
-        """Return memory to be reused by later calls, contents as they were left."""
-        size = math.prod(shape)
-        have = self._memory.get(name)
-        if have is None or have[0].size < size:
-            new = aligned(size + size // 4, self.dtype)
-            have = self._memory[name] = new, address(new)
-        return have[0][:size].reshape(shape)
-
-    def _at(self, *names: Any) -> list[int]:
-        """Return where pieces of memory begin."""
-        return [self._memory[name][1] for name in names]
+    def _room(self, batch: StoredBatch, threads: int) -> Room:
+        """Return the memory of a batch."""
+        return self.memory.room(len(batch.species), batch.n_atoms, len(batch.structures), threads)
 
     # ---- values ----------------------------------------------------------------------------------------------
 
     def values(self, batch: StoredBatch, threads: int) -> tuple[Array, Array, Array]:
-        """Return energies of atoms and free atoms, forces (n_atoms, 3) and strain gradients (n_structures, 6)."""
-        n_blocks, lanes, f = len(batch.species), self.lanes, self.n_features
-        features = self.memory("features", n_blocks, f, lanes)
-        np.copyto(features, self._by_block(self.table.features.take(batch.rows, axis=0)))
-        energies, bars = self.memory("energies", n_blocks * lanes), self.memory("bars", n_blocks, f, lanes)
-        kernel = self._kernel("values")
-        self._run_model(kernel, batch, threads, lambda _: self._at("energies", "bars"))
-        by_atom = self.memory("by_atom", n_blocks * lanes, self.width)
-        if f < self.width:
-            by_atom[:, f:] = 0.0
-        np.copyto(self._by_block(by_atom), bars)
-        forces = self.memory("forces", batch.n_atoms, 3)
-        strain = self.memory("strain", len(batch.structures), 6)
-        forces[:], strain[:] = 0.0, 0.0
-        self._run_table(self._kernel("pull"), batch, threads, self._at("by_atom", "forces", "strain"))
-        return energies.take(batch.slots), forces, strain
+        """Return energies of atoms and free atoms, forces (n_atoms, 3) and strain gradients (n_structures, 6).
+
+        They stay what they are until the next call of any method.
+        """
+        room = self._room(batch, threads)
+        room.features[...] = self.memory.by_block(self.table.features.take(batch.rows, axis=0))
+        self._run("values", room, len(batch.species), threads, batch.pointers[3:])
+        room.by_atom[...] = room.bars
+        room.forces.fill(0.0)
+        room.strain.fill(0.0)
+        self._run("pull", room, len(batch.structures), threads, batch.pointers[:3])
+        return room.energies.take(batch.slots), room.forces, room.strain
 
     def gradients(
         self, batch: StoredBatch, energy_bars: Array, force_bars: Array, strain_bars: Array, threads: int
@@ -153,54 +148,25 @@ class StoredModel:
             Derivatives of the loss with respect to what `values` returns.
         threads : int
         """
-        n_blocks, lanes, f = len(batch.species), self.lanes, self.n_features
-        changes = self.memory("by_atom", n_blocks * lanes, self.width)
-        changes[:] = 0.0
-        pushed = self.memory("force_bars", batch.n_atoms, 3), self.memory("strain_bars", *strain_bars.shape)
-        pushed[0][:], pushed[1][:] = force_bars, strain_bars
-        own = self._at("by_atom", "force_bars", "strain_bars")
-        self._run_table(self._kernel("push"), batch, threads, own)
-        tangents = self.memory("bars", n_blocks, f, lanes)
-        np.copyto(tangents, self._by_block(changes))
-        seeds = self.memory("energies", n_blocks * lanes)
-        seeds[:] = 0.0
-        seeds[batch.slots] = energy_bars
-        size, threads = self.layout.size, max(1, min(threads, n_blocks))
-        sums = [self.memory(("gradients", t), size) for t in range(threads)]
-        for x in sums:
+        room = self._room(batch, threads)
+        room.changes.fill(0.0)
+        room.forces[...], room.strain[...] = force_bars, strain_bars
+        self._run("push", room, len(batch.structures), threads, batch.pointers[:3])
+        room.bars[...] = room.changes_by_block
+        room.energies.fill(0.0)
+        room.energies[batch.slots] = energy_bars
+        for x in room.sums:
             x.fill(0.0)
-        kernel = self._kernel("gradients")
-        self._run_model(
-            kernel, batch, threads, lambda thread: self._at("bars", "energies", ("gradients", thread))
-        )
-        total = sums[0]
-        for x in sums[1:]:
+        self._run("gradients", room, len(batch.species), threads, batch.pointers[3:])
+        total = room.sums[0]
+        for x in room.sums[1:]:
             total += x
         self.parameters.set_gradients(total)
 
-    def _by_block(self, rows: Array) -> Array:
-        """Return rows of lanes (n_slots, width) as (n_blocks, n_features, lanes)."""
-        per_block = rows.reshape(-1, self.lanes, self.width).transpose(0, 2, 1)
-        return per_block[:, : self.n_features]
-
-    def _run_model(
-        self, kernel: Native, batch: StoredBatch, threads: int, own: Callable[[int], list[int]]
-    ) -> None:
-        n_blocks, features = len(batch.species), self._at("features")
-        threads = max(1, min(threads, n_blocks))
-
-        def part(thread: int, first: int, last: int) -> None:
-            self.memory(("work", thread), (kernel.workspace + 1) * self.lanes)
-            work = self._at(("work", thread))
-            kernel(first, last, batch.pointers[3], *self._constants, *work, *features, *own(thread))
-
-        run_parts(n_blocks, threads, part)
-
-    def _run_table(self, kernel: Native, batch: StoredBatch, threads: int, own: list[int]) -> None:
-        def part(_: int, first: int, last: int) -> None:
-            kernel(first, last, *batch.pointers[:3], *self._table, *own)
-
-        run_parts(len(batch.structures), threads, part)
+    def _run(self, name: str, room: Room, n: int, threads: int, of_batch: tuple[int, ...]) -> None:
+        """Run a kernel on all blocks or structures of a batch."""
+        call, own = self._kernel(name).at, room.calls[name]
+        run_parts(n, threads, lambda thread, first, last: call(first, last, *of_batch, *own[thread]))
 
     # ---- kernels ---------------------------------------------------------------------------------------------
 
