@@ -97,12 +97,12 @@ class KernelParameters:
         """Write to a parameter's gradient; where the numbers of that tensor lie is looked up once."""
         if not parameter.requires_grad:
             return
-        known = self._gradients.get(id(parameter))
-        if known is None or known[0] is not parameter.grad:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            known = self._gradients[id(parameter)] = parameter.grad, parameter.grad.numpy()
-        known[1].reshape(values.shape)[...] = values
+        known, grad = self._gradients.get(id(parameter)), parameter.grad
+        if known is None or known[0] is not grad:
+            grad = torch.zeros_like(parameter) if grad is None else grad
+            parameter.grad = grad
+            known = self._gradients[id(parameter)] = grad, grad.numpy().reshape(values.shape)
+        known[1][...] = values
 
 
 def _array(x: Tensor) -> Array:

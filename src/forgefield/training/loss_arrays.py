@@ -229,15 +229,14 @@ def _term(
     if has is not True:
         w, unit = w[has], None if unit is None else unit[has]
     scale = loss.scales[name]
-    if scale != 1.0:
-        x = x / scale
     factor = loss.preset.factor / (x.shape[1] * max(float(np.add.reduce(w)), 1e-300))
     if loss.settings.error == "mse":
-        weighted = x * w[:, None]
-        value = float(np.vdot(x, weighted)) * factor
-        slope, size = weighted, 2.0 * weight * factor / scale
+        # Squares take their scale as a number, not array by array.
+        factor /= scale * scale
+        slope, size = x * w[:, None], 2.0 * weight * factor
+        value = float(np.vdot(x, slope)) * factor
     else:
-        measure, slope = _measure(loss, x)
+        measure, slope = _measure(loss, x / scale)
         value = float(measure.sum(axis=1) @ w) * factor
         slope, size = slope * w[:, None], weight * factor / scale
     if not weight:
