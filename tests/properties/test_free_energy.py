@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
+from scipy.stats import chi2
 
 from forgefield.errors import CheckpointError, ConfigError, SimulationError, StructureError
 from forgefield.graph import neighbour_pairs
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.properties.free_energy_estimators import quadrature
-from forgefield.properties.free_energy_paths import walk
+from forgefield.properties.free_energy_paths import path_warnings, walk
 from forgefield.properties.free_energy_potentials import (
     EinsteinSprings,
     Mixture,
@@ -197,6 +198,27 @@ def test_harmonic_crystal_by_integration(copper: Atoms, tmp_path: Path) -> None:
     assert again.quantities == result.quantities
     with pytest.raises(CheckpointError, match="other settings"):
         FREE_ENERGY(copper, field, folder=tmp_path, **(settings | {"points": 5}))
+
+
+@pytest.mark.slow
+def test_stated_errors_are_the_scatter_over_seeds_of_short_runs(copper: Atoms) -> None:
+    # Runs of few correlation times, as those of melts are: a strong bath lets atoms creep to where springs pull them.
+    field, springs = Harmonic(copper), EinsteinSprings(copper.positions, 4.0)
+    values, errors, warned = [], [], 0
+    for seed in range(24):
+        settings = FreeEnergySettings(
+            points=3, steps=200, equilibration=150, timestep=4.0, friction=0.15, temperature=300.0, seed=seed
+        )
+        walker = Walker("solid", copper, settings.dynamics(), Journal(None, ""))
+        mixture = Mixture(springs, field)
+        leg = walk(walker, "einstein", mixture, quadrature(3), settings, 300.0, first_up=True)
+        values.append(leg.difference.value)
+        errors.append(leg.difference.error)
+        warned += any("are short" in text for text in path_warnings({"einstein": leg}, len(copper)))
+    ratio = float(np.var(values, ddof=1) / np.mean(np.square(errors)))
+    low, high = chi2.ppf([0.005, 0.995], 23) / 23
+    assert low < ratio < high
+    assert warned == 24
 
 
 def test_harmonic_crystal_by_switching_and_scaling(copper: Atoms) -> None:

@@ -41,6 +41,16 @@ def test_error_is_that_of_the_process(memory):
     assert estimates[0].n_independent == pytest.approx(n / (2 * tau), rel=0.35)
 
 
+@pytest.mark.parametrize(("n", "memory"), [(100, 0.8), (100, 0.9), (240, 0.95)])
+def test_error_of_a_short_series_is_that_of_the_process(n, memory):
+    # 11, 5 and 6 independent samples: without Wolff's correction errors are 0.85, 0.75 and 0.75 of the true ones.
+    series = autoregressive(n, memory, seed=7, runs=600)
+    k = np.arange(1, n)
+    exact = np.sqrt((1 + 2 * ((1 - k / n) * memory**k).sum()) / n)
+    stated = np.sqrt(np.mean([series_mean(x).error ** 2 for x in series.T]))
+    assert stated == pytest.approx(exact, rel=0.12)
+
+
 def test_autocorrelation_is_the_direct_sum():
     x = np.random.default_rng(0).standard_normal(50).cumsum()
     y = x - x.mean()

@@ -20,12 +20,14 @@ from forgefield.properties.free_energy_potentials import Mixture
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import PathSettings
 
-__all__ = ["Leg", "hysteresis_warnings", "walk"]
+__all__ = ["Leg", "path_warnings", "walk"]
 
 FloatArray = NDArray[np.float64]
 
 SIGNIFICANT = 3.0
 """A hysteresis of more standard errors is no noise."""
+ENOUGH = 25.0
+"""Independent samples, of two correlation times each, below which the error of a mean is a guess."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Leg:
     couplings, up, down : (n,)
         lambda and ``<dU/dlambda>`` [eV] on both ways; nan where there was only one.
     facts : dict
-        How it was integrated, where that was not settled before.
+        How it was integrated, where that was not settled before; ``independent_samples``: median over runs.
     """
 
     difference: Measured
@@ -107,6 +109,7 @@ def walk(
         couplings=rule.points,
         up=np.mean([_columns(w)[0] for w in ways[True]], axis=0),
         down=np.mean([_columns(w)[0] for w in ways[False]], axis=0),
+        facts={"independent_samples": float(np.median(mean.independent))},
     )
 
 
@@ -120,6 +123,7 @@ class _Mean:
     settings: PathSettings
     temperature: float
     watch: Observable | None
+    independent: list[float] = field(default_factory=list)
 
     def __call__(self, stage: str, coupling: float) -> Measured:
         self.mixture.coupling = coupling
@@ -135,6 +139,7 @@ class _Mean:
         )
         if self.watch is not None:
             check_solid(averages["excursion"].value, self.temperature, f"at lambda = {coupling:.3f}")
+        self.independent.append(self.walker.independent(f"{self.name} {stage}", "difference"))
         return averages["difference"]
 
 
@@ -171,6 +176,7 @@ def _adapt(mean: _Mean, rule: Quadrature, settings: PathSettings, wanted: float,
             "points": float(len(whole.nodes)),
             "runs": float(runs),
             "discretisation_eV_per_atom": total.discretisation / len(mean.walker.atoms),
+            "independent_samples": float(np.median(mean.independent)),
         },
     )
 
@@ -248,8 +254,8 @@ def _mean(estimates: list[Measured]) -> Measured:
     return Measured(float(values.mean()), error)
 
 
-def hysteresis_warnings(legs: dict[str, Leg], n_atoms: int) -> tuple[str, ...]:
-    """Return what to say where the two ways differ by more than three standard errors."""
+def path_warnings(legs: dict[str, Leg], n_atoms: int) -> tuple[str, ...]:
+    """Return what to say where ways differ by more than three standard errors, or runs are too short for errors."""
     found = []
     for name, leg in legs.items():
         error = max(leg.hysteresis.error, 1e-12)
@@ -258,5 +264,12 @@ def hysteresis_warnings(legs: dict[str, Leg], n_atoms: int) -> tuple[str, ...]:
                 f"hysteresis of the leg {name!r}: {1e3 * leg.hysteresis.value / n_atoms:.3f} meV/atom between the ways "
                 f"up and down, more than three standard errors ({1e3 * error / n_atoms:.3f} meV/atom); raise `steps` and "
                 "`equilibration`"
+            )
+        independent = leg.facts.get("independent_samples", math.inf)
+        if independent < ENOUGH:
+            found.append(
+                f"runs of the leg {name!r} are short: half of them have less than {2.0 * independent:.0f} correlation "
+                f"times of dU/dlambda (wanted: {2.0 * ENOUGH:.0f}), so that their error bars are rough; raise "
+                f"`steps` {ENOUGH / independent:.1f} times"
             )
     return tuple(found)

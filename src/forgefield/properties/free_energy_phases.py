@@ -22,7 +22,7 @@ from forgefield.properties.free_energy_checks import (
     square_displacement,
 )
 from forgefield.properties.free_energy_estimators import Measured, quadrature
-from forgefield.properties.free_energy_paths import Leg, hysteresis_warnings, walk
+from forgefield.properties.free_energy_paths import Leg, path_warnings, walk
 from forgefield.properties.free_energy_potentials import (
     EinsteinSprings,
     Mixture,
@@ -162,7 +162,7 @@ def solid_free_energy(
         temperature=settings.temperature,
         n_atoms=len(atoms),
         conditions=conditions,
-        warnings=hysteresis_warnings({"einstein": leg}, len(atoms)) + warnings,
+        warnings=path_warnings({"einstein": leg}, len(atoms)) + warnings,
         cell=sites.cell.array.copy(),
     )
 
@@ -245,7 +245,7 @@ def liquid_free_energy(
         temperature=settings.temperature,
         n_atoms=len(atoms),
         conditions=conditions | _facts(legs) | {"flow": averages["flow"].value},
-        warnings=hysteresis_warnings(legs, len(atoms)),
+        warnings=path_warnings(legs, len(atoms)),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -221,7 +222,12 @@ class Walker:
                 check_shape(before, cell, used.barostat, used.temperature)
                 self.journal.profiles[f"{self.name}/{stage}/cell"] = cell.tolist()
             self._close(stage, known)
-        return {name: Measured(*pair) for name, pair in known.items()}
+        return {name: Measured(*found[:2]) for name, found in known.items()}
+
+    def independent(self, stage: str, name: str) -> float:
+        """Return how many independent samples an average of a stage that is done rests on."""
+        found = self.journal.stages[f"{self.name}/{stage}"][name]
+        return float(found[2]) if len(found) > 2 else math.inf  # journals of old have no such number
 
     def profile(self, stage: str, name: str) -> FloatArray:
         """Return the mean of an array over a stage that is done."""
@@ -381,4 +387,4 @@ class Walker:
 
 def _mean(samples: FloatArray) -> list[float]:
     found = series_mean(samples)
-    return [found.value, found.error]
+    return [found.value, found.error, found.n_independent]

@@ -81,7 +81,10 @@ def series_mean(samples: ArrayLike) -> Estimate:
     Notes
     -----
     The error is ``sqrt(2 tau / n) sigma`` with the integrated autocorrelation time ``tau = 1/2 + sum_k c_k``, the sum
-    ending at the first lag above ``5 tau``: N. Madras and A. D. Sokal, J. Stat. Phys. 50, 109 (1988), appendix C.
+    ending at the first lag w above ``5 tau``: N. Madras and A. D. Sokal, J. Stat. Phys. 50, 109 (1988), appendix C. As
+    the mean that is taken out is that of the series itself, every c_k is too small by ``2 tau / n``; the sum is put
+    right by ``1 + (2 w + 1) / n``: U. Wolff, Comput. Phys. Commun. 156, 143 (2004), equation (49). Without that a series
+    of 10 autocorrelation times has errors of 3/4 of the true ones, one of 5 of 0.6.
 
     Raises
     ------
@@ -92,7 +95,8 @@ def series_mean(samples: ArrayLike) -> Estimate:
     n = len(x)
     times = np.cumsum(autocorrelation(x)) - 0.5
     inside = np.arange(n) >= WINDOW * times
-    tau = max(0.5, float(times[int(np.argmax(inside))] if inside.any() else times[-1]))
+    window = int(np.argmax(inside)) if inside.any() else n - 1
+    tau = max(0.5, float(times[window]) * (1.0 + (2.0 * window + 1.0) / n))
     independent = max(1.0, n / (2.0 * tau))
     # What the sample variance misses: the variance of the mean itself.
     spread = float(x.var()) / (1.0 - 1.0 / independent) if independent > 1.0 else float(x.var())
