@@ -11,10 +11,11 @@ from forgefield.descriptors import NEP, SO3
 from forgefield.keys import VOIGT
 from forgefield.models import make_model
 from forgefield.models.potential import Potential
+from forgefield.training import accumulate
 from forgefield.training.accumulate import Errors
 from forgefield.training.batches import LabelledSet
 from forgefield.training.initialise import initialise
-from forgefield.training.loss import PRESETS, Loss, LossSettings
+from forgefield.training.loss import PRESETS, Loss, LossSettings, Residuals
 
 WEIGHTS = {"energy": 1.3, "forces": 0.7, "stress": 2.1}
 REFERENCES = {29: 0.2, 79: -0.4}
@@ -171,3 +172,17 @@ class _Energy:
     def __init__(self, atoms: Atoms, energy: float) -> None:
         self.results = {"energy": energy}
         self.atoms = atoms
+
+
+def test_errors_added_in_blocks_are_those_of_all_residuals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accumulate, "HELD", 40)
+    rng, errors = np.random.default_rng(3), Errors()
+    shapes = [((n,), (4 * n, 3), (0, 6)) for n in (2, 1, 3, 1)]
+    batches = [Residuals(*(torch.from_numpy(rng.normal(size=s)) for s in own)) for own in shapes]
+    for batch in batches:
+        errors.add(batch)
+    for name in ("energy", "forces"):
+        x = np.concatenate([np.asarray(getattr(batch, name)).ravel() for batch in batches])
+        assert errors.rmse()[f"{name}_rmse"] == pytest.approx(1e3 * np.sqrt(np.mean(x**2)), rel=1e-12)
+        assert errors.mae()[f"{name}_mae"] == pytest.approx(1e3 * np.abs(x).mean(), rel=1e-12)
+    assert errors.rmse()["stress_rmse"] is None
