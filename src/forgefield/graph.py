@@ -154,9 +154,12 @@ def checked_geometry(atoms: Atoms) -> tuple[FloatArray, FloatArray, NDArray[np.b
     positions = np.ascontiguousarray(atoms.positions, dtype=np.float64)
     pbc = np.asarray(atoms.pbc, dtype=bool)
     cell = np.asarray(atoms.cell.array, dtype=np.float64)
-    if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+    vectors = cell.tolist()  # plain numbers: for three vectors NumPy takes ten times as long
+    # A sum is not finite if a number is not; only sums that overflow need a closer look.
+    total = float(positions.sum()) + sum(map(sum, vectors))
+    if not math.isfinite(total) and not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise StructureError("positions or cell are not finite (NaN or infinity); check the input structure")
-    _check_cell(cell, pbc)
+    _check_cell(vectors, pbc.tolist())
     return positions, _completed(cell, pbc), pbc
 
 
@@ -177,14 +180,12 @@ def _completed(cell: FloatArray, pbc: NDArray[np.bool_]) -> FloatArray:
     return np.ascontiguousarray(complete_cell(np.where(pbc[:, None], cell, 0.0)), dtype=np.float64)
 
 
-def _check_cell(cell: FloatArray, pbc: NDArray[np.bool_]) -> None:
-    # Plain numbers: for three vectors NumPy takes ten times as long.
-    vectors = [v for v, periodic in zip(cell.tolist(), pbc.tolist(), strict=True) if periodic]
+def _check_cell(cell: list[list[float]], pbc: list[bool]) -> None:
+    vectors = [v for v, periodic in zip(cell, pbc, strict=True) if periodic]
     lengths = [math.hypot(*v) for v in vectors]
     if vectors and (min(lengths) < 1e-6 or _content(vectors) / math.prod(lengths) < 1e-5):
         raise StructureError(
-            f"the cell {cell.tolist()} has no volume along its periodic directions {pbc.tolist()}; "
-            "set a cell or pbc=False"
+            f"the cell {cell} has no volume along its periodic directions {pbc}; set a cell or pbc=False"
         )
 
 
