@@ -48,6 +48,14 @@ def test_links_between_pages_lead_somewhere():
     assert not broken
 
 
+def test_results_name_no_folder_of_one_computer():
+    folders = [ROOT / "studies", ROOT / "benchmarks", ROOT / "docs"]
+    files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".json", ".md", ".yaml")]
+    assert len(files) > 100
+    place = re.compile(r"[\"' ]/(tmp|root|home|Users|work)/")
+    assert not [str(f.relative_to(ROOT)) for f in files if place.search(f.read_text(encoding="utf-8"))]
+
+
 def test_rows_of_a_table_have_as_many_cells():
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
     uneven, tables = [], 0

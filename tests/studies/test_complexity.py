@@ -44,7 +44,7 @@ def result(descriptor, model, ratio=1.0, *, forces=90.0, energy=5.0, us=3.0, spl
     if loop is not None:
         parameters["loop"] = loop
     errors = {s: {"energy": energy, "forces": forces, "stress": math.nan} for s in ("train", "valid", "test")}
-    own = {"errors": errors, "microseconds": us, "n_features": 10, "n_parameters": 11, "potential": "gone"}
+    own = {"errors": errors, "microseconds": us, "n_features": 10, "n_parameters": 11}
     return CellResult(Cell(f"{descriptor}, {model}, {ratio}, {split}, {loop}", parameters), own | values, 1.0)
 
 

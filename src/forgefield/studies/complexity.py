@@ -222,7 +222,6 @@ class Complexity(Study[ComplexitySettings]):
             "n_features": single(run).descriptor.n_features,
             "n_parameters": run.potential.n_parameters,
             "microseconds": microseconds_per_atom(run.potential, frames[0]),
-            "potential": str(run.folder / "potential.ff"),
         }
         if parameters["silicon"] and parameters["split"] == 0:
             found["properties"] = properties_by(run.potential.calculator(dtype="float64", threads=1))
@@ -272,7 +271,7 @@ def _run_loop(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return {"properties": answers(loop, find_truth(loop.truth), shared, seed)}
     data = {"data": {"train": [str(training_file(loop, shared))]}}
     run = train_cell(merged(parameters["config"], data), folder)
-    found: dict[str, Any] = {"errors": errors_of(run), "potential": str(run.folder / "potential.ff")}
+    found: dict[str, Any] = {"errors": errors_of(run)}
     if parameters["split"] == 0:
         calculator = run.potential.calculator(dtype="float64", threads=1)
         found["properties"] = answers(loop, calculator, shared)
