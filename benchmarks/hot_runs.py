@@ -3,12 +3,13 @@
     python benchmarks/hot_runs.py run [--qualities standard] [--seeds 0 1 2 3] [--set training.prior=0 ...] [--name TEXT]
     python benchmarks/hot_runs.py table
 
-The bundled set has 27 snapshots of a liquid in cells of 16 atoms among some 230 strained, vibrating or broken crystals. A
-potential of low errors on held-out structures may still have holes where no structure is: environments with too many
-neighbours, several eV below the crystal. Each potential heats 512 atoms of diamond at constant volume (Langevin, 1 fs, friction
+Of the 287 structures that the bundled set trains on 27 are of a liquid, in small cells; the others are strained,
+vibrating or broken crystals. A potential of low errors on held-out structures may still have holes where no
+structure is: atoms with too short bonds, several eV below the crystal. Each potential heats 512 atoms of diamond at constant volume (Langevin, 1 fs, friction
 10/ps) at 2500 K twice and at 3500 K once for 4 ps. It has failed when the mean energy falls below that of perfect diamond
 by more than 0.05 eV/atom ("hole"), or a force is larger than 60 eV/Å or the temperature more than three times what it
-should be ("breaks"). The liquid of density-functional theory lies about 0.75 eV/atom above the crystal here.
+should be ("breaks"). AdamW's potentials and committees that stay whole agree on a liquid 0.73 to 0.76 eV/atom
+above the crystal at 2500 K.
 """
 
 from __future__ import annotations
