@@ -121,12 +121,106 @@ def test_the_best_of_a_family_is_chosen_on_validation_and_compared_on_test():
 
 
 def test_longer_runs_are_named_by_their_case():
-    settings = LossWeightingSettings(seeds=1, longer=("balanced",), longer_epochs=7, longer_seeds=2)
+    settings = LossWeightingSettings(seeds=1, longer=("balanced",), longer_epochs=(7, 9), longer_seeds=2)
     cells = [c for c in LossWeighting().cells(settings) if c.parameters["family"] == "longer"]
-    assert [c.name for c in cells] == ["balanced, 7 epochs, seed 0", "balanced, 7 epochs, seed 1"]
-    assert {c.parameters["config"]["training"]["epochs"] for c in cells} == {7}
+    assert [c.name for c in cells] == [
+        f"balanced, {n} epochs, seed {seed}" for seed in (0, 1) for n in (7, 9)
+    ]
+    assert [c.parameters["config"]["training"]["epochs"] for c in cells] == [7, 9, 7, 9]
+    assert {c.parameters["of"] for c in cells} == {"balanced"}
     with pytest.raises(ConfigError, match="balanced"):
         LossWeighting().cells(LossWeightingSettings(longer=("balancd",)))
+    with pytest.raises(ConfigError, match="longer_epochs"):
+        LossWeightingSettings.parse({"longer_epochs": [1]})
+
+
+SETTINGS = LossWeightingSettings(
+    seeds=4,
+    epochs=10,
+    betas=(0.1,),
+    rivals=("balanced",),
+    starts=False,
+    longer=("relative 1:1:1", "relative softadapt β 0.1", "balanced"),
+    longer_epochs=(40, 20),
+    longer_seeds=4,
+)
+
+
+def longer_page(score):
+    """The page for scores by case and epochs, with a different level for each seed and a little noise."""
+    results, rng = [], np.random.default_rng(0)
+    for cell in LossWeighting().cells(SETTINGS):
+        own = cell.parameters
+        seed, epochs = own["config"]["seed"], own["config"]["training"]["epochs"]
+        value = score(own.get("of", own["case"]), epochs) * 1.5**seed * math.exp(rng.normal(scale=0.002))
+        kept = {key: v for key, v in own.items() if key != "config"}
+        made = run(seed, value, **kept)
+        made.cell.parameters["config"]["training"] = {"epochs": epochs}
+        results.append(made)
+    return LossWeighting().page(SETTINGS, results)
+
+
+def of_longer(page):
+    """What it says about longer training: the claims, and the rows of the table."""
+    claims = {claim: (said, verdict) for claim, said, verdict in page.claims if "after 40" in claim}
+    section = next(s for s in page.sections if s.title == "Longer training")
+    heads = [column.text for column in section.tables[0].columns]
+    return claims, heads, {row[0]: row[1:] for row in section.tables[0].rows}, section
+
+
+def test_a_ranking_that_lasts():
+    scores = {"relative 1:1:1": 20.0, "relative softadapt β 0.1": 40.0, "balanced": 10.0}
+    page = longer_page(lambda case, epochs: scores.get(case, 100.0) / epochs)
+    claims, heads, rows, section = of_longer(page)
+    assert claims["the ranking holds after 40 epochs"] == (
+        "of 3 pairs decided after 10 epochs 3 are still, 0 the other way, 0 undecided",
+        "agrees",
+    )
+    verdicts = {
+        claim.split(": ", 1)[1].split(" (")[0]: v for claim, (_, v) in claims.items() if ": " in claim
+    }
+    assert verdicts == {
+        "SoftAdapt in the relative loss beats fixed weights tuned with as many runs": "disagrees",
+        "another adaptive rule, untuned, beats tuned fixed weights": "agrees",
+    }
+    assert [heads[k] for k in (0, 1, 3, 5, 7)] == [
+        "case",
+        "10 epochs",
+        "20 epochs",
+        "40 epochs",
+        "40 against 10 epochs",
+    ]
+    assert heads[2] == "against relative 1:1:1"
+    assert rows["relative 1:1:1"][1::2] == ["", "", ""]
+    assert all(rows["balanced"][k].startswith("-50 %") for k in (1, 3, 5))
+    assert all(row[-1].startswith("-75 %") for row in rows.values())
+    assert [list(s.x) for s in section.charts[0].series] == [[10, 20, 40]] * 3
+    assert "RMSE after 40 epochs" in {t.caption for t in section.tables}
+
+
+def test_a_ranking_that_turns_or_is_lost():
+    before = {"relative 1:1:1": 20.0, "relative softadapt β 0.1": 40.0, "balanced": 10.0}
+    turned = before | {"balanced": 30.0}
+    claims, *_ = of_longer(longer_page(lambda c, n: (before if n < 40 else turned).get(c, 100.0)))
+    assert claims["the ranking holds after 40 epochs"] == (
+        "of 3 pairs decided after 10 epochs 2 are still, 1 the other way, 0 undecided",
+        "disagrees",
+    )
+    assert {v for c, (_, v) in claims.items() if "another adaptive" in c} == {"disagrees"}
+    level = before | {"balanced": 20.02}
+    claims, *_ = of_longer(longer_page(lambda c, n: (before if n < 40 else level).get(c, 100.0)))
+    assert claims["the ranking holds after 40 epochs"][1] == "undecided"
+
+
+def test_without_longer_runs_nothing_is_said_of_them():
+    settings = SETTINGS.model_copy(update={"longer": ()})
+    results = [
+        run(c.parameters["config"]["seed"], 1.0, **{k: v for k, v in c.parameters.items() if k != "config"})
+        for c in LossWeighting().cells(settings)
+    ]
+    page = LossWeighting().page(settings, results)
+    assert "Longer training" not in {s.title for s in page.sections}
+    assert not any("after" in claim for claim, *_ in page.claims)
 
 
 def test_further_seeds_do_not_choose():

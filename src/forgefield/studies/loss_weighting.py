@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -57,7 +57,7 @@ class LossWeightingSettings(Schema):
     more: tuple[str, ...] = Field((), description="cases, by name, with further seeds; none of them chooses")
     more_seeds: int = Field(0, ge=0, description="how many further seeds")
     longer: tuple[str, ...] = Field((), description="cases, by name, that are also trained for longer")
-    longer_epochs: int = Field(400, ge=2, description="epochs of these")
+    longer_epochs: tuple[Annotated[int, Field(ge=2)], ...] = Field((400,), description="epochs of these")
     longer_seeds: int = Field(2, ge=1, description="runs of these")
     base: dict[str, Any] = Field(
         default_factory=lambda: {
@@ -89,27 +89,34 @@ class LossWeighting(Study[LossWeightingSettings]):
         """See `Study.cells`; the first seed of every case comes first, longer runs last."""
         source = data_source(settings.data)
         cases = _cases(settings)
-        runs = [(*case, settings.epochs, seed) for seed in range(settings.seeds) for case in cases]
+        runs = [
+            (family, case, case, choice, settings.epochs, seed)
+            for seed in range(settings.seeds)
+            for family, case, choice in cases
+        ]
         known = {case: (family, choice) for family, case, choice in cases}
         for case in (*settings.more, *settings.longer):
             if case not in known:
                 raise ConfigError(f"unknown case {case!r}: {did_you_mean(case, known)}")
         for seed in range(settings.seeds, settings.seeds + settings.more_seeds):
-            runs += [(known[c][0], c, known[c][1], settings.epochs, seed) for c in settings.more]
+            runs += [(known[c][0], c, c, known[c][1], settings.epochs, seed) for c in settings.more]
         for seed in range(settings.longer_seeds):
-            for case in settings.longer:
-                name, epochs = f"{case}, {settings.longer_epochs} epochs", settings.longer_epochs
-                runs.append(("longer", name, known[case][1], epochs, seed))
+            for epochs in settings.longer_epochs:
+                runs += [
+                    ("longer", c, f"{c}, {epochs} epochs", known[c][1], epochs, seed) for c in settings.longer
+                ]
         cells = []
-        for family, case, choice, epochs, seed in runs:
+        for family, case, name, choice, epochs, seed in runs:
             config = merged(
                 {"data": {"train": [source["path"]]}, "seed": seed, "threads": 1, "extrapolation": False},
                 settings.base,
                 {"training": {"epochs": epochs}},
                 choice,
             )
-            parameters = {"family": family, "case": case, "config": checked(config), "data": source["hash"]}
-            cells.append(Cell(f"{case}, seed {seed}", parameters))
+            parameters = {"family": family, "case": name, "config": checked(config), "data": source["hash"]}
+            if family == "longer":
+                parameters["of"] = case
+            cells.append(Cell(f"{name}, seed {seed}", parameters))
         return cells
 
     def run(self, parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
+from forgefield.studies.loss_weighting_longer import Lengths, by_length, longer_section, ranking_claim
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.summary import (
     Groups,
@@ -50,6 +51,17 @@ PRINTED = {
 """Test RMSE printed in the paper's tables 1 and 2, for MoTe2: energy [meV/atom], forces [meV/Å], stress [MPa]."""
 PRIORITY = {"energy": "fixed 3", "forces": "fixed 4", "stress": "fixed 5"}
 """Which row of table 1 has nine tenths of the weight on what."""
+QUESTIONS = (
+    ("SoftAdapt beats the fixed weights of table 1", "softadapt", "fixed"),
+    ("SoftAdapt in its paper's loss beats fixed weights tuned with as many runs", "softadapt", "relative"),
+    (
+        "SoftAdapt in the relative loss beats fixed weights tuned with as many runs",
+        "relative softadapt",
+        "relative",
+    ),
+    ("another adaptive rule, untuned, beats tuned fixed weights", "rival", "relative"),
+)
+"""What is asked of the best of two families: is the first lower?"""
 CLOSE = 10.0
 """What counts as the same accuracy [%]."""
 
@@ -68,7 +80,8 @@ def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) 
     cases = grouped(results, "case")
     short = {n: r for n, r in cases.items() if _family(r) != "longer"}
     best = {family: name for family in FAMILIES if (name := _best(short, family, seeds)) is not None}
-    longer = {n: r for n, r in cases.items() if _family(r) == "longer"}
+    longer = [r for r in results if r.cell.parameters["family"] == "longer"]
+    lengths = by_length(epochs, short, longer)
     sections = [
         Section("What was done", (_method(epochs, seeds, short),), tables=(_choice(short, best, seeds),)),
         Section(
@@ -85,8 +98,8 @@ def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) 
             tables=_weights(short),
         ),
     ]
-    if longer:
-        sections.append(Section("Longer training", tables=(error_table(longer, "RMSE after more epochs"),)))
+    if lengths:
+        sections.append(longer_section(lengths, best.get("relative")))
     return Page(
         title="Loss weighting: fixed or adaptive?",
         question="Do adaptive weights of energy, forces and stress (SoftAdapt) give more balanced and more accurate "
@@ -94,7 +107,7 @@ def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) 
         answer="Test score (geometric mean of the three errors) of what validation chooses: "
         + "; ".join(f"{FAMILIES[f]}: {text(score(short[n], 'test'))} ({n})" for f, n in best.items())
         + ".",
-        claims=(*_of_the_paper(short), *_tuned(short, best)),
+        claims=(*_of_the_paper(short), *_tuned(short, best), *_after(lengths, best)),
         sections=tuple(sections),
     )
 
@@ -192,25 +205,20 @@ def _all_within(ratios: Sequence[Ratio]) -> str:
 
 
 def _tuned(cases: Groups, best: Mapping[str, str]) -> list[Claim]:
-    questions = (
-        ("SoftAdapt beats the fixed weights of table 1", "softadapt", "fixed"),
-        (
-            "SoftAdapt in its paper's loss beats fixed weights tuned with as many runs",
-            "softadapt",
-            "relative",
-        ),
-        (
-            "SoftAdapt in the relative loss beats fixed weights tuned with as many runs",
-            "relative softadapt",
-            "relative",
-        ),
-        ("another adaptive rule, untuned, beats tuned fixed weights", "rival", "relative"),
-    )
     return [
         _lower(f"{said} ({best[new]}; {best[old]})", cases[best[new]], cases[best[old]], _test_score)
-        for said, new, old in questions
-        if new in best and old in best
+        for said, new, old in QUESTIONS
+        if best.get(new) in cases and best.get(old) in cases
     ]
+
+
+def _after(lengths: Lengths, best: Mapping[str, str]) -> list[Claim]:
+    """Return the same after the longest training."""
+    if len(lengths) < 2:
+        return []
+    last, cases = list(lengths.items())[-1]
+    again = [(f"after {last} epochs: {said}", found, verdict) for said, found, verdict in _tuned(cases, best)]
+    return [*again, *ranking_claim(lengths)]
 
 
 # ---- tables --------------------------------------------------------------------------------------------------
