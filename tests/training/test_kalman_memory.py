@@ -1,4 +1,4 @@
-"""The covariance of the Kalman filter: refused where it cannot fit, stored as half of it, read in both forms."""
+"""The covariance of the Kalman filter: refused where it cannot fit, changed and multiplied rightly, stored as half of it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,52 @@ from ase import Atoms
 from test_optimisers import make_trainer, run  # type: ignore[import-not-found]
 
 from forgefield.errors import ConfigError
-from forgefield.training.optimisers import kalman, memory
-from forgefield.training.optimisers.kalman import covariance_bytes, pack, unpack
+from forgefield.training.optimisers import covariance, kalman, memory
+from forgefield.training.optimisers.covariance import Covariance, covariance_bytes
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 8, 33])
+def make(size: int, n_vectors: int) -> tuple[Covariance, np.ndarray, np.ndarray]:
+    """Return a covariance changed twice, the same as a matrix, and vectors."""
+    rng = np.random.default_rng(size)
+    p, matrix = Covariance(size, 2.0), 2.0 * np.eye(size)
+    for scale in (1.1, 1.01):
+        change = rng.normal(size=(n_vectors, size)) / size
+        p.shrink(change, scale)
+        matrix = scale * matrix - change.T @ change
+    return p, matrix, rng.normal(size=(n_vectors, size))
+
+
+@pytest.mark.parametrize("n_vectors", [1, 3, 5, 6, 11])
+@pytest.mark.parametrize("size", [1, 2, 8, 33, 203])
+def test_products_with_what_few_vectors_have_changed(size: int, n_vectors: int) -> None:
+    p, matrix, vectors = make(size, n_vectors)
+    assert np.allclose(p.product(vectors), vectors @ matrix, rtol=0, atol=1e-12)
+    assert np.allclose(p.product(vectors[:1]), vectors[:1] @ matrix, rtol=0, atol=1e-12)
+
+
+def test_threads_give_the_same_to_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, matrix, vectors = make(301, 5)
+    monkeypatch.setattr(covariance, "get_num_threads", lambda: 3)
+    assert np.allclose(p.product(vectors), vectors @ matrix, rtol=0, atol=1e-12)
+    assert np.allclose(p.product(vectors), vectors @ matrix, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 33, 203])
 def test_packing_keeps_every_bit(size: int) -> None:
-    full = np.asfortranarray(np.random.default_rng(size).normal(size=(size, size)))
-    packed = pack(full)
-    assert packed.shape == (size * (size + 1) // 2,)
-    again = unpack(packed, size)
-    assert again.flags.f_contiguous
-    assert np.array_equal(np.triu(again), np.triu(full))
-
-
-def test_whole_covariances_of_older_checkpoints_are_read(frames: list[Atoms]) -> None:
-    trainer = make_trainer(frames, "kalman", blocks="all")
-    trainer.epoch()
-    state = {k: v.clone() for k, v in trainer.optimiser.state().items()}
-    p = np.triu(trainer.optimiser.covariance[0])
-    whole = p + np.triu(p, 1).T
-    other = make_trainer(frames, "kalman", blocks="all")
-    other.optimiser.load(state | {"covariance.0": type(state["covariance.0"])(whole.T.copy())})
-    assert np.allclose(np.triu(other.optimiser.covariance[0]), p)
+    p, matrix, vectors = make(size, 3)
+    again = Covariance(size, 1.0)
+    again.unpack(p.packed())
+    again.waiting, again.scale = p.waiting.copy(), p.scale
+    for _ in range(3):
+        assert np.array_equal(again.product(vectors), p.product(vectors))
+        again.shrink(vectors / size**2, 1.0)
+        p.shrink(vectors / size**2, 1.0)
+    p.product(vectors)
+    upper = p.packed()
+    assert upper.shape == (size * (size + 1) // 2,)
+    assert np.allclose(
+        upper, (matrix - 3 * (vectors.T @ vectors) / size**4)[np.triu_indices(size)], atol=1e-12
+    )
 
 
 def test_what_cannot_fit_is_refused_with_a_block_size_that_can(
@@ -55,7 +78,7 @@ def test_what_cannot_fit_is_refused_with_a_block_size_that_can(
 def test_bytes_are_those_allocated(frames: list[Atoms]) -> None:
     optimiser = make_trainer(frames, "kalman", blocks="neuron", block_size=20).optimiser
     sizes = [len(b) for b in optimiser.blocks]
-    assert optimiser.n_bytes == covariance_bytes(sizes) == sum(p.nbytes for p in optimiser.covariance)
+    assert optimiser.n_bytes == covariance_bytes(sizes) == sum(p.matrix.nbytes for p in optimiser.covariance)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("1000", 1000), ("max", None), (None, None)])

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from forgefield.training.optimisers.kalman import COPIES, KalmanSettings, covariance_bytes
+from forgefield.training.optimisers.covariance import covariance_bytes
+from forgefield.training.optimisers.kalman import COPIES, KalmanSettings
 from forgefield.training.optimisers.memory import physical_memory
 
 __all__ = ["QUALITIES", "Quality", "Workload", "recipe"]

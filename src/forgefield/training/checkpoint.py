@@ -17,7 +17,8 @@ from forgefield.files import write_bytes
 
 __all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
+"""Second: the covariance of the Kalman filter in rows, with what is still to be taken from it."""
 
 
 def write_checkpoint(

@@ -10,23 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import blas, lapack, solve_triangular
+from scipy.linalg import solve_triangular
 from torch import Tensor
 
 from forgefield.errors import ConfigError
 from forgefield.training.loss_arrays import ArrayTerms
 from forgefield.training.optimisers.base import GradientSettings, Optimiser, Parameters
 from forgefield.training.optimisers.blocks import Grouping, blocks
+from forgefield.training.optimisers.covariance import Covariance, covariance_bytes, largest_block
 from forgefield.training.optimisers.memory import physical_memory
 from forgefield.training.schedules import ScheduleSettings
 from forgefield.training.step import Step
 
-__all__ = ["Kalman", "KalmanSettings", "covariance_bytes"]
+__all__ = ["COPIES", "Kalman", "KalmanSettings", "refuse_large"]
 
 FloatArray = NDArray[np.float64]
 
-BYTES = 8
-"""Of an element of the covariance."""
 COPIES = 2.5
 """Covariances in memory: itself, and the upper triangle twice or three times while a checkpoint is taken."""
 MOST_MEMORY = 0.8
@@ -94,7 +93,7 @@ class Kalman(Optimiser):
         self.settings = settings
         self.blocks = [b.numpy() for b in blocks(parameters, settings.blocks, settings.block_size)]
         refuse_large([len(b) for b in self.blocks], settings)
-        self.covariance: list[FloatArray] = []
+        self.covariance: list[Covariance] = []
         self.forget = settings.forget
         self.generator = torch.Generator().manual_seed(seed)
         self.anchor = self._point()
@@ -156,18 +155,15 @@ class Kalman(Optimiser):
         return point
 
     def _filter(self, rows: FloatArray) -> FloatArray:
-        """Update the upper triangles of the covariance; return the covariance times the first row.
+        """Update the covariance; return it, as updated, times the first row.
 
         The blocks share one innovation, ``f + sum over blocks of H P H^T``: each on its own would answer for the whole
         error, and together they would overshoot.
         """
         scale = 1.0 / self.forget
         parts = [rows[:, place] for place in self.blocks]
-        gains = [
-            np.stack([blas.dsymv(1.0, p, row) for row in part], axis=1)  # faster than dsymm for a few rows
-            for p, part in zip(self.covariance, parts, strict=True)
-        ]
-        inner = np.sum([part @ gain for part, gain in zip(parts, gains, strict=True)], axis=0)
+        gains = [p.product(part) for p, part in zip(self.covariance, parts, strict=True)]
+        inner = np.sum([part @ gain.T for part, gain in zip(parts, gains, strict=True)], axis=0)
         first = inner[:, 0].copy()
         inner[np.diag_indices_from(inner)] += self.forget
         move = np.zeros(rows.shape[1])
@@ -179,14 +175,11 @@ class Kalman(Optimiser):
             self.reset()
             return move
         known = solve_triangular(factor, first, lower=True)
-        for n, (place, gain) in enumerate(zip(self.blocks, gains, strict=True)):
-            half = np.asfortranarray(solve_triangular(factor, gain.T, lower=True).T)
-            self.covariance[n] = blas.dsyrk(-scale, half, beta=scale, c=self.covariance[n], overwrite_c=1)
-            move[place] = (gain[:, 0] - half @ known) * scale
+        for p, place, gain in zip(self.covariance, self.blocks, gains, strict=True):
+            half = solve_triangular(factor, gain, lower=True)
+            p.shrink(math.sqrt(scale) * half, scale)
+            move[place] = (gain[0] - known @ half) * scale
         return move
-
-    def _start(self, size: int) -> FloatArray:
-        return np.asfortranarray(self.settings.variance * np.eye(size))
 
     def _written(self) -> FloatArray:
         if self.flat.grad is None:
@@ -196,29 +189,28 @@ class Kalman(Optimiser):
 
     def reset(self) -> None:
         """See `Optimiser.reset`."""
-        self.covariance = [self._start(len(b)) for b in self.blocks]
+        self.covariance = [Covariance(len(b), self.settings.variance) for b in self.blocks]
 
     def state(self) -> dict[str, Tensor]:
         """See `Optimiser.state`."""
-        own = {f"covariance.{n}": torch.from_numpy(pack(p)) for n, p in enumerate(self.covariance)}
-        forget = torch.tensor(self.forget, dtype=torch.float64)
+        own = {"forget": torch.tensor(self.forget, dtype=torch.float64)}
+        for n, p in enumerate(self.covariance):
+            own[f"covariance.{n}"] = torch.from_numpy(p.packed())
+            own[f"waiting.{n}"] = torch.from_numpy(p.waiting.copy())
+            own[f"scale.{n}"] = torch.tensor(p.scale, dtype=torch.float64)
         own |= {"anchor": torch.from_numpy(self.anchor)} if self.prior.any() else {}
-        return own | {"forget": forget, "generator": self.generator.get_state()}
+        return own | {"generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """See `Optimiser.load`."""
-        self.covariance = [
-            unpack(state[f"covariance.{n}"].numpy(), len(b)) for n, b in enumerate(self.blocks)
-        ]
+        for n, p in enumerate(self.covariance):
+            p.unpack(state[f"covariance.{n}"].numpy())
+            p.waiting = state[f"waiting.{n}"].numpy().copy()
+            p.scale = float(state[f"scale.{n}"])
         self.forget = float(state["forget"])
         self.generator.set_state(state["generator"].clone())
         if self.prior.any():
             self.anchor = state["anchor"].numpy().copy()
-
-
-def covariance_bytes(sizes: Sequence[int]) -> int:
-    """Return the memory [bytes] of a covariance with blocks of these sizes."""
-    return BYTES * sum(n * n for n in sizes)
 
 
 def refuse_large(sizes: Sequence[int], settings: KalmanSettings) -> None:
@@ -231,28 +223,10 @@ def refuse_large(sizes: Sequence[int], settings: KalmanSettings) -> None:
     needed, there = COPIES * covariance_bytes(sizes), physical_memory()
     if there is None or needed <= MOST_MEMORY * there:
         return
-    fits = math.floor(MOST_MEMORY * there / (COPIES * BYTES * max(sum(sizes), 1)))
+    fits = largest_block(sum(sizes), MOST_MEMORY * there / COPIES)
     raise ConfigError(
         f"`training.kind: kalman` keeps the covariance of {sum(sizes)} parameters in blocks of up to {max(sizes)} "
         f"(training.blocks: {settings.blocks}, training.block_size: {settings.block_size}), which takes "
         f"{needed / 1e9:.1f} GB with its checkpoints; this machine has {there / 1e9:.1f} GB. Set training.block_size to "
-        f"at most {max(fits, 1)}, or train with adamw"
+        f"at most {fits}, or train with adamw"
     )
-
-
-def pack(matrix: FloatArray) -> FloatArray:
-    """Return the upper triangle (n (n + 1) / 2,) of a symmetric matrix, bit for bit."""
-    if len(matrix) == 1:
-        return matrix.reshape(1).copy()
-    packed: FloatArray = lapack.dtrttf(matrix, uplo="U")[0]
-    return packed
-
-
-def unpack(packed: FloatArray, size: int) -> FloatArray:
-    """Return a matrix (size, size) with the upper triangle given to `pack`; also reads whole ones, as once stored."""
-    if packed.ndim == 2:
-        return np.asfortranarray(packed.T).copy(order="F")
-    if size == 1:
-        return np.asfortranarray(packed.reshape(1, 1)).copy(order="F")
-    matrix: FloatArray = np.asfortranarray(lapack.dtfttr(size, packed, uplo="U")[0])
-    return matrix
