@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 
 import ase.io
 import numpy as np
@@ -15,10 +16,11 @@ from lammps_cases import random_potential
 
 import forgefield as ff
 from forgefield.deployment import lammps_any, lammps_library, lammps_run
-from forgefield.deployment.engines import EngineMissingError
-from forgefield.deployment.lammps_md import _System, run_lammps_md, simulate
+from forgefield.deployment.engines import EngineError, EngineMissingError
+from forgefield.deployment.lammps_md import run_lammps_md, simulate
 from forgefield.deployment.lammps_output import LammpsOutput, box_of_dump
 from forgefield.deployment.lammps_run import launch
+from forgefield.deployment.lammps_system import LammpsSystem
 from forgefield.deployment.md import MDSettings, run_md
 from forgefield.deployment.targets import HOLDS, TARGETS
 from forgefield.descriptors import SNAP
@@ -110,7 +112,7 @@ def test_masses_of_isotopes_are_types_of_their_own():
     masses = atoms.get_masses()
     masses[atoms.numbers == 6] = np.resize([12.0, 13.0], (atoms.numbers == 6).sum())
     atoms.set_masses(masses)
-    system = _System.of(atoms)
+    system = LammpsSystem.of(atoms)
     assert system.elements == ["C", "C", "Si"]
     assert [system.masses[t - 1] for t in system.types] == masses.tolist()
     lower = atoms.cell.array @ system.turn.T
@@ -124,19 +126,32 @@ def test_cells_of_dumps():
     assert np.array_equal(box_of_dump(bounds, triclinic=True), cell)
 
 
+def dumped_frame(step: int, parts: list[list[list[float]]], tilts: list[float]) -> bytes:
+    """Return a frame as LAMMPS's binary dump of several processes."""
+    head = struct.pack("<q10sii", -10, b"DUMPCUSTOM", 1, 2) + struct.pack(
+        "<qqi6i", step, 2, bool(tilts), *[0] * 6
+    )
+    box = struct.pack("<6d", 0, 3, 0, 4, 0, 5) + struct.pack(f"<{len(tilts)}d", *tilts)
+    head += (
+        box + struct.pack("<iib", 10, 0, 0) + struct.pack("<i2s", 2, b"id") + struct.pack("<i", len(parts))
+    )
+    return head + b"".join(struct.pack("<i", 10 * len(p)) + np.array(p, dtype="<f8").tobytes() for p in parts)
+
+
 def test_output_is_read_as_it_appears(tmp_path):
     """Byte after byte: frames come once, whole, and not before their row of the log."""
     log, dump = tmp_path / "log", tmp_path / "dump"
-    frame = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS pp pp pp\n0 3\n0 4\n0 5\nITEM: ATOMS id\n"
-    text = "".join(frame.format(s) + f"1 {s} 2 3 4 5 6 7 8 9\n2 9 8 7 6 5 4 3 2 1\n" for s in (0, 10))
+    atoms = [lambda s: [1, s, 2, 3, 4, 5, 6, 7, 8, 9], lambda _: [2, 9, 8, 7, 6, 5, 4, 3, 2, 1]]
+    content = dumped_frame(0, [[one(0) for one in atoms]], [])
+    content += dumped_frame(10, [[one(10)] for one in atoms], [0.5, 0.0, 0.0])
     output, found, sizes = LammpsOutput(log, dump, 3), [], []
     assert list(output.frames()) == []
     log.write_text("Step PotEng Conserved\n0 -1.5 2.5\nWARNING: 1 2\n")
-    for n in range(0, len(text) + 1, 7):
-        dump.write_text(text[:n])
+    for n in range(0, len(content) + 1, 7):
+        dump.write_bytes(content[:n])
         found += output.frames()
         sizes.append(len(found))
-    dump.write_text(text)
+    dump.write_bytes(content)
     assert sizes[-1] == 1 and 0 in sizes  # noqa: PT018 - the second row is not there yet
     assert list(output.frames()) == []
     with log.open("a") as file:
@@ -144,8 +159,12 @@ def test_output_is_read_as_it_appears(tmp_path):
     found += output.frames()
     assert [f.step for f in found] == [0, 10]
     assert [f.thermo for f in found] == [[-1.5, 2.5], [-1.25, 2.5]]
-    assert found[1].atoms[0].tolist() == [10, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert np.array_equal(found[1].cell, np.diag([3.0, 4.0, 5.0]))
+    assert found[1].atoms.tolist() == [atoms[0](10)[1:], atoms[1](10)[1:]]
+    assert np.array_equal(found[0].cell, np.diag([3.0, 4.0, 5.0]))
+    assert np.array_equal(found[1].cell, [[2.5, 0.0, 0.0], [0.5, 4.0, 0.0], [0.0, 0.0, 5.0]])
+    dump.write_bytes(content + b"something else altogether")
+    with pytest.raises(EngineError, match="another kind"):
+        list(output.frames())
 
 
 def test_what_breaks_down_is_kept(soft, tmp_path):

@@ -12,8 +12,8 @@ from lammps_cases import ask, deviations, random_potential
 from forgefield.deployment.cpp import CompilerError, CompilerMissingError, compile_shared, compiler
 from forgefield.deployment.engines import EngineError, EngineMissingError, LammpsRun, run_lammps
 from forgefield.deployment.lammps_any import PLUGIN, pair_commands
-from forgefield.deployment.lammps_md import PER_PS, _System
 from forgefield.deployment.lammps_snap import export_snap
+from forgefield.deployment.lammps_system import PER_PS, LammpsSystem
 from forgefield.descriptors import SNAP
 from forgefield.testing.tolerances import OTHER_PROGRAM
 
@@ -37,7 +37,7 @@ def nep(tmp_path_factory):
     commands = write_files(potential, folder)
     atoms = crystal(potential.elements, (3, 2, 2), surface=True)
     atoms.set_velocities(0.01 * np.random.default_rng(3).standard_normal((len(atoms), 3)))
-    (folder / "structure.data").write_text(_System.of(atoms).data(atoms))
+    (folder / "structure.data").write_text(LammpsSystem.of(atoms).data(atoms))
     return potential, atoms, folder, commands
 
 

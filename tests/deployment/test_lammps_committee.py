@@ -17,7 +17,8 @@ from lammps_cases import random_potential
 from forgefield.deployment.export import export
 from forgefield.deployment.lammps_any import pair_commands
 from forgefield.deployment.lammps_library import own_level, write_library
-from forgefield.deployment.lammps_md import _System, simulate
+from forgefield.deployment.lammps_md import simulate
+from forgefield.deployment.lammps_system import LammpsSystem
 from forgefield.deployment.md import MDSettings
 from forgefield.descriptors import SNAP
 from forgefield.errors import ConfigError, SimulationError
@@ -55,7 +56,7 @@ def written(tmp_path_factory):
     for n, member in enumerate(committee.members):
         write_library(member, folder / f"m{n}.so", kinds=[own_level()])
     atoms = crystal(committee.elements, (3, 2, 2))
-    (folder / "structure.data").write_text(_System.of(atoms).data(atoms))
+    (folder / "structure.data").write_text(LammpsSystem.of(atoms).data(atoms))
     commands = pair_commands(["m0.so", "m1.so", "m2.so"], committee.elements)
     return committee, atoms, folder, commands
 

@@ -9,8 +9,8 @@ from ase.md.verlet import VelocityVerlet
 from lammps_any_cases import crystal, make_potential
 
 from forgefield.deployment.engine_worker import import_lammps
-from forgefield.deployment.lammps_md import PER_PS, _System
 from forgefield.deployment.lammps_python import PythonPotential
+from forgefield.deployment.lammps_system import PER_PS, LammpsSystem
 from forgefield.errors import ConfigError, StructureError
 from forgefield.keys import matrix_to_voigt
 from forgefield.units import EV_PER_A3_TO_GPA
@@ -34,7 +34,7 @@ def engine(tmp_path):
 
 def prepare(engine, atoms, folder, units_of="metal"):
     """Read a structure with its velocities."""
-    (folder / "structure.data").write_text(_System.of(atoms).data(atoms))
+    (folder / "structure.data").write_text(LammpsSystem.of(atoms).data(atoms))
     for line in (
         f"units {units_of}",
         "atom_style atomic",
@@ -62,7 +62,7 @@ def test_energies_forces_and_stress(potential, engine, tmp_path, surface):
     engine.command("dump d all custom 1 /dev/null id c_e")  # which asks for atomic energies
     asked.run(0)
     expected = potential.predict(atoms)
-    n, turn = len(atoms), _System.of(atoms).turn
+    n, turn = len(atoms), LammpsSystem.of(atoms).turn
     assert engine.get_thermo("pe") == pytest.approx(expected.energy, rel=1e-12)
     forces = by_id(engine, "f", n) @ turn
     assert np.abs(forces - expected.forces).max() < 1e-10 * np.abs(expected.forces).max()
@@ -85,7 +85,7 @@ def test_dynamics_are_those_of_ase(potential, engine, tmp_path):
     engine.command("fix move all nve")
     asked.run(10, "post", "no")
     asked.run(10, "pre", "no")
-    turn = _System.of(atoms).turn
+    turn = LammpsSystem.of(atoms).turn
     atoms.calc = potential.calculator(dtype="float64")
     VelocityVerlet(atoms, 1.0 * units.fs).run(20)
     velocities = by_id(engine, "v", len(atoms)) @ turn / PER_PS
@@ -98,7 +98,7 @@ def test_an_error_of_the_potential_ends_the_run_and_is_raised(potential, engine,
     asked = PythonPotential(engine, potential.calculator(dtype="float64"), potential.elements)
     engine.command("fix move all nve")
     asked.run(1)
-    x = atoms.positions @ _System.of(atoms).turn.T
+    x = atoms.positions @ LammpsSystem.of(atoms).turn.T
     x = x.tolist()
     engine.command(f"set atom 1 x {x[1][0]!r} y {x[1][1]!r} z {x[1][2]!r}")
     with pytest.raises(StructureError, match="LAMMPS, step 1: "):

@@ -9,14 +9,12 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from numpy.typing import NDArray
 
 from forgefield.deployment.ase import ForgefieldCalculator
 from forgefield.deployment.engines import last_words
@@ -24,6 +22,7 @@ from forgefield.deployment.lammps_any import PLUGIN, pair_commands, plugin, writ
 from forgefield.deployment.lammps_library import own_level
 from forgefield.deployment.lammps_output import Frame, LammpsOutput
 from forgefield.deployment.lammps_run import ended, started
+from forgefield.deployment.lammps_system import PER_PS, LammpsSystem, lammps_temperature, of_elements
 from forgefield.deployment.load import load
 from forgefield.deployment.md import run_md
 from forgefield.deployment.md_common import (
@@ -38,7 +37,6 @@ from forgefield.deployment.md_common import (
 )
 from forgefield.deployment.md_record import Recorder, broken, suspicious
 from forgefield.engine.inference import Precision
-from forgefield.engine.restricted import restricted
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.files import write_bytes, write_text
 from forgefield.graph import species_index
@@ -50,67 +48,11 @@ __all__ = ["ENGINES", "run_lammps_md", "simulate"]
 
 ENGINES = ("ase", "lammps")
 
-FloatArray = NDArray[np.float64]
-
 BAR_PER_GPA = 1e4
-EV_A3_PER_BAR = 1.0 / 1.6021765e6
-"""LAMMPS's own conversion of units metal."""
-
 PAUSE = 0.05
 """Seconds between looks at what LAMMPS has written."""
 
-PER_PS = 1000.0 * units.fs
-"""ASE's velocities times this are Å/ps."""
-
 THERMO = ("step", "pe", "econserve", *(f"c_virial[{n}]" for n in range(1, 7)))
-
-
-@dataclass(frozen=True)
-class _System:
-    """A structure as LAMMPS sees it.
-
-    Attributes
-    ----------
-    turn : (3, 3) array
-        ``cell = lower @ turn`` with a lower triangular ``lower``; rows of vectors here are those there times `turn`.
-    types : (n_atoms,) int
-        From 1 on; atoms of one type share element and mass.
-    elements : list of str
-    masses : list of float
-    """
-
-    turn: FloatArray
-    types: NDArray[np.int64]
-    elements: list[str]
-    masses: list[float]
-
-    @classmethod
-    def of(cls, atoms: Atoms) -> _System:
-        q, r = np.linalg.qr(atoms.cell.array.T)
-        signs = np.sign(np.diag(r))
-        kinds = sorted(set(zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True)))
-        index = {kind: n + 1 for n, kind in enumerate(kinds)}
-        pairs = zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True)
-        types = np.array([index[pair] for pair in pairs])
-        symbols = [Atoms([z]).get_chemical_symbols()[0] for z, _ in kinds]
-        return cls((q * signs).T, types, symbols, [mass for _, mass in kinds])
-
-    def data(self, atoms: Atoms) -> str:
-        """Return the structure with its velocities as a data file."""
-        lower = atoms.cell.array @ self.turn.T
-        positions = atoms.positions @ self.turn.T
-        velocities = atoms.get_velocities() @ self.turn.T * PER_PS
-        lines = ["written by forgefield", "", f"{len(atoms)} atoms", f"{len(self.masses)} atom types", ""]
-        lines += [f"0 {float(lower[n, n])!r} {axis}lo {axis}hi" for n, axis in enumerate("xyz")]
-        tilts = " ".join(repr(float(lower[n])) for n in ((1, 0), (2, 0), (2, 1)))
-        lines += [f"{tilts} xy xz yz", "", "Masses", ""]
-        lines += [f"{n + 1} {mass!r}" for n, mass in enumerate(self.masses)]
-        lines += ["", "Atoms # atomic", ""]
-        for n, (kind, r) in enumerate(zip(self.types, positions.tolist(), strict=True)):
-            lines.append(f"{n + 1} {kind} {r[0]!r} {r[1]!r} {r[2]!r}")
-        lines += ["", "Velocities", ""]
-        lines += [f"{n + 1} {v[0]!r} {v[1]!r} {v[2]!r}" for n, v in enumerate(velocities.tolist())]
-        return "\n".join(lines) + "\n"
 
 
 def run_lammps_md(
@@ -164,10 +106,10 @@ def run_lammps_md(
     _check_structure(atoms, potential, settings, processes)
     with centre_at_rest(atoms, settings):
         draw_velocities(atoms, settings, np.random.default_rng(settings.seed))
-    system = _System.of(atoms)
+    system = LammpsSystem.of(atoms)
     with tempfile.TemporaryDirectory(prefix="forgefield-lammps-") as scratch:
         folder = Path(scratch)
-        libraries = write_libraries(_of_elements(potential, atoms), folder, "potential", dtype, [own_level()])
+        libraries = write_libraries(of_elements(potential, atoms), folder, "potential", dtype, [own_level()])
         write_bytes(folder / PLUGIN, plugin())
         write_text(folder / "structure.data", system.data(atoms))
         write_text(folder / "in.md", _script(system, settings, [path.name for path in libraries]))
@@ -239,21 +181,7 @@ def _check_structure(
         raise ConfigError("constraints are not passed on to LAMMPS; remove them or use the engine 'ase'")
 
 
-def _of_elements(potential: Potential | Committee, atoms: Atoms) -> Potential | Committee:
-    """Return the potential for the elements of a structure: its kernels need not look for others."""
-    if isinstance(potential, Committee):
-        return Committee(_single_of_elements(member, atoms) for member in potential.members)
-    return _single_of_elements(potential, atoms)
-
-
-def _single_of_elements(potential: Potential, atoms: Atoms) -> Potential:
-    present = tuple(np.unique(atoms.numbers).tolist())
-    if present == potential.species or not potential.descriptor.restrictable:
-        return potential
-    return restricted(potential, present)
-
-
-def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> str:
+def _script(system: LammpsSystem, settings: MDSettings, libraries: Sequence[str]) -> str:
     """Return the input script."""
     every, spread = settings.log_interval, " f_spread" if len(libraries) > 1 else ""
     commands = [
@@ -270,8 +198,8 @@ def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> 
         f"thermo_style custom {' '.join(THERMO)}",
         "thermo_modify format float %.17g norm no flush yes",
         f"thermo {every}",
-        f"dump frames all custom {every} frames.txt id xu yu zu vx vy vz fx fy fz{spread}",
-        "dump_modify frames sort id format float %.17g flush yes",
+        f"dump frames all custom {every} frames.bin id xu yu zu vx vy vz fx fy fz{spread}",
+        "dump_modify frames sort id flush yes",
         "variable now equal temp",
         f"fix limit all halt {every} v_now > {highest_temperature(settings)!r} error soft message no",
         f"run {settings.steps}",
@@ -280,9 +208,9 @@ def _script(system: _System, settings: MDSettings, libraries: Sequence[str]) -> 
 
 
 def _fixes(settings: MDSettings) -> list[str]:
-    t, seed = settings.temperature, settings.seed + 1
     if settings.ensemble == "nve":
         return ["fix move all nve"]
+    t, seed = lammps_temperature(settings.temperature or 0.0), settings.seed + 1
     if settings.ensemble == "nvt":
         if settings.thermostat == "bussi":
             bath = f"temp/csvr {t!r} {t!r} {settings.thermostat_time / 1000.0!r} {seed}"
@@ -298,9 +226,11 @@ def _fixes(settings: MDSettings) -> list[str]:
 # ---- what LAMMPS writes --------------------------------------------------------------------------------------
 
 
-def _follow(folder: Path, processes: int, system: _System, settings: MDSettings, recorder: Recorder) -> str:
+def _follow(
+    folder: Path, processes: int, system: LammpsSystem, settings: MDSettings, recorder: Recorder
+) -> str:
     """Run LAMMPS, write log and trajectory meanwhile, and return what went wrong, if anything."""
-    output = LammpsOutput(folder / "log.md", folder / "frames.txt", len(THERMO))
+    output = LammpsOutput(folder / "log.md", folder / "frames.bin", len(THERMO))
     with started("in.md", folder, processes, log="log.md") as process:
         while True:
             over = process.poll() is not None
@@ -315,12 +245,11 @@ def _follow(folder: Path, processes: int, system: _System, settings: MDSettings,
     return last_words(done) if done.returncode != 0 else ""
 
 
-def _record(frame: Frame, system: _System, settings: MDSettings, recorder: Recorder) -> str:
+def _record(frame: Frame, system: LammpsSystem, settings: MDSettings, recorder: Recorder) -> str:
     """Write a frame; return what is wrong with it, if anything."""
     atoms = recorder.atoms
     energy, conserved, *pressure = frame.thermo
-    xx, yy, zz, xy, xz, yz = (-p * EV_A3_PER_BAR for p in pressure)
-    stress = system.turn.T @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ system.turn
+    stress = -system.pressure(pressure)
     vectors = frame.atoms[:, :9].reshape(-1, 3, 3) @ system.turn
     atoms.set_cell(frame.cell @ system.turn)
     atoms.positions = vectors[:, 0]
