@@ -13,7 +13,7 @@ from forgefield.properties.dynamics import State
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_potentials import EinsteinSprings, Repulsion
-from forgefield.properties.melting import MELTING, Sweep, transition
+from forgefield.properties.melting import MELTING, MeltingSettings, Sweep, _judge, narrower, transition
 from forgefield.properties.melting_order import BraggOrder, Tethered, pair_distribution
 from forgefield.properties.melting_point import MELTING_POINT
 
@@ -144,6 +144,33 @@ def test_a_crystal_that_does_not_melt_is_a_warning() -> None:
     assert "did not melt" in result.warnings[0]
 
 
+def hysteresis(melts: float, freezes: float, interval: float) -> dict[str, Sweep]:
+    t = np.arange(800.0, 1401.0, interval)
+    some = [Measured(0.0, 0.0)] * len(t)
+    return {
+        "heating": Sweep(t, some, some, np.where(t > melts, 2.0, 0.1), np.zeros((len(t), 2))),
+        "cooling": Sweep(t[::-1], some, some, np.where(t[::-1] > freezes, 2.0, 0.1), np.zeros((len(t), 2))),
+    }
+
+
+def test_an_error_of_melting_that_is_not_reached_says_what_it_takes() -> None:
+    sweeps = hysteresis(1255.0, 955.0, 10.0)
+    common = {"low": 800.0, "high": 1400.0, "interval": 10.0, "steps": 900, "equilibration": 100}
+    found, warnings = _judge(sweeps, MeltingSettings(**common, error=95.0), 100)
+    assert found["melting_temperature"].error == pytest.approx(300.0 / 12**0.5 + 10.0 / 12**0.5)
+    assert not warnings
+    _, (text,) = _judge(sweeps, MeltingSettings(**common, error=70.0), 100)
+    assert "standard error 89 K, asked for 70 K" in text
+    assert "interval" not in text
+    # 100 atoms for 1 ps; the hysteresis may be 12^(1/2) 70 - 10 = 232 K: 100^((300 / 232)^2 - 1) = 20 times as long.
+    assert "300 K, of which 2.3e+02 K may be left" in text
+    assert "about 1e1 times as many `steps`" in text
+    assert "more `steps` than there can be" in narrower(300.0, MeltingSettings(**common, error=8.0), 100)
+    assert "`interval` alone leaves 2.9 K: lower it to 6.9 K or less" in narrower(
+        5.0, MeltingSettings(**common, error=4.0), 100
+    )
+
+
 # ---- coexistence and melting point -------------------------------------------------------------------------------
 
 
@@ -167,10 +194,10 @@ def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
     result = COEXISTENCE(
         atoms,
         field,
-        temperature=85.0,
+        temperature=95.0,
         melt_temperature=600.0,
         melt_steps=200,
-        equilibration=80,
+        equilibration=240,
         steps=400,
         timestep=8.0,
         compressibility=0.3,
@@ -178,7 +205,9 @@ def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
     )
     assert any("asked for 0.001 K; that takes about" in text for text in result.warnings)
     assert 0.15 < result["crystalline_part"] < 0.85
-    assert 55.0 < result["melting_temperature"] < 110.0
+    assert 70.0 < result["melting_temperature"] < 110.0
+    # The melt has its own volume: the cell has grown by what half of it needs more than the crystal.
+    assert abs(result["pressure"]) < 0.2
     assert result.quantities["pressure"].unit == "GPa"
 
 
@@ -207,6 +236,8 @@ def test_bad_settings_of_melting() -> None:
     atoms, field = argon()
     with pytest.raises(ConfigError, match="high"):
         MELTING(atoms, field, low=300.0, high=200.0)
+    with pytest.raises(ConfigError, match="needs cooling too"):
+        MELTING(atoms, field, cool=False, error=5.0)
     with pytest.raises(ConfigError, match="repeat"):
         COEXISTENCE(atoms, field, repeat=(1, 0, 1))
     with pytest.raises(ConfigError, match="relative_range"):
@@ -243,9 +274,23 @@ def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(
 
     monkeypatch.setattr(module, "phase_free_energy", fake)
     atoms = bulk("Si", a=5.43, cubic=True)
+    springs = EinsteinSprings(atoms.positions, 1.0)
     result = MELTING_POINT(
-        atoms, EinsteinSprings(atoms.positions, 1.0), temperature=1000.0, relative_range=0.2
+        atoms, springs, temperature=1000.0, relative_range=0.2, steps=500, timestep=2.0, error=0.5
     )
     assert result["melting_temperature"] == pytest.approx(1100.0, rel=1e-3)
     assert result["latent_heat"] == pytest.approx(0.3, abs=1e-9)
     assert 2.0 < result.quantities["melting_temperature"].error < 12.0
+    times = (result.quantities["melting_temperature"].error / 0.5) ** 2
+    (text,) = result.warnings
+    assert "asked for 0.5 K" in text
+    # Solid and liquid: 12 points there and back, 12 more of the liquid's reference, volume, energy, 3 enthalpies, the melt.
+    both = 2 * (24 * 1000 + (4000 + 500) + (4000 + 2000) + 3 * (4000 + 500)) + 24 * 1000 + 2000
+    assert f"{times * both * 2e-3:.3g} ps in all" in text
+    assert f"target_steps={np.ceil(4000 * times):.0f}, enthalpy_steps=" in text
+    assert f" steps={np.ceil(500 * times):.0f}" in text
+    fine = MELTING_POINT(atoms, springs, temperature=1000.0, relative_range=0.2, error=50.0)
+    assert not fine.warnings
+    adaptive = {"lambdas": "adaptive", "target_error": 0.4, "error": 0.5}
+    (text,) = MELTING_POINT(atoms, springs, temperature=1000.0, relative_range=0.2, **adaptive).warnings
+    assert f"target_error={0.4 / times**0.5:.2g}" in text

@@ -21,7 +21,7 @@ from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import BraggOrder, Tethered
 from forgefield.properties.structures import require_crystal
-from forgefield.properties.walks import BathSettings, begin_walk, open_journal, quantity
+from forgefield.properties.walks import BathSettings, begin_walk, missed_goal, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["COEXISTENCE", "CoexistenceSettings", "half_melted"]
@@ -31,6 +31,8 @@ FloatArray = NDArray[np.float64]
 JOURNAL = "coexistence.journal.json"
 CRYSTAL = 0.4
 """Smallest Bragg order of a crystal."""
+QUENCH = 8
+"""The melted half is cooled for this part of `equilibration`."""
 TETHER = 0.07
 """Thermal amplitude along one direction of atoms held in place, in nearest-neighbour distances."""
 
@@ -96,7 +98,7 @@ class _Slab:
         return self.order.fraction(self.psi)(state.positions, state.cell)
 
     def prepare(self) -> None:
-        """Equilibrate the crystal, melt half of it, and let both halves come to the temperature of the guess."""
+        """Equilibrate the crystal, melt half of it, and let both come to temperature and pressure."""
         s, walker = self.settings, self.walker
         found = walker.average(
             "crystal",
@@ -116,9 +118,11 @@ class _Slab:
         walker.settle("crystal")
         held = self._held()
         hot = s.melt_temperature or 2.5 * s.temperature
-        for stage, temperature, steps, ensemble in (
-            ("melt one half", hot, s.melt_steps, "nvt"),
-            ("cool that half", s.temperature, s.equilibration, "npt"),
+        # At constant volume: atoms on springs this stiff have no thermal expansion, so that at constant pressure the crystal
+        # would draw the cell together and press the melt until it freezes. Briefly, as the melt is dense until it may expand.
+        for stage, temperature, steps, friction in (
+            ("melt one half", hot, s.melt_steps, s.friction),
+            ("cool that half", s.temperature, max(10, s.equilibration // QUENCH), 10.0 * s.friction),
         ):
             walker.average(
                 stage,
@@ -126,10 +130,10 @@ class _Slab:
                 {},
                 steps=steps,
                 equilibration=0,
-                every=s.every,
+                every=max(1, min(s.every, steps // 8)),
                 temperature=temperature,
-                ensemble=ensemble,
-                barostat=self.mixed,
+                friction=friction,
+                ensemble="nvt",
             )
         made = walker.average(
             "settle",
@@ -144,7 +148,7 @@ class _Slab:
         self._check(made["solid"].value, "after the preparation")
 
     def _held(self) -> Tethered:
-        """Hold the lower half on springs to its sites; the cell may still breathe."""
+        """Hold the lower half on springs to its sites."""
         s = self.settings
         sites = self.crystal.copy()
         sites.set_cell(self.walker.atoms.cell.array, scale_atoms=True)
@@ -284,7 +288,7 @@ def _compute(
         crystal,
         settings,
         open_journal(folder, JOURNAL, crystal, settings),
-        steps=3.5 * settings.equilibration + settings.melt_steps + _runs(settings) * settings.steps,
+        steps=(2.5 + 1.0 / QUENCH) * settings.equilibration + settings.melt_steps + _runs(settings) * settings.steps,
         progress=progress,
         ensemble="npt",
         temperature=settings.temperature,
@@ -340,12 +344,12 @@ def _settled(
             f"the temperature still drifts, by {drift:+.0f} K over the second half of the run; take more `steps` or a "
             "`temperature` nearer to the result"
         )
-    if settings.error is not None and melting.error > settings.error:
-        need = math.ceil(settings.steps * (melting.error / settings.error) ** 2)
-        warnings.append(
-            f"standard error {melting.error:.2g} K, asked for {settings.error:.2g} K; that takes about {need} `steps` "
-            f"({need * settings.timestep / 1000.0:.3g} ps)"
-        )
+
+    def takes(times: float) -> str:
+        need = math.ceil(settings.steps * times)
+        return f"that takes about {need} `steps` ({need * settings.timestep / 1000.0:.3g} ps)"
+
+    warnings += missed_goal(melting.error, settings.error, takes)
     if abs(pressure.value - settings.pressure) > max(5.0 * pressure.error, 0.5):
         warnings.append(
             f"the pressure settled at {pressure.value:.2f} GPa, not at {settings.pressure:g} GPa: the temperature is that of "

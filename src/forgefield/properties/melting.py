@@ -20,7 +20,7 @@ from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import pair_distribution
 from forgefield.properties.structures import require_crystal
-from forgefield.properties.walks import BathSettings, begin_walk, open_journal, quantity
+from forgefield.properties.walks import BathSettings, begin_walk, missed_goal, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["MELTING", "MeltingSettings", "Sweep", "sweep_temperature", "transition"]
@@ -28,6 +28,8 @@ __all__ = ["MELTING", "MeltingSettings", "Sweep", "sweep_temperature", "transiti
 FloatArray = NDArray[np.float64]
 
 JOURNAL = "melting.journal.json"
+LONGEST = 6.0
+"""Powers of ten by which no run can be made longer."""
 
 
 class MeltingSettings(BathSettings):
@@ -43,6 +45,11 @@ class MeltingSettings(BathSettings):
     rdf_cutoff: float = Field(8.0, gt=0, description="range of g(r) [Å]")
     rdf_bins: int = Field(160, ge=10, description="points of g(r)")
     every: int = Field(20, ge=1, description="steps between samples")
+    error: float | None = Field(
+        None,
+        gt=0,
+        description="standard error wanted of the melting temperature [K]; said in a warning where it is not reached",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -50,6 +57,10 @@ class MeltingSettings(BathSettings):
             raise ValueError(f"`high` must be above `low` ({self.low} K)")
         if self.steps < 4 * self.every:
             raise ValueError(f"`steps` must be >= 4 x `every` ({4 * self.every})")
+        if self.error is not None and not self.cool:
+            raise ValueError(
+                "`error` is that of the melting temperature, which needs cooling too: set cool=true"
+            )
         return self
 
     def temperatures(self) -> FloatArray:
@@ -159,7 +170,7 @@ def _compute(
     sweeps = {"heating": sweep_temperature(walker, field, up, settings, "heating")}
     if settings.cool:
         sweeps["cooling"] = sweep_temperature(walker, field, up[::-1], settings, "cooling")
-    quantities, warnings = _judge(sweeps, settings)
+    quantities, warnings = _judge(sweeps, settings, len(atoms))
     return PropertyResult(
         name="melting",
         quantities=quantities,
@@ -170,7 +181,7 @@ def _compute(
 
 
 def _judge(
-    sweeps: dict[str, Sweep], settings: MeltingSettings
+    sweeps: dict[str, Sweep], settings: MeltingSettings, n_atoms: int
 ) -> tuple[dict[str, Quantity], tuple[str, ...]]:
     quantities: dict[str, Quantity] = {}
     warnings = []
@@ -197,13 +208,48 @@ def _judge(
                 "crystal of before; cool more slowly (more `steps`)"
             )
     if melted is not None and frozen is not None:
+        error = abs(melted - frozen) / math.sqrt(12.0) + grid
         quantities["melting_temperature"] = Quantity(
             melted + frozen - math.sqrt(melted * frozen),
             "K",
-            abs(melted - frozen) / math.sqrt(12.0) + grid,
+            error,
             "estimated from both limits, T+ + T- - sqrt(T+ T-); the error spans the hysteresis",
         )
+        width = abs(melted - frozen)
+        warnings += missed_goal(error, settings.error, lambda _: narrower(width, settings, n_atoms))
     return quantities, tuple(warnings)
+
+
+def narrower(width: float, settings: MeltingSettings, n_atoms: int) -> str:
+    """Return what it takes to bring the error of a hysteresis [K] down to the one asked for, in words.
+
+    Notes
+    -----
+    A nucleus comes after ``t = tau / N exp(G* / kT)``, tau = 1 ps being what one atom waits without a barrier. In classical
+    theory ``G* / kT`` goes as ``1 / (T (T - Tm)^2)``: where the hysteresis is to be narrower by a factor, the logarithm of
+    ``N t / tau`` grows by its square.
+    """
+    goal = float(settings.error or math.inf)
+    grid = settings.interval / math.sqrt(12.0)
+    words = []
+    if grid > 0.5 * goal:
+        words.append(
+            f"`interval` alone leaves {grid:.2g} K: lower it to {math.sqrt(3.0) * goal:.2g} K or less"
+        )
+    left = math.sqrt(12.0) * (goal - min(grid, 0.5 * goal))
+    if width > left:
+        waited = (settings.steps + settings.equilibration) * settings.timestep / 1000.0 * n_atoms
+        power = math.log10(max(waited, 10.0)) * ((width / left) ** 2 - 1.0)
+        much = (
+            f"about 1e{power:.0f} times as many `steps`"
+            if power < LONGEST
+            else "more `steps` than there can be"
+        )
+        words.append(
+            f"the hysteresis of {width:.0f} K, of which {left:.2g} K may be left, narrows only with the logarithm of the time "
+            f"and takes {much}; the property `coexistence` has none"
+        )
+    return "; ".join(words)
 
 
 def _curves(sweeps: dict[str, Sweep], settings: MeltingSettings) -> dict[str, Curve]:

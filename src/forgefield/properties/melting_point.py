@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,9 +25,9 @@ from forgefield.properties.free_energy_phases import PhaseFreeEnergy
 from forgefield.properties.free_energy_potentials import EinsteinSprings
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings, PathSettings
-from forgefield.properties.free_energy_temperature import GibbsCurve, crossing, gibbs_helmholtz
+from forgefield.properties.free_energy_temperature import Crossing, GibbsCurve, crossing, gibbs_helmholtz
 from forgefield.properties.structures import require_crystal
-from forgefield.properties.walks import open_journal, quantity
+from forgefield.properties.walks import missed_goal, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["MELTING_POINT", "MeltingPointSettings"]
@@ -48,6 +49,11 @@ class MeltingPointSettings(PathSettings):
     )
     n_temperatures: int = Field(3, ge=2, le=50, description="of the enthalpies of each phase")
     enthalpy_steps: int = Field(4000, ge=50, description="steps of each enthalpy")
+    error: float | None = Field(
+        None,
+        gt=0,
+        description="standard error wanted of the melting temperature [K]; said in a warning where it is not reached",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -61,6 +67,7 @@ class MeltingPointSettings(PathSettings):
             "relative_range",
             "n_temperatures",
             "enthalpy_steps",
+            "error",
         }
         values = {k: v for k, v in self.model_dump().items() if k not in own}
         return FreeEnergySettings.parse(values | {"phase": phase})
@@ -189,8 +196,26 @@ def _result(
         | {f"{name}_{k}": v for name, phase in phases.items() for k, v in phase.conditions.items()}
         | {"n_atoms": n},
         curves=lines,
-        warnings=solid.warnings + liquid.warnings,
+        warnings=solid.warnings + liquid.warnings + _too_short(found, settings),
     )
+
+
+def _too_short(found: Crossing, settings: MeltingPointSettings) -> tuple[str, ...]:
+    """Return a warning where the error is larger than the one asked for."""
+
+    def takes(times: float) -> str:
+        phases = [settings.of_phase(name) for name in ("solid", "liquid")]
+        enthalpies = 2 * settings.n_temperatures * (settings.enthalpy_steps + settings.equilibration)
+        time = (sum(map(planned_steps, phases)) + enthalpies) * settings.timestep / 1000.0
+        names = ["target_steps", "enthalpy_steps"]
+        if settings.lambdas == "gauss":
+            names += ["steps", *(["reference_steps"] if settings.reference_steps else [])]
+        longer = ", ".join(f"{k}={math.ceil(getattr(settings, k) * times)}" for k in names)
+        if settings.lambdas == "adaptive" and settings.target_error is not None:
+            longer += f", target_error={settings.target_error / math.sqrt(times):.2g}"
+        return f"that takes about {times:.2g} times as long, {times * time:.3g} ps in all: {longer}"
+
+    return tuple(missed_goal(found.temperature.error, settings.error, takes))
 
 
 MELTING_POINT = Property(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from forgefield.properties.dynamics import DynamicsSettings
 from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
 
-__all__ = ["BathSettings", "begin_walk", "open_journal", "quantity"]
+__all__ = ["BathSettings", "begin_walk", "missed_goal", "open_journal", "quantity"]
 
 
 class BathSettings(Schema):
@@ -70,3 +71,20 @@ def quantity(found: Measured, unit: str, note: str = "", *, scale: float = 1.0) 
     """Return a measured number, times `scale`, as one of a result."""
     scaled = found * scale
     return Quantity(scaled.value, unit, scaled.error, note)
+
+
+def missed_goal(error: float, wanted: float | None, takes: Callable[[float], str]) -> list[str]:
+    """Return a warning where the standard error of a temperature [K] is larger than the one wanted.
+
+    Parameters
+    ----------
+    error : float [K]
+    wanted : float [K], optional
+        None: any error will do.
+    takes : callable
+        Given how many times as much simulation it takes, the words for it.
+    """
+    if wanted is None or error <= wanted:
+        return []
+    cost = takes((error / wanted) ** 2)
+    return [f"standard error {error:.2g} K, asked for {wanted:.2g} K; {cost}"]
