@@ -5,9 +5,7 @@ import math
 
 import pytest
 import torch
-from ase.io import write
 
-from forgefield import datasets
 from forgefield.descriptors import SNAP
 from forgefield.errors import ConfigError
 from forgefield.models import make_model
@@ -18,9 +16,7 @@ from forgefield.studies.complexity_choice import Attempt, export_chosen, recomme
 from forgefield.studies.complexity_figures import front, pareto
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
-from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.summary import grouped
-from forgefield.studies.training import errors_of, train_cell
 
 LIMITS = {"forces": 100.0, "energy": 10.0, "properties": None, "transport": None}
 ANSWERS = {
@@ -106,6 +102,27 @@ def test_saturation_is_compared_split_by_split():
     assert said == ("89.5 ± 20 against 100 ± 20 meV/Å on the same splits: -10 % (-16 to -5.0)", "agrees")
     page = study.page(settings, [*old[2:3], *old[5:], *new])
     assert not any("saturates" in claim for claim, *_ in page.claims)
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        ((60.0, 60.0, 60.0, 60.0), ("rank correlation 1.00", "agrees")),
+        ((60.0, 50.0, 40.0, 30.0), ("rank correlation -1.00", "disagrees")),
+    ],
+)
+def test_gains_and_the_linear_model(networks, said):
+    """A network that ends where it will gains less the better the linear model is."""
+    linear = {"A": 100.0, "B": 90.0, "C": 80.0, "D": 70.0}
+    results = [result(d, "linear", forces=f) for d, f in linear.items()]
+    results += [result(d, "NN", forces=f) for d, f in zip(linear, networks, strict=True)]
+    study = find_study("complexity")
+    settings = study.Settings.parse({"data": "other.xyz"})
+    claims = {claim: rest for claim, *rest in study.page(settings, results).claims}
+    found, verdict = claims["NN gains less on descriptors whose linear model is better"]
+    assert (found.split(" of ")[0], verdict) == said
+    fewer = study.page(settings, results[:3] + results[4:7]).claims
+    assert not any("gains less" in claim for claim, *_ in fewer)
 
 
 def test_many_families_are_drawn_by_descriptor():
@@ -310,43 +327,6 @@ def test_conclusion_exports_the_first_split(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / chosen.cell.key("complexity", 1) / "run"
     assert asked == [(folder, "lammps", tmp_path / "recommended", name)]
     assert page.sections[-1].tables[0].rows[0][:2] == ["lammps-snap", "yes"]
-
-
-def test_a_scan_gives_the_errors_of_one_training_for_each_ratio(tmp_path):
-    data = tmp_path / "some.extxyz"
-    write(data, [a for a in datasets.load("silicon") if 1 < len(a) < 20][::6], format="extxyz")
-
-    def config(ratio):
-        return {
-            "data": {
-                "train": [str(data)],
-                "split": {"official": False, "valid": 0.1, "test": 0.2, "seed": 1},
-            },
-            "descriptor": {"kind": "snap", "two_j_max": 2, "cutoff": 4.0},
-            "model": {"kind": "quadratic"},
-            "training": {"kind": "least_squares"},
-            "loss": {
-                "energy": ratio**-0.5,
-                "forces": ratio**0.5,
-                "stress": 0.0,
-                "normalisation": "softadapt",
-            },
-            "weights": {"kind": "fixed"},
-            "dtype": "float64",
-        }
-
-    ratios = (1e-3, 30.0)
-    found = scan_errors(config(1.0), ratios)
-    assert list(found) == ["0.001", "30.0"]
-    for split, expected in errors_of(train_cell(config(30.0), tmp_path)).items():
-        own = found["30.0"][split]
-        assert own["stress"] is None
-        assert own["energy"] == pytest.approx(expected["energy"], rel=1e-6)
-        assert own["forces"] == pytest.approx(expected["forces"], rel=1e-8)
-    assert found["0.001"]["train"]["energy"] < found["30.0"]["train"]["energy"]
-    assert found["0.001"]["train"]["forces"] > found["30.0"]["train"]["forces"]
-    with pytest.raises(ConfigError, match="least squares"):
-        scan_errors(config(1.0) | {"training": {"kind": "adamw"}, "model": {"kind": "network"}}, ratios)
 
 
 def test_scans_add_splits_and_ratios_but_no_potentials():

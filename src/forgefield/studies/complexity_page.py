@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -253,6 +253,7 @@ def _nearest(found: Found, limits: Mapping[str, float | None]) -> str:
 
 def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
     claims = []
+    gains: dict[str, list[tuple[float, float]]] = {}
     for name, results in found.families.items():
         descriptor, _, model = name.rpartition(", ")
         linear = f"{descriptor}, linear"
@@ -265,6 +266,33 @@ def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
             a, b = (text(error(own, "test", "forces")) for own in (new, old))
             claim = f"{name} saturates at a lower force error than the linear model"
             claims.append((claim, f"{a} against {b} meV/Å on the same splits: {gain}", gain.lower))
+            gains.setdefault(model, []).append((error(old, "test", "forces")[0], -gain.mean))
+    return (*claims, *_gain_claims(gains), *_property_claims(found))
+
+
+def _gain_claims(gains: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[tuple[str, str, str]]:
+    """Yield whether each model gains less on descriptors that serve the linear one better, as ACE in figure 4.
+
+    Parameters
+    ----------
+    gains : mapping of model to pairs
+        Lowest force error of the linear model [meV/Å] and the gain over it [%], one pair for each descriptor.
+    """
+    for model, pairs in gains.items():
+        if len(pairs) > 3 and not math.isnan(r := rank_correlation(*zip(*pairs, strict=True))):
+            claim = f"{model} gains less on descriptors whose linear model is better"
+            said = (
+                f"rank correlation {r:.2f} of the linear model's error and the gain, {len(pairs)} descriptors"
+            )
+            yield claim, said, _followed(r)
+
+
+def _followed(correlation: float) -> str:
+    return "agrees" if correlation > 0.5 else "disagrees" if correlation < 0.2 else "undecided"
+
+
+def _property_claims(found: Found) -> tuple[tuple[str, str, str], ...]:
+    claims = []
     subjects = [("Phonon errors follow the force error", found.cases, found.errors, PHONONS)]
     subjects += [
         (f"Closed loop: errors of {label} follow the force error", found.loop, found.transport, key)
@@ -278,8 +306,7 @@ def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
             )
             if math.isnan(r):
                 continue
-            verdict = "agrees" if r > 0.5 else "disagrees" if r < 0.2 else "undecided"
-            claims.append((claim, f"rank correlation {r:.2f} over {len(names)} potentials", verdict))
+            claims.append((claim, f"rank correlation {r:.2f} over {len(names)} potentials", _followed(r)))
     return tuple(claims)
 
 
