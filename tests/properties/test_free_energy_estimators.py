@@ -96,6 +96,11 @@ def test_gibbs_helmholtz_and_crossing_of_known_curves() -> None:
         assert curve(1150.0).value == pytest.approx(exact(1150.0, a, c, b), abs=1e-9)
         curves.append(curve)
     found = crossing(curves[0], curves[1], 800.0, 1500.0)
+    # A parabola through three points has the error of each of them there, not that of their mean.
+    for t in (900.0, 1000.0, 1100.0):
+        assert curves[0].heat(t).error == pytest.approx(1e-4, rel=1e-9)
+    # At 1200 K it is their sum with the weights 1, -3 and 3.
+    assert found.latent_heat.error == pytest.approx(2**0.5 * 19**0.5 * 1e-4, rel=1e-3)
     assert found.temperature.value == pytest.approx(1200.0, abs=1e-3)
     assert found.latent_heat.value == pytest.approx(0.4, abs=1e-9)
     assert found.temperature.error == pytest.approx(1.2 * math.sqrt(2) * 1e-3 / (0.4 / 1200.0), rel=0.01)

@@ -20,6 +20,7 @@ from forgefield.properties.free_energy_checks import nearest_distance
 from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import BraggOrder, Tethered
+from forgefield.properties.statistics import series_mean
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.walks import BathSettings, begin_walk, missed_goal, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
@@ -167,9 +168,13 @@ class _Slab:
         )
 
     def at_constant_energy(self) -> tuple[dict[str, Measured], FloatArray]:
-        """Return averages of the second half of a run at constant energy, and the temperature of ten parts of it."""
+        """Return averages of the second half of a run at constant energy, and temperature and crystal of 20 parts of it.
+
+        The interface moves slowly, and the temperature with it: their errors are those of the series of parts, correlated as
+        these are.
+        """
         s = self.settings
-        parts = 10
+        parts = 20
         series = []
         for part in range(parts):
             found = self.walker.average(
@@ -190,8 +195,7 @@ class _Slab:
         for name in ("temperature", "pressure", "solid"):
             values = np.array([p[name].value for p in late])
             own = math.sqrt(sum(p[name].error ** 2 for p in late)) / len(late)
-            spread = float(values.std(ddof=1)) / math.sqrt(len(late))
-            averages[name] = Measured(float(values.mean()), max(own, spread))
+            averages[name] = Measured(float(values.mean()), max(own, series_mean(values).error))
         return averages, np.array([[p["temperature"].value, p["solid"].value] for p in series])
 
     def grows(self, temperature: float) -> tuple[bool, float]:
@@ -288,7 +292,9 @@ def _compute(
         crystal,
         settings,
         open_journal(folder, JOURNAL, crystal, settings),
-        steps=(2.5 + 1.0 / QUENCH) * settings.equilibration + settings.melt_steps + _runs(settings) * settings.steps,
+        steps=(2.5 + 1.0 / QUENCH) * settings.equilibration
+        + settings.melt_steps
+        + _runs(settings) * settings.steps,
         progress=progress,
         ensemble="npt",
         temperature=settings.temperature,

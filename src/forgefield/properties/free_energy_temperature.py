@@ -128,12 +128,24 @@ class GibbsCurve:
         H(T) [eV/atom], kinetic energy included.
     enthalpy_error : float [eV/atom]
         Of the mean enthalpy: what it leaves in G grows with the distance from the anchor.
+    covariance : (k, k), optional
+        Of the coefficients of `enthalpy` in its own variable [(eV/atom)^2].
     """
 
     temperature: float
     anchor: Measured
     enthalpy: Polynomial
     enthalpy_error: float
+    covariance: FloatArray | None = None
+
+    def heat(self, temperature: float) -> Measured:
+        """Return the enthalpy [eV/atom] at a temperature [K] with the error of the fit there."""
+        value = float(self.enthalpy(temperature))
+        if self.covariance is None:
+            return Measured(value, self.enthalpy_error)
+        offset, scale = self.enthalpy.mapparms()
+        powers = (float(offset) + float(scale) * temperature) ** np.arange(len(self.covariance))
+        return Measured(value, math.sqrt(float(powers @ self.covariance @ powers)))
 
     def __call__(self, temperature: float) -> Measured:
         """Return ``G(T) = T [G0 / T0 - int_T0^T H / T'^2 dT']`` [eV/atom]."""
@@ -167,7 +179,10 @@ def gibbs_helmholtz(
     if t.shape != h.shape or t.ndim != 1 or len(t) == 0 or not (t > 0).all():
         raise ConfigError(f"needs one enthalpy per temperature > 0 K, got {t.shape}, {h.shape}")
     fitted = Polynomial.fit(t, h, min(len(t) - 1, 2), w=1.0 / e)
-    return GibbsCurve(temperature, anchor, fitted, float(1.0 / np.sqrt((1.0 / e**2).sum())))
+    offset, scale = fitted.mapparms()
+    design = np.vander(offset + scale * t, len(fitted.coef), increasing=True) / e[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    return GibbsCurve(temperature, anchor, fitted, float(1.0 / np.sqrt((1.0 / e**2).sum())), covariance)
 
 
 @dataclass(frozen=True)
@@ -211,8 +226,7 @@ def crossing(solid: GibbsCurve, liquid: GibbsCurve, low: float, high: float) -> 
             f"stable there (difference {1e3 * ends[0]:.2f} and {1e3 * ends[1]:.2f} meV/atom); move or widen the range"
         )
     melting = float(brentq(difference, low, high, xtol=1e-6))
-    heat = float(liquid.enthalpy(melting) - solid.enthalpy(melting))
-    entropy = heat / melting
+    heat = liquid.heat(melting) - solid.heat(melting)
+    entropy = heat.value / melting
     error = (liquid(melting) - solid(melting)).error / max(abs(entropy), 1e-12)
-    heat_error = math.hypot(solid.enthalpy_error, liquid.enthalpy_error)
-    return Crossing(Measured(melting, error), Measured(heat, heat_error), entropy / units.kB)
+    return Crossing(Measured(melting, error), heat, entropy / units.kB)

@@ -72,6 +72,11 @@ class MeltingPointSettings(PathSettings):
         values = {k: v for k, v in self.model_dump().items() if k not in own}
         return FreeEnergySettings.parse(values | {"phase": phase})
 
+    @property
+    def settling(self) -> int:
+        """Steps before those of each enthalpy: the volume has to follow the temperature."""
+        return max(self.equilibration, self.enthalpy_steps // 4)
+
     def temperatures(self) -> FloatArray:
         """Return the temperatures of the enthalpies [K]."""
         low, high = 1.0 - self.relative_range, 1.0 + self.relative_range
@@ -100,7 +105,7 @@ def _gibbs(
             field,
             watch,
             steps=settings.enthalpy_steps,
-            equilibration=settings.equilibration,
+            equilibration=settings.settling,
             temperature=float(t),
             ensemble="npt",
         )
@@ -135,8 +140,7 @@ def _compute(
         of_phase = settings.of_phase(name)
         phases[name], walker = phase_free_energy(atoms, field, of_phase, journal=journal, progress=half)
         walker.planned += float(
-            settings.n_temperatures * (settings.enthalpy_steps + settings.equilibration)
-            + planned_steps(of_phase)
+            settings.n_temperatures * (settings.enthalpy_steps + settings.settling) + planned_steps(of_phase)
         )
         sites = _sites(atoms, phases[name]) if name == "solid" else None
         curves[name], tables[name] = _gibbs(phases[name], walker, field, sites, settings)
@@ -205,7 +209,7 @@ def _too_short(found: Crossing, settings: MeltingPointSettings) -> tuple[str, ..
 
     def takes(times: float) -> str:
         phases = [settings.of_phase(name) for name in ("solid", "liquid")]
-        enthalpies = 2 * settings.n_temperatures * (settings.enthalpy_steps + settings.equilibration)
+        enthalpies = 2 * settings.n_temperatures * (settings.enthalpy_steps + settings.settling)
         time = (sum(map(planned_steps, phases)) + enthalpies) * settings.timestep / 1000.0
         names = ["target_steps", "enthalpy_steps"]
         if settings.lambdas == "gauss":

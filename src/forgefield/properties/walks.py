@@ -40,7 +40,7 @@ class BathSettings(Schema):
 
 
 def open_journal(folder: Path | None, name: str, atoms: Atoms, settings: Schema) -> Journal:
-    """Return the journal of a computation, in `folder` or in memory.
+    """Return the journal of a computation, in `folder` or in memory; the error asked for has no part in what is run.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def open_journal(folder: Path | None, name: str, atoms: Atoms, settings: Schema)
         The one on disk belongs to another structure or other settings.
     """
     path = None if folder is None else folder / name
-    return Journal(path, fingerprint(atoms, settings.model_dump()))
+    return Journal(path, fingerprint(atoms, settings.model_dump(exclude={"error"})))
 
 
 def begin_walk(
