@@ -181,7 +181,7 @@ def gibbs_helmholtz(
     fitted = Polynomial.fit(t, h, min(len(t) - 1, 2), w=1.0 / e)
     offset, scale = fitted.mapparms()
     design = np.vander(offset + scale * t, len(fitted.coef), increasing=True) / e[:, None]
-    covariance = np.linalg.inv(design.T @ design)
+    covariance: FloatArray = np.asarray(np.linalg.inv(design.T @ design), dtype=np.float64)
     return GibbsCurve(temperature, anchor, fitted, float(1.0 / np.sqrt((1.0 / e**2).sum())), covariance)
 
 
