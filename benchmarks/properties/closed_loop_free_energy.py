@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from closed_loop_phases import both, coexistence, scaling, supercell
+from closed_loop_phases import both, coexistence, expanded, scaling
 from closed_loop_system import ERRORS, RESULTS, System, checksum, find_system, system_names
 
 from forgefield.properties.dynamics_forces import ForceField
@@ -51,13 +51,19 @@ def prepare(
     args: argparse.Namespace, phase: str, reference: ForceField, settings: FreeEnergySettings
 ) -> tuple[Walker, dict[str, Measured]]:
     """Return one phase at the volume that the truth has at zero pressure, and its averages."""
-    t, melt = settings.temperature, find_system(args.system).melted_at
-    atoms = supercell(args)
+    t, system = settings.temperature, find_system(args.system)
+    atoms = expanded(args)
     walker = Walker(phase, atoms, settings.dynamics(), Journal(None, ""))
     watch = excursion(EinsteinSprings(atoms.positions, 1.0), nearest_distance(atoms))
     if phase == "liquid":
         walker.average(
-            "melt", reference, {}, steps=3 * args.steps, equilibration=0, ensemble="npt", temperature=melt * t
+            "melt",
+            reference,
+            {},
+            steps=3 * args.steps,
+            equilibration=0,
+            ensemble="npt",
+            temperature=system.melted_at * system.melting,
         )
         watch = flow((walker.atoms.get_volume() / len(atoms)) ** (1 / 3))
     averages = walker.average(
@@ -78,11 +84,17 @@ def prepare(
 
 def direct(args: argparse.Namespace) -> dict[str, Any]:
     """Integrate from the truth to the trained potential in both phases, at zero pressure of the truth."""
-    t, atoms = find_system(args.system).melting, supercell(args)
+    system = find_system(args.system)
+    t, atoms = system.transition, expanded(args)
     n = len(atoms)
     reference, trained = (field for _, field in both(args, atoms))
     settings = FreeEnergySettings(
-        temperature=t, points=3, steps=args.steps, equilibration=args.steps // 4, timestep=2.0
+        temperature=t,
+        points=3,
+        steps=args.steps,
+        equilibration=args.steps // 4,
+        timestep=2.0,
+        compressibility=system.coexisting.compressibility,
     )
     found: dict[str, Any] = {"temperature_K": t, "n_atoms": n}
     heats = {}
@@ -126,9 +138,7 @@ def direct(args: argparse.Namespace) -> dict[str, Any]:
 
 def absolute(args: argparse.Namespace) -> dict[str, Any]:
     """Return the melting point of both from absolute free energies."""
-    atoms, system = supercell(args), find_system(args.system)
-    spec = system.coexisting
-    atoms.set_cell(atoms.cell.array * (1.0 + spec.strain), scale_atoms=True)
+    atoms, system = expanded(args), find_system(args.system)
     found: dict[str, Any] = {"n_atoms": len(atoms)}
     for name, field in both(args, atoms):
         start = time.process_time()
@@ -136,15 +146,15 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
             atoms,
             field,
             folder=None if args.work is None else Path(args.work) / name,
-            temperature=system.melting,
+            temperature=system.transition,
             points=8,
             reference_points=8,
             steps=args.steps,
             equilibration=args.steps // 4,
             target_steps=4 * args.steps,
-            enthalpy_steps=4 * args.steps,
+            enthalpy_steps=10 * args.steps,
             melt_temperature=system.melted_at * system.melting,
-            compressibility=spec.compressibility,
+            compressibility=system.coexisting.compressibility,
             melt_steps=3 * args.steps,
             timestep=2.0,
             relative_range=0.15,
@@ -238,7 +248,7 @@ def main() -> None:
     parser.add_argument("system", choices=system_names())
     parser.add_argument("potential")
     parser.add_argument("--cells", type=int, help="repeats of the cube; default: about 100 atoms")
-    parser.add_argument("--steps", type=int, default=500, help="at each point")
+    parser.add_argument("--steps", type=int, help="at each point; default: those of the system")
     parser.add_argument(
         "--parts",
         nargs="*",
@@ -252,14 +262,16 @@ def main() -> None:
     target = RESULTS / f"closed_loop_free_energy_{args.system}"
     saved = target.with_suffix(".json")
     content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
-    mark = {"steps": args.steps, "potential": checksum(args.potential)}
-    for part in find_system(args.system).free_energies if args.parts is None else args.parts:
+    system, given = find_system(args.system), args.steps
+    for part in system.free_energies if args.parts is None else args.parts:
+        args.steps = given or system.free_energies[part]
+        mark = {"steps": args.steps, "potential": checksum(args.potential)}
         if args.missing and content.get(part, {}).items() >= mark.items():
             continue
         content[part] = PARTS[part](args) | mark
         saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    target.with_suffix(".md").write_text(table(content, find_system(args.system)), encoding="utf-8")
-    print(table(content, find_system(args.system)))
+    target.with_suffix(".md").write_text(table(content, system), encoding="utf-8")
+    print(table(content, system))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["both", "coexistence", "scaling", "supercell"]
+__all__ = ["both", "coexistence", "expanded", "scaling", "supercell"]
 
 Numbers = dict[str, list[Any]]
 """Value, standard error and unit, by name."""
@@ -33,6 +33,13 @@ def supercell(args: argparse.Namespace) -> Atoms:
     """Return the crystal, about 100 atoms if not told otherwise."""
     cube = find_system(args.system).crystal
     return cube * (args.cells or (2 if len(cube) == 8 else 3))
+
+
+def expanded(args: argparse.Namespace) -> Atoms:
+    """Return the same about as large as it is where it melts."""
+    atoms = supercell(args)
+    atoms.set_cell(atoms.cell.array * (1.0 + find_system(args.system).coexisting.strain), scale_atoms=True)
+    return atoms
 
 
 def both(args: argparse.Namespace, atoms: Atoms) -> Iterator[tuple[str, ForceField]]:
@@ -58,7 +65,7 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
                 field,
                 folder=None if args.work is None else Path(args.work) / f"coexistence_{name}_{seed}",
                 repeat=spec.repeat,
-                temperature=spec.temperature or system.melting,
+                temperature=spec.temperature or system.transition,
                 melt_temperature=spec.melt_temperature or system.melted_at * system.melting,
                 timestep=2.0,
                 steps=20 * args.steps,
@@ -86,7 +93,7 @@ def notes(system: System, spec: Coexisting, slope: float | None, steps: int) -> 
     box = " x ".join(map(str, spec.repeat))
     text = (
         f"{box} cubes; {spec.seeds} simulation{'s' if spec.seeds > 1 else ''} of {steps * 20 * 2e-3:g} ps at constant energy, means of the second "
-        f"half; the first guess of both {spec.temperature or system.melting:g} K"
+        f"half; the first guess of both {spec.temperature or system.transition:g} K"
     )
     if slope is None:
         return text

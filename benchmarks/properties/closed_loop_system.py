@@ -130,9 +130,10 @@ class Coexisting:
     melt_steps : int
         For so long, in units of the steps asked for.
     strain : float
-        Of the crystal's lengths at the start: about its expansion.
+        Of the crystal's lengths at the start, here and where free energies are compared: about its expansion.
     compressibility : float [1/GPa]
-        Rough, sets the pace of the barostat.
+        Rough, of the hot crystal; sets the pace of the barostat, here and where free energies are compared. Below that of the
+        melt by ten times, its volume is far from settled after 10 ps.
     """
 
     repeat: tuple[int, int, int] = (3, 3, 8)
@@ -160,6 +161,8 @@ class System:
         Of LAMMPS; ``{folder}`` is where its potentials are.
     melting : float [K]
         About where it melts; temperatures of the training set are relative to it.
+    compared : float [K], optional
+        Where free energies of crystal and melt are compared; default: `melting`.
     melted_at : float
         Where free energies melt the crystal, in units of `melting`.
     cutoff : float [Å]
@@ -184,8 +187,8 @@ class System:
         Whole sections of the training run's settings in place of what is suggested: another descriptor, model, optimiser.
     statics : mapping of str to settings
         Properties of the crystal at rest that are compared.
-    free_energies : tuple of str
-        Parts of `closed_loop_free_energy.py` that are asked.
+    free_energies : dict of str to int
+        Parts of `closed_loop_free_energy.py` that are asked, and their steps at each point.
     coexisting : Coexisting
     liquid, vibrations, conduction, boltzmann
         What is compared in motion: melt, temperature of the density of states [K], conductivity, settings of
@@ -208,6 +211,7 @@ class System:
     cutoff: float
     interstitials: tuple[tuple[str, tuple[float, float, float]], ...]
     shaken: float = 25.0
+    compared: float | None = None
     melted_at: float = 2.0
     planes: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
     descriptor: dict[str, Any] = field(default_factory=dict)
@@ -217,7 +221,9 @@ class System:
     recipe: dict[str, Any] = field(default_factory=dict)
     close: tuple[float, float] | None = None
     statics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    free_energies: tuple[str, ...] = ("direct", "coexistence", "scaling", "absolute")
+    free_energies: dict[str, int] = field(
+        default_factory=lambda: {"direct": 500, "coexistence": 500, "scaling": 500, "absolute": 1200}
+    )
     coexisting: Coexisting = field(default_factory=Coexisting)
     liquid: Liquid | None = None
     vibrations: float | None = 300.0
@@ -231,6 +237,11 @@ class System:
     def crystal(self) -> Atoms:
         """The cube at its equilibrium."""
         return bulk(self.formula, self.lattice, a=self.length, cubic=True)
+
+    @property
+    def transition(self) -> float:
+        """Where free energies of crystal and melt are compared [K]."""
+        return self.compared or self.melting
 
     @property
     def primitive(self) -> Atoms:
