@@ -185,7 +185,12 @@ def driven(system: System, make: Make, scale: float) -> Found:
         label = called(spec, atoms)
         numbers |= of_result(result, {"conductivity": f"{label}, HNEMD"})
         others = {k: [q.value, q.error] for k, q in result.quantities.items()}
-        extra[label] = {"others": others, "warnings": list(result.warnings)}
+        running = {
+            name: {"time": curve.x[::100].tolist(), "average": curve.y[::100].tolist()}
+            for name, curve in result.curves.items()
+            if name.startswith("F=")
+        }
+        extra[label] = {"running": running, "others": others, "warnings": list(result.warnings)}
     return numbers, extra
 
 

@@ -152,12 +152,12 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
             steps=args.steps,
             equilibration=args.steps // 4,
             target_steps=4 * args.steps,
-            enthalpy_steps=10 * args.steps,
+            enthalpy_steps=4 * args.steps,
             melt_temperature=system.melted_at * system.melting,
             compressibility=system.coexisting.compressibility,
             melt_steps=3 * args.steps,
             timestep=2.0,
-            relative_range=0.15,
+            relative_range=system.around,
         )
         found[name] = {
             "quantities": {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()},

@@ -163,6 +163,8 @@ class System:
         About where it melts; temperatures of the training set are relative to it.
     compared : float [K], optional
         Where free energies of crystal and melt are compared; default: `melting`.
+    around : float
+        Relative range of temperatures about it in which absolute free energies are compared.
     melted_at : float
         Where free energies melt the crystal, in units of `melting`.
     cutoff : float [Å]
@@ -212,6 +214,7 @@ class System:
     interstitials: tuple[tuple[str, tuple[float, float, float]], ...]
     shaken: float = 25.0
     compared: float | None = None
+    around: float = 0.15
     melted_at: float = 2.0
     planes: tuple[tuple[int, int, int], ...] = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
     descriptor: dict[str, Any] = field(default_factory=dict)
