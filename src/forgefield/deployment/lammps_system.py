@@ -19,14 +19,14 @@ from forgefield.engine.restricted import restricted
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 
-__all__ = ["PER_PS", "LammpsSystem", "lammps_temperature", "of_elements"]
+__all__ = ["BAR_PER_EV_A3", "PER_PS", "LammpsSystem", "lammps_temperature", "of_elements"]
 
 FloatArray = NDArray[np.float64]
 
 PER_PS = 1000.0 * units.fs
 """ASE's velocities times this are Å/ps."""
 
-EV_A3_PER_BAR = 1.0 / 1.6021765e6
+BAR_PER_EV_A3 = 1.6021765e6
 EV_PER_MASS_SPEED = 1.0364269e-4
 EV_PER_K = 8.617343e-5
 """LAMMPS's own constants of units metal: pressure, kinetic energy of 1 amu at 1 Å/ps (twice it), Boltzmann's."""
@@ -88,7 +88,7 @@ class LammpsSystem:
 
     def pressure(self, found: Sequence[float]) -> FloatArray:
         """Return a pressure tensor (3, 3) [eV/Å^3] here from six components there [bar]: xx yy zz xy xz yz."""
-        xx, yy, zz, xy, xz, yz = (p * EV_A3_PER_BAR for p in found)
+        xx, yy, zz, xy, xz, yz = (p / BAR_PER_EV_A3 for p in found)
         there = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         turned: FloatArray = self.turn.T @ there @ self.turn
         return turned

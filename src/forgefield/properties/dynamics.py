@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from forgefield.properties.dynamics_steps import (
 )
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["Drive", "Dynamics", "DynamicsSettings", "Observable", "Records", "State"]
+__all__ = ["Drive", "Dynamics", "DynamicsSettings", "Observable", "Records", "Run", "State"]
 
 FloatArray = NDArray[np.float64]
 
@@ -44,6 +45,21 @@ Drive = Callable[[State, Forces], FloatArray]
 Records = dict[str, FloatArray]
 """One row per sample: ``step``, ``temperature`` [K], ``potential`` [eV], ``kinetic`` [eV], ``volume`` [Å^3],
 ``pressure`` (n, 3, 3) [eV/Å^3] with its kinetic part (where there is a virial), and what was observed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `Dynamics.run` was asked for; `first` is the step it began with."""
+
+    first: int
+    steps: int
+    every: int
+    observe: Mapping[str, Observable]
+    atomic: bool
+    checkpoint: Path | None
+    checkpoint_every: int
+    keep: Path | None
+    progress: Progress
 
 
 class Dynamics:
@@ -70,6 +86,10 @@ class Dynamics:
     StructureError, ConfigError
         No atoms, or an ensemble that does not go with the structure.
     """
+
+    engine = "own"
+    stride = 1
+    """Steps between samples of the cell that cost little beside the steps themselves."""
 
     def __init__(
         self,
@@ -170,30 +190,38 @@ class Dynamics:
             )
         self._rows = {}
         first = self.state.step
-        self._identity = self.settings.model_dump() | {"every": every, "label": label}
+        self._identity = self.settings.model_dump() | {"every": every, "label": label, "engine": self.engine}
         self.force_field.reset()
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
             first = self._restore(path)
-        observe = observe or {}
-        last = first + steps
-        while self.state.step < last:
-            done = self.state.step - first + 1
-            sample = done % every == 0
+        kept = path if keep is None else keep
+        self._go_on(Run(first, steps, every, observe or {}, atomic, path, checkpoint_every, kept, progress))
+        return self.records
+
+    def _go_on(self, run: Run) -> None:
+        """Take the steps that are left."""
+        while self.state.step < run.first + run.steps:
+            done = self.state.step - run.first + 1
+            sample = done % run.every == 0
             try:
-                self._step(sample=sample, atomic=atomic or self.drive is not None)
+                self._step(sample=sample, atomic=run.atomic or self.drive is not None)
                 problem = self._problem()
             except (StructureError, PredictionError) as error:
                 problem = str(error)
             if problem:
-                raise self._broken(problem, path, path if keep is None else keep, first)
+                raise self._broken(problem, run)
             if sample:
-                self._record(observe)
-                progress(done / steps, f"step {done} of {steps}, {self.temperature:.0f} K")
-            if path is not None and (done % checkpoint_every == 0 or done == steps):
-                self._save(path, first)
+                self._sample(run)
+            if run.checkpoint is not None and (done % run.checkpoint_every == 0 or done == run.steps):
+                self._save(run.checkpoint, run.first)
                 self.force_field.reset()
-        return self.records
+
+    def _sample(self, run: Run) -> None:
+        """Record this moment and say how far it is."""
+        self._record(run.observe)
+        done = self.state.step - run.first
+        run.progress(done / run.steps, f"step {done} of {run.steps}, {self.temperature:.0f} K")
 
     # ---- one step ----------------------------------------------------------------------------------------------
 
@@ -341,22 +369,20 @@ class Dynamics:
             return f"the temperature is {now:.0f} K (limit {self._limit:.0f} K)"
         return ""
 
-    def _broken(
-        self, problem: str, checkpoint: Path | None, keep: Path | None, first: int
-    ) -> SimulationError:
+    def _broken(self, problem: str, run: Run) -> SimulationError:
         s = self.state
         speed = np.nan_to_num((s.velocities**2).sum(axis=1), nan=np.inf)
         worst = np.argsort(speed)[::-1][:3]
         named = ", ".join(f"{symbol_of(s.numbers[i])} {i}" for i in worst)
         kept = ""
-        if keep is not None and self._forces is not None:
-            broken = keep.with_name(keep.name + ".broken")
-            self._save(broken, first)
+        if run.keep is not None and self._forces is not None:
+            broken = run.keep.with_name(run.keep.name + ".broken")
+            self._save(broken, run.first)
             kept = f" State and records up to there are in {broken.name}"
             if write_structure(broken.with_name(broken.name + ".xyz"), self.atoms()):
                 kept += f", the structure in {broken.name}.xyz"
-            if checkpoint is not None and checkpoint.exists():
-                kept += f", the last good ones in {checkpoint.name}"
+            if run.checkpoint is not None and run.checkpoint.exists():
+                kept += f", the last good ones in {run.checkpoint.name}"
             kept += "."
         return SimulationError(
             f"the simulation broke down at step {s.step} ({s.step * self.settings.timestep / 1000:.3f} ps): {problem}. "

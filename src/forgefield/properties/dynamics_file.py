@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from forgefield.errors import CheckpointError
 from forgefield.files import write_bytes
 
-__all__ = ["read_state", "write_state", "write_structure"]
+__all__ = ["read_state", "settings_of", "write_state", "write_structure"]
 
 FloatArray = NDArray[np.float64]
 FORMAT = 1
-BEFORE = {"barostat": "isotropic"}
+BEFORE = {"barostat": "isotropic", "engine": "own"}
 """What settings were that older files do not name."""
 
 
@@ -52,6 +52,16 @@ def write_state(
     content = io.BytesIO()
     np.savez(content, **named)
     write_bytes(path, content.getvalue())
+
+
+def settings_of(path: Path) -> dict[str, Any] | None:
+    """Return the settings of the simulation that a checkpoint belongs to; None where there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found: dict[str, Any] = json.loads(file["header"].tobytes())["settings"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return found
 
 
 def read_state(

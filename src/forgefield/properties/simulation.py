@@ -23,8 +23,10 @@ from forgefield.properties.barostat import (
 )
 from forgefield.properties.base import Progress, silent
 from forgefield.properties.dynamics import Drive, Dynamics, Observable, Records
-from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.dynamics_lammps import make_dynamics
 from forgefield.properties.dynamics_state import DynamicsSettings
+from forgefield.properties.md_engine import ENGINE, EngineChoice, choose_engine
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.trajectory import Trajectory, read_trajectory
 from forgefield.units import EV_PER_A3_TO_GPA
@@ -91,6 +93,11 @@ class RunSettings(Schema):
         return max(1, round(self.length * 1000.0 / self.timestep / self.every)) * self.every
 
     @property
+    def planned(self) -> int:
+        """Steps of equilibration and production."""
+        return self.steps + round(self.equilibration * 1000.0 / self.timestep)
+
+    @property
     def spacing(self) -> float:
         """Time between samples [fs], a multiple of the time step."""
         return self.every * self.timestep
@@ -103,6 +110,8 @@ class SimulationSettings(RunSettings):
     thermostat: Literal["langevin", "bussi"] = Field(
         "bussi", description="of production in nvt; bussi hardly disturbs the dynamics"
     )
+    engine: EngineChoice = Field("auto", description=ENGINE)
+    processes: int = Field(1, ge=1, description="of LAMMPS, by MPI")
     trajectory: str | None = Field(
         None, description="file to analyse instead of simulating; `interval` is then that of its frames [fs]"
     )
@@ -170,7 +179,7 @@ def equilibrate(
     if settings.pressure is not None:
         atoms, found = _at_pressure(atoms, field, settings, steps, keep, progress)
         done |= found
-    warm = Dynamics(atoms, field, dynamics_settings(settings, ensemble="nvt", seed=settings.seed + 1))
+    warm = make_dynamics(atoms, field, dynamics_settings(settings, ensemble="nvt", seed=settings.seed + 1))
     warm.run(steps, every=max(1, steps // 10), keep=keep, progress=progress)
     return warm.atoms(), done
 
@@ -181,10 +190,10 @@ def _at_pressure(
     """Return the structure in the mean cell of the second half of a run at constant pressure."""
     barostat = choose_barostat(settings.barostat, atoms)
     equations = dynamics_settings(settings, ensemble="npt", pressure=settings.pressure, barostat=barostat)
-    npt = Dynamics(atoms, field, equations)
+    npt = make_dynamics(atoms, field, equations)
     records = npt.run(
         max(steps // 2, 2),
-        every=1,
+        every=min(npt.stride, max(1, steps // 40)),
         observe={"cell": lambda state, _: state.cell},
         keep=keep,
         progress=progress,
@@ -225,7 +234,7 @@ def produce(
 ) -> tuple[Dynamics, Records]:
     """Run the production; with a checkpoint that exists, go on from there without calling `start`."""
     atoms = like if checkpoint is not None and checkpoint.exists() else start()
-    dynamics = Dynamics(atoms, field, equations, drive=drive)
+    dynamics = make_dynamics(atoms, field, equations, drive=drive)
     records = dynamics.run(
         settings.steps,
         every=settings.every,
@@ -272,20 +281,12 @@ def trajectory_of(
     """
     require_crystal(atoms, purpose)
     if settings.trajectory is not None:
-        given = settings.interval if "interval" in settings.model_fields_set else None
-        read = read_trajectory(
-            settings.trajectory, interval=given, skip=settings.skip, types=settings.types, like=atoms
-        )
-        require_crystal(read.frame(0), purpose)
-        return read, {
-            "trajectory": settings.trajectory,
-            "n_atoms": len(read.numbers),
-            "cell_A": np.round(read.cells[0], 6).tolist(),
-            "length_ps": read.length,
-            "interval_fs": read.interval,
-        }
+        return _read(settings.trajectory, settings, atoms, purpose)
     large = atoms * settings.supercell
-    field = force_field(calculator, large)
+    checkpoint = None if folder is None else folder / "simulation.npz"
+    field = choose_engine(
+        calculator, large, settings.planned, settings.engine, settings.processes, checkpoint
+    )
     done: dict[str, Any] = {}
     record = None if folder is None else folder / "equilibration.json"  # for whoever goes on after a break
 
@@ -309,15 +310,31 @@ def trajectory_of(
         equations,
         like=large,
         observe=observe,
-        checkpoint=None if folder is None else folder / "simulation.npz",
+        checkpoint=checkpoint,
         progress=progress,
     )
     moving = _trajectory(dynamics, records, settings.spacing)
     return moving, (done or _recorded(record)) | {
+        "engine": dynamics.engine,
         "n_atoms": len(large),
         "cell_A": np.round(moving.cells[0], 6).tolist(),
         "length_ps": settings.length,
         "interval_fs": settings.spacing,
+    }
+
+
+def _read(
+    path: str, settings: SimulationSettings, atoms: Atoms, purpose: str
+) -> tuple[Trajectory, dict[str, Any]]:
+    given = settings.interval if "interval" in settings.model_fields_set else None
+    read = read_trajectory(path, interval=given, skip=settings.skip, types=settings.types, like=atoms)
+    require_crystal(read.frame(0), purpose)
+    return read, {
+        "trajectory": path,
+        "n_atoms": len(read.numbers),
+        "cell_A": np.round(read.cells[0], 6).tolist(),
+        "length_ps": read.length,
+        "interval_fs": read.interval,
     }
 
 

@@ -1,0 +1,96 @@
+"""Who takes the steps of a simulation of which only frames are looked at: our own integrator, or LAMMPS.
+
+The numbers are those of `benchmarks/md_engines.py`; see `docs/decisions/0020-md-engine.md`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ase import Atoms
+
+from forgefield.deployment.ase import ForgefieldCalculator
+from forgefield.deployment.engines import EngineError
+from forgefield.errors import ConfigError
+from forgefield.models.committee import Committee
+from forgefield.models.potential import Potential
+from forgefield.parallel import get_num_threads
+from forgefield.properties.dynamics_file import settings_of
+from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.dynamics_lammps import LammpsForces, potential_of
+
+__all__ = ["ENGINE", "EngineChoice", "choose_engine"]
+
+EngineChoice = Literal["auto", "own", "lammps"]
+
+ENGINE = (
+    "who takes the steps: own, the integrator of this package, with any calculator; lammps, LAMMPS with the plug-in, with a "
+    "potential of Forgefield; auto, the faster one that is there"
+)
+"""Description of the setting."""
+
+LONG = 20_000
+"""Steps from which on LAMMPS gains more (some 0.1 ms a step) than it takes to start it and to compile for it (seconds)."""
+
+SHARED = 256
+"""Atoms from which on several threads of ours are faster than one process of LAMMPS."""
+
+
+def choose_engine(
+    calculator: Any,
+    atoms: Atoms,
+    steps: int,
+    choice: EngineChoice = "auto",
+    processes: int = 1,
+    checkpoint: Path | None = None,
+) -> ForceField:
+    """Return the forces for the engine that is to run a simulation; `dynamics_lammps.make_dynamics` starts it.
+
+    Parameters
+    ----------
+    calculator : anything that `force_field` takes
+    atoms : ase.Atoms
+        What is simulated.
+    steps : int
+        How many it will take.
+    choice : {'auto', 'own', 'lammps'}
+        ``auto`` is LAMMPS where it is installed, can run the potential and is faster: simulations of `LONG` steps and
+        more, unless several threads share more than `SHARED` atoms. A run with a checkpoint goes on as it began.
+    processes : int
+        Of LAMMPS; more than one is a reason to take it.
+    checkpoint : Path, optional
+
+    Raises
+    ------
+    ConfigError
+        LAMMPS is asked for and cannot run this calculator.
+    EngineMissingError
+        LAMMPS is asked for and not installed.
+    """
+    if choice == "own" and processes > 1:
+        raise ConfigError(f"`processes` = {processes} are those of LAMMPS; set engine=lammps, or processes=1")
+    begun = None if checkpoint is None else settings_of(checkpoint)
+    if choice == "auto" and begun is not None:
+        choice = "lammps" if begun.get("engine") == "lammps" else "own"
+    if choice == "lammps":
+        return LammpsForces(potential_of(calculator), atoms, processes=processes)
+    if choice == "auto" and (processes > 1 or _gains(calculator, atoms, steps)):
+        try:
+            return LammpsForces(potential_of(calculator), atoms, processes=processes)
+        except (ConfigError, EngineError):
+            if processes > 1:
+                raise
+    return force_field(calculator, atoms)
+
+
+def _gains(calculator: Any, atoms: Atoms, steps: int) -> bool:
+    """Return whether one process of LAMMPS would be faster."""
+    threads = get_num_threads()
+    if isinstance(calculator, ForgefieldCalculator):
+        if calculator.parameters["backend"] not in ("auto", "compiled"):
+            return False
+        threads = calculator.threads or threads
+    elif not isinstance(calculator, Potential | Committee):
+        return False
+    return steps >= LONG and (threads == 1 or len(atoms) <= SHARED)
