@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -189,11 +191,12 @@ def test_coexistence_names_the_phase_that_is_wrong() -> None:
         )
 
 
-def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
+def test_half_of_the_cell_melts_while_the_other_is_held(tmp_path) -> None:
     atoms, field = argon((3, 3, 4))
     result = COEXISTENCE(
         atoms,
         field,
+        folder=tmp_path,
         temperature=95.0,
         melt_temperature=600.0,
         melt_steps=200,
@@ -206,8 +209,11 @@ def test_half_of_the_cell_melts_while_the_other_is_held() -> None:
     assert any("asked for 0.001 K; that takes about" in text for text in result.warnings)
     assert 0.15 < result["crystalline_part"] < 0.85
     assert 70.0 < result["melting_temperature"] < 110.0
-    # The melt has its own volume: the cell has grown by what half of it needs more than the crystal.
     assert abs(result["pressure"]) < 0.2
+    # The melt has a volume of its own, a seventh above the crystal's: springs must not hold the cell at that of cold sites.
+    stages = json.loads((tmp_path / "coexistence.journal.json").read_text())["stages"]
+    crystal, mixed = (stages[f"slab/{name}"]["volume"][0] for name in ("crystal", "constant energy 1"))
+    assert 1.03 < mixed / crystal < 1.15
     assert result.quantities["pressure"].unit == "GPa"
 
 
