@@ -13,6 +13,7 @@ from forgefield.descriptors import DESCRIPTORS
 from forgefield.engine import rows
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
+from forgefield.engine.points import Listing
 from forgefield.engine.row_tables import LARGEST, RowTables
 from forgefield.engine.row_vectors import distinct_features, slopes_of
 from forgefield.engine.rows import RowEngine
@@ -23,6 +24,7 @@ from forgefield.models.potential import Potential
 from forgefield.models.zbl import ZBL, ZBLSettings
 from forgefield.training.batches import LabelledSet
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.linear import assembly
 from forgefield.training.linear.assembly import CompiledRows, TensorRows, make_rows
 from forgefield.training.linear.weighting import from_loss
 from forgefield.training.loss import LossSettings
@@ -190,6 +192,42 @@ def test_overlapping_atoms_are_named() -> None:
         list_together([*structures(), twice], (6, 14), (4.0,))
     with pytest.raises(StructureError, match="no atoms"):
         list_together([Atoms()], (6, 14), (4.0,))
+
+
+@pytest.mark.parametrize(
+    ("cell", "place", "message"),
+    [
+        ([(3, 0, 0), (0, 3, 0), (3, 3, 1e-6)], 0.0, "no volume"),
+        ([(3, 0, 0), (0, 3, 0), (0, 0, np.nan)], 0.0, "not finite"),
+        ([(3, 0, 0), (0, 3, 0), (0, 0, 3)], np.inf, "not finite"),
+    ],
+)
+def test_a_wrong_structure_among_others_is_found(cell, place, message) -> None:
+    wrong = Atoms("Si", [(place, 0, 0)], cell=cell, pbc=True)
+    with pytest.raises(StructureError, match=message):
+        list_together([*structures(), wrong], (6, 14), (4.0,))
+
+
+def test_atoms_change_places_near_by_for_blocks_of_equal_lengths() -> None:
+    counts = np.random.default_rng(0).integers(0, 30, size=(300, 2))
+    listing = Listing(np.zeros(0, dtype=np.int32), np.append(0, np.cumsum(counts)))
+    order = rows._alike(listing, 300, 2)
+    assert sorted(order) == list(range(300))
+    assert np.array_equal(order // rows.WINDOW, np.arange(300) // rows.WINDOW)
+    longest = [x.reshape(-1, 4, 2).max(axis=1).sum() for x in (counts, counts[order])]
+    assert longest[1] < 0.9 * longest[0]
+
+
+@pytest.mark.parametrize("name", ["CHUNK", "ATOMS"])
+def test_rows_do_not_depend_on_how_many_structures_are_together(name, monkeypatch) -> None:
+    found = []
+    for value in (10**9, 1):
+        monkeypatch.setattr(assembly, name, value)
+        potential = made("so3")
+        data = LabelledSet(potential, structures())
+        settings = LeastSquaresSettings(solver="ridge", ridge=1e-6)
+        found.append(fit_linear(potential, data, LossSettings(), settings).solution.values)
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-9 * np.abs(found[1]).max())
 
 
 def test_every_number_of_the_jacobian_is_read_or_repeats_another() -> None:

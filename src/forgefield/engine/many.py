@@ -45,13 +45,13 @@ class Together:
 
 def length_of(atoms: Atoms, cutoff: float) -> float:
     """Return the room [Å] along x that a structure and its images take at most, and what parts it from the next."""
-    along, pbc = (
-        atoms.cell.array[:, 0].tolist(),
+    pbc, along = (
         atoms.pbc.tolist(),
+        atoms.cell.array[:, 0].tolist(),
     )  # plain numbers: NumPy takes five times as long
-    cell = sum(abs(x) for x, periodic in zip(along, pbc, strict=True) if periodic)
+    x, y, z = (abs(x) if periodic else 0.0 for x, periodic in zip(along, pbc, strict=True))
     own = float(np.ptp(atoms.positions[:, 0])) if False in pbc and len(atoms) else 0.0
-    return float(cell) + own + 6.0 * cutoff
+    return float(x + y + z) + own + 6.0 * cutoff
 
 
 def list_together(frames: Sequence[Atoms], species: Sequence[int], cutoffs: Sequence[float]) -> Together:
@@ -75,32 +75,70 @@ def list_together(frames: Sequence[Atoms], species: Sequence[int], cutoffs: Sequ
             raise StructureError("a structure has no atoms; nothing to fit")
     n_atoms = np.array([len(a) for a in frames], dtype=np.int64)
     index = species_index(np.concatenate([a.numbers for a in frames]), species)
-    geometry = [checked_geometry(a) for a in frames]
+    positions, cells, pbc = _checked_geometries(frames)
     reach = max(map(float, cutoffs))
-    cells, starts = np.stack([g[1] for g in geometry]), np.cumsum(n_atoms) - n_atoms
-    pbc, of_atom = np.stack([g[2] for g in geometry]), np.repeat(np.arange(len(frames)), n_atoms)
+    starts, of_atom = np.cumsum(n_atoms) - n_atoms, np.repeat(np.arange(len(frames)), n_atoms)
     inverse = np.linalg.inv(cells)
-    positions = np.concatenate([g[0] for g in geometry])
     fractional = np.einsum("ia,iab->ib", positions, inverse[of_atom])
     wraps = np.where(pbc[of_atom], np.floor(fractional), 0.0)
     fractional -= wraps
-    positions = positions - np.einsum("ia,iab->ib", wraps, cells[of_atom])
+    positions -= np.einsum("ia,iab->ib", wraps, cells[of_atom])
     margins = reach * np.sqrt((inverse * inverse).sum(axis=1))
     owner, shifts = _images(fractional, margins, pbc, of_atom, starts)
-    moved = np.einsum("ia,iab->ib", shifts.astype(np.float64), cells[of_atom[owner]])
-    n, n_images = len(positions), len(owner)
-    rows = aligned((n + n_images + 2, 4), np.float64)
-    rows[:n, :3], rows[n:-2, :3] = positions, positions[owner] + moved
-    rows[-2], rows[-1] = FAR, -FAR
-    points = Points(rows, index, owner, shifts)
-    where = np.concatenate([of_atom, of_atom[owner]])
+    where, n = np.concatenate([of_atom, of_atom.take(owner)]), len(positions)
+    xyz = _columns(positions, cells, (owner, shifts, where[n:]))
+    points = Points(_rows(xyz), index, owner, shifts)
     distinct = sorted(set(map(float, cutoffs)), reverse=True)
-    lists, close = search_points(_apart(points, where, reach), distinct, len(species))
+    apart = Points(_rows(_apart(xyz, n, where, reach)), index, owner, shifts)
+    lists, close = search_points(apart, distinct, len(species))
     if close != n:
         for atoms in frames:
             neighbour_pairs(atoms, min(0.1, reach))  # names the two
     found = dict(zip(distinct, lists, strict=True))
     return Together(points, tuple(found[float(c)] for c in cutoffs), n_atoms)
+
+
+def _checked_geometries(frames: Sequence[Atoms]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return positions of all atoms, (n_structures, 3, 3) cells and periodic directions; see `checked_geometry`."""
+    positions = np.concatenate([a.positions for a in frames], dtype=np.float64)
+    cells = np.array([a.cell.array for a in frames], dtype=np.float64)
+    pbc = np.array([a.pbc for a in frames], dtype=bool)
+    lengths = np.sqrt((cells * cells).sum(axis=2))
+    with np.errstate(all="ignore"):
+        fine = np.abs(np.linalg.det(cells)) > 1.01e-5 * lengths.prod(axis=1)
+    fine &= pbc.all(axis=1) & (lengths > 1.01e-6).all(axis=1) & np.isfinite(lengths).all(axis=1)
+    if not np.isfinite(positions).all():
+        fine[:] = False
+    for k in np.flatnonzero(~fine).tolist():  # not periodic in all directions, or wrong
+        cells[k] = checked_geometry(frames[k])[1]
+    return positions, cells, pbc
+
+
+def _columns(
+    positions: FloatArray, cells: FloatArray, images: tuple[IntArray, NDArray[np.int32], IntArray]
+) -> FloatArray:
+    """Return x, y and z of atoms and images, (3, n_points); images are (atom, shift, structure).
+
+    Column by column, here and below: NumPy takes several times as long for rows of three.
+    """
+    owner, shifts, structure = images
+    n = len(positions)
+    along = np.ascontiguousarray(shifts.T, dtype=np.float64)
+    xyz = np.empty((3, n + len(owner)))
+    for b in range(3):
+        own = np.ascontiguousarray(positions[:, b])
+        moved = sum(along[a] * cells[:, a, b].take(structure) for a in range(3))
+        xyz[b, :n] = own
+        np.add(own.take(owner), moved, out=xyz[b, n:])
+    return xyz
+
+
+def _rows(xyz: FloatArray) -> FloatArray:
+    """Return the points as rows of four, those far away behind them."""
+    rows = aligned((xyz.shape[1] + 2, 4), np.float64)
+    rows[:-2, :3] = xyz.T
+    rows[-2], rows[-1] = FAR, -FAR
+    return rows
 
 
 def _images(
@@ -125,17 +163,26 @@ def _images(
     return owner[:-1].astype(np.int64), shifts[:-1]
 
 
-def _apart(points: Points, where: IntArray, reach: float) -> Points:
-    """Return the points with the structures one behind the other along x, the same places along y and z."""
-    rows = aligned(points.positions.shape, np.float64)
-    rows[:] = points.positions
-    own = rows[:-2, :3]
-    order = np.argsort(where, kind="stable")
-    starts = np.searchsorted(where[order], np.arange(int(where.max()) + 1))
-    low = np.minimum.reduceat(own[order], starts)
-    high = np.maximum.reduceat(own[order], starts)
+def _apart(xyz: FloatArray, n: int, where: IntArray, reach: float) -> FloatArray:
+    """Return x, y and z with the structures one behind the other along x, the same places along y and z.
+
+    Points are n atoms, then images, both sorted by structure, which `where` names.
+    """
+    low, high = (_outermost(pick, xyz, n, where) for pick in (np.minimum, np.maximum))
     offsets = -low
-    ends = np.cumsum(high[:, 0] - low[:, 0] + 1.01 * reach)
-    offsets[1:, 0] += ends[:-1]
-    own += offsets[where]
-    return Points(rows, points.species, points.owner, points.shifts)
+    ends = np.cumsum(high[0] - low[0] + 1.01 * reach)
+    offsets[0, 1:] += ends[:-1]
+    return xyz + offsets.take(where, axis=1)
+
+
+def _outermost(pick: np.ufunc, xyz: FloatArray, n: int, where: IntArray) -> FloatArray:
+    """Return the least or largest coordinates of every structure, (3, n_structures)."""
+    found = np.empty((3, int(where[n - 1]) + 1))
+    for part, of_part, old in ((xyz[:, :n], where[:n], None), (xyz[:, n:], where[n:], found)):
+        if not len(of_part):
+            continue
+        starts = np.flatnonzero(np.diff(of_part, prepend=-1))
+        some = of_part[starts]
+        values = pick.reduceat(part, starts, axis=1)
+        found[:, some] = values if old is None else pick(values, old[:, some])
+    return found

@@ -56,7 +56,10 @@ def slopes_of(descriptor: Descriptor) -> list[FloatArray]:
 
 def _samples(descriptor: Descriptor) -> Iterator[tuple[Descriptor, list[Tensor]]]:
     """Yield the descriptor in double precision and random coefficients, for the centre of each element."""
-    random, precise = torch.Generator().manual_seed(0), copy.deepcopy(descriptor).cpu().double()
+    random, precise = torch.Generator().manual_seed(0), descriptor
+    numbers = [*descriptor.parameters(), *descriptor.buffers()]
+    if any(x.device.type != "cpu" or (x.is_floating_point() and x.dtype != torch.float64) for x in numbers):
+        precise = copy.deepcopy(descriptor).cpu().double()
     for _ in range(descriptor.n_species):
         yield (
             precise,

@@ -10,11 +10,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.engine.blocks import Block
 from forgefield.engine.inference import Engine
 from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import list_together
-from forgefield.engine.points import Points
+from forgefield.engine.points import Listing, Points
 from forgefield.engine.row_kernel import row_kernel, row_signature
 from forgefield.engine.row_tables import JacobianTerms, RowTables
 from forgefield.engine.row_vectors import distinct_features
@@ -31,6 +30,9 @@ FloatArray = NDArray[np.float64]
 
 DIRECTIONS = np.concatenate([np.eye(3).ravel(), np.zeros(9)])
 """Along which a row of neighbours moves; one that is there to fill up does not."""
+
+WINDOW = 64
+"""Atoms that may change places for blocks of atoms with equally many neighbours."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ class RowEngine:
         together = list_together(frames, self.potential.species, self.potential.cutoffs)
         points, lists = together.points, together.lists
         engine, kernel, n, n_structures = self.engine, self._native(), points.n_atoms, len(frames)
-        block = engine.blocks(points, lists)
+        block = engine.blocks(points, lists, order := _alike(lists[0], n, self.n_species))
+        of_lanes = np.append(order, n).take(block.atoms)
         lanes, n_blocks, n_wanted = engine.lanes, block.n_blocks, len(self.wanted)
         width = self.n_species * self.n_columns
         threads = max(1, min(self.threads or get_num_threads(), n_blocks))
@@ -180,8 +183,8 @@ class RowEngine:
         features = engine.memory("rows", n_blocks * n_wanted * lanes)
         energies = engine.memory("repulsion", n_blocks * lanes)
         pulled = engine.memory("repulsion_strain", n_blocks * 6 * lanes)
-        atoms, owners = self._owners(points, block, together.n_atoms)
-        plain = [atoms.astype(np.int32), block.atoms.astype(np.int32)] if engine.plan.repulsion else []
+        atoms, owners = self._owners(points, of_lanes, together.n_atoms)
+        plain = [atoms.astype(np.int32), of_lanes.astype(np.int32)] if engine.plan.repulsion else []
 
         def part(thread: int, first: int, last: int) -> None:
             *arguments, scratch = engine.list_arguments(block, lists, 2)
@@ -210,14 +213,13 @@ class RowEngine:
             )
 
         run_parts(n_blocks, threads, part)
+        slots = np.empty(n, dtype=np.int64)
+        slots[order] = block.slots
         extra = None
         if engine.plan.repulsion:
-            extra = Repulsion(
-                self._by_atom(block, energies, 1)[:, 0],
-                np.sum(pushed, axis=0)[:n, :3],
-                self._by_atom(block, pulled, 6),
-            )
-        values = self._by_atom(block, features, n_wanted)
+            one, six = self._by_atom(slots, energies, 1), self._by_atom(slots, pulled, 6)
+            extra = Repulsion(one[:, 0], np.sum(pushed, axis=0)[:n, :3], six)
+        values = self._by_atom(slots, features, n_wanted)
         of_structures = _total(strain).reshape(n_structures + 1, self.n_species, self.n_columns, 2, 4)
         return FeatureRows(
             points.species,
@@ -228,13 +230,13 @@ class RowEngine:
         )
 
     def _owners(
-        self, points: Points, block: Block, n_atoms: NDArray[np.int64]
+        self, points: Points, of_lanes: NDArray[np.int64], n_atoms: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], list[NDArray[np.int32]]]:
         """Return the atom of each point; and where forces of points, of lanes, and strain of lanes are added."""
         n, width = points.n_atoms, self.n_species * self.n_columns
         atoms = np.concatenate([np.arange(n), points.owner, [n, n]])
         structures = np.append(np.repeat(np.arange(len(n_atoms)), n_atoms), len(n_atoms))
-        places = (atoms * width, block.atoms * width, structures[block.atoms] * (2 * width))
+        places = (atoms * width, of_lanes * width, structures[of_lanes] * (2 * width))
         return atoms, [x.astype(np.int32) for x in places]
 
     def _zeroed(self, name: tuple[str, int], rows: int) -> FloatArray:
@@ -243,13 +245,13 @@ class RowEngine:
         memory[:] = 0.0
         return memory
 
-    def _by_atom(self, block: Block, rows: NDArray[Any], width: int) -> FloatArray:
-        """Return (n_atoms, width) numbers from `width` rows for each block."""
+    def _by_atom(self, slots: NDArray[np.int64], rows: NDArray[Any], width: int) -> FloatArray:
+        """Return (n_atoms, width) numbers of the lanes `slots` from `width` rows for each block."""
         lanes = self.engine.lanes
-        per_lane = rows[: block.n_blocks * width * lanes].reshape(block.n_blocks, width, lanes)
-        result = np.empty((block.n_atoms, width))
-        result[block.atoms[block.real]] = per_lane.transpose(0, 2, 1).reshape(-1, width)[block.real]
-        return result
+        n_blocks = int(slots.max()) // lanes + 1
+        per_lane = rows[: n_blocks * width * lanes].reshape(n_blocks, width, lanes).transpose(0, 2, 1)
+        found: FloatArray = per_lane.reshape(-1, width).take(slots, axis=0)
+        return found
 
     def _native(self) -> Native:
         if self._kernel is None:
@@ -266,6 +268,16 @@ class RowEngine:
                 ),
             )
         return self._kernel
+
+
+def _alike(listing: Listing, n: int, n_species: int) -> NDArray[np.int64]:
+    """Return an order in which atoms that share a block have about as many neighbours.
+
+    A block has as many rows of neighbours as its longest lane. Only atoms near each other change places: what their
+    neighbours add to then stays in the fast memory of the processor.
+    """
+    counts = np.diff(listing.first).reshape(n, n_species)
+    return np.lexsort((*counts.T, np.arange(n) // WINDOW))
 
 
 def _total(parts: Sequence[FloatArray]) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -24,6 +25,8 @@ from forgefield.models.tensors import TensorGraph, to_tensors
 __all__ = ["LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of"]
 
 FloatArray = NDArray[np.float64]
+
+_WEIGHTS = {k: f"{k}_weight" for k in PROPERTIES}
 
 
 @dataclass(frozen=True)
@@ -234,17 +237,17 @@ def labels_of(atoms: Atoms, references: dict[int, float], factor: float) -> Labe
     results = atoms.calc.results if atoms.calc is not None else {}
     energy = results.get("energy")
     if energy is not None:
-        energy = float(energy) - sum(references[int(z)] for z in atoms.numbers)
+        energy = float(energy) - sum(map(references.__getitem__, atoms.numbers.tolist()))
     forces = results.get("forces")
     stress = results.get("stress")
-    volume = volume_of(atoms)
+    volume = math.nan if stress is None else volume_of(atoms)
     weight = factor * float(atoms.info.get("weight", 1.0))
-    strain = None if stress is None or np.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
+    strain = None if math.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
     return Labels(
         energy=energy,
         forces=None if forces is None else np.asarray(forces, dtype=np.float64),
         strain_gradient=strain,
-        weights={k: weight * float(atoms.info.get(f"{k}_weight", 1.0)) for k in PROPERTIES},
+        weights={k: weight * float(atoms.info.get(name, 1.0)) for k, name in _WEIGHTS.items()},
     )
 
 

@@ -17,7 +17,7 @@ from forgefield.engine.kernel import NotCompiledError
 from forgefield.engine.many import LONGEST, length_of
 from forgefield.engine.rows import FeatureRows, RowEngine
 from forgefield.models.potential import Potential
-from forgefield.training.batches import LabelledSet, Labels, volume_of
+from forgefield.training.batches import LabelledSet, volume_of
 from forgefield.training.linear.compress import Compressed, Compressor
 from forgefield.training.linear.design import Columns, design_batch, free_atom
 from forgefield.training.linear.weighting import Weighting
@@ -32,7 +32,10 @@ BATCH = 2_000_000
 """Numbers in the derivatives of structures that tensors treat together: 16 MB."""
 
 CHUNK = 4_000_000
-"""Numbers in the rows of structures that kernels treat together: 32 MB."""
+"""Numbers in the rows of structures that kernels treat together: at most 32 MB."""
+
+ATOMS = 1500
+"""Atoms from which structures are enough: their rows are still in the processor's memory when they are folded in."""
 
 _log = logging.getLogger(__name__)
 
@@ -133,8 +136,8 @@ def accumulate(
             of_rows = fold[found.structure]
             for k, part in enumerate(parts):
                 part.add(found.rows[of_rows == k], found.labels[of_rows == k])
-        done += len(np.unique(found.structure))
         if on_structure is not None:
+            done += len(np.unique(found.structure))
             on_structure(done, len(index))
     if on_structure is not None and done < len(index):
         on_structure(len(index), len(index))
@@ -237,16 +240,18 @@ class CompiledRows:
 
     def _chunks(self, index: Sequence[int]) -> Iterator[list[int]]:
         some: list[int] = []
-        total, length, cutoff = 0, 0.0, max(self.potential.cutoffs)
+        total, n_atoms, length, cutoff = 0, 0, 0.0, max(self.potential.cutoffs)
+        per_atom = self.engine.numbers(1) + 3 * self.n_columns
         for i in index:
             atoms = self.data.frames[i]
-            size = self.engine.numbers(len(atoms)) + (3 * len(atoms) + 7) * self.n_columns
+            n = len(atoms)
+            size = n * per_atom + 7 * self.n_columns
             room = length_of(atoms, cutoff)
-            if some and (total + size > CHUNK or length + room > LONGEST):
+            if some and (total + size > CHUNK or length + room > LONGEST or n_atoms + n > ATOMS):
                 yield some
-                some, total, length = [], 0, 0.0
+                some, total, n_atoms, length = [], 0, 0, 0.0
             some.append(i)
-            total, length = total + size, length + room
+            total, n_atoms, length = total + size, n_atoms + n, length + room
         if some:
             yield some
 
@@ -295,21 +300,22 @@ class CompiledRows:
         self, some: Sequence[int], sizes: IntArray, found: FeatureRows
     ) -> tuple[FloatArray, FloatArray]:
         """Return factors and labels of all rows; what has no label has the factor 0."""
-        n_structures, ends = len(some), np.cumsum(sizes)
-        factors = [np.zeros(n_structures), np.zeros(3 * int(sizes.sum())), np.zeros((n_structures, 6))]
-        targets = [np.zeros_like(x) for x in factors]
-        for k, (i, n, end) in enumerate(zip(some, sizes, ends, strict=True)):
-            x: Labels = self.data.labels[i]
-            own = self.weighting.factors(i, x, int(n), volume_of(self.data.frames[i]))
-            of_atoms = slice(3 * (end - n), 3 * end)
-            if x.energy is not None:
-                factors[0][k], targets[0][k] = own[0], x.energy
-            if x.forces is not None:
-                factors[1][of_atoms], targets[1][of_atoms] = own[1], x.forces.ravel()
-            if x.strain_gradient is not None:
-                factors[2][k], targets[2][k] = own[2], x.strain_gradient
+        labels = [self.data.labels[i] for i in some]
+        volumes = np.array([volume_of(self.data.frames[i]) for i in some])
+        own = self.weighting.factors(some, labels, sizes, volumes)
+        own[np.array([(x.energy is None, x.forces is None, x.strain_gradient is None) for x in labels])] = 0.0
+        factors = [own[:, 0], np.repeat(own[:, 1], 3 * sizes), np.repeat(own[:, 2], 6)]
+        forces = [
+            np.zeros((n, 3)) if x.forces is None else x.forces for n, x in zip(sizes, labels, strict=True)
+        ]
+        none = np.zeros(6)
+        targets = [
+            np.array([0.0 if x.energy is None else x.energy for x in labels]),
+            np.concatenate(forces).ravel(),
+            np.array([none if x.strain_gradient is None else x.strain_gradient for x in labels]),
+        ]
         if found.repulsion is not None:
-            starts = ends - sizes
+            starts = np.cumsum(sizes) - sizes
             targets[0] -= np.add.reduceat(found.repulsion.energies, starts)
             targets[1] -= found.repulsion.forces.ravel()
             targets[2] -= np.add.reduceat(found.repulsion.strain, starts, axis=0)

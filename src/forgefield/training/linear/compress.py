@@ -22,8 +22,9 @@ FloatArray = NDArray[np.float64]
 ROWS = 768
 """Rows that are folded in at a time: a strip of them stays in the fast memory of the processor."""
 
-PANEL = 32
-"""Columns that are eliminated together."""
+NARROW = 128
+PANELS = 8, 32
+"""Columns that are eliminated together, where there are less than `NARROW` of them and where there are more."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,12 @@ class Compressor:
         if self._triangle is None:
             self._triangle = np.zeros((self._width, self._width), order="F")
         self._triangle, *_, info = lapack.dtpqrt(
-            0, min(PANEL, self._width), self._triangle, rows, overwrite_a=1, overwrite_b=1
+            0,
+            min(PANELS[self._width >= NARROW], self._width),
+            self._triangle,
+            rows,
+            overwrite_a=1,
+            overwrite_b=1,
         )
         if info:
             raise ValueError(f"LAPACK's dtpqrt rejected argument {-info}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from forgefield.training.loss import PRESETS, LossSettings
 __all__ = ["Weighting", "from_groups", "from_loss"]
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,25 @@ class Weighting:
     by_structure: bool = False
     virial: bool = False
 
-    def factors(self, i: int, labels: Labels, n_atoms: int, volume: float) -> tuple[float, float, float]:
-        """Return the factors on energy, force components and strain gradient of structure i."""
-        root = {k: math.sqrt(w) for k, w in labels.weights.items()}
-        share = n_atoms if self.virial else volume
-        return (
-            float(self.energy[i]) * root["energy"] / n_atoms,
-            float(self.forces[i]) * root["forces"] / (math.sqrt(n_atoms) if self.by_structure else 1.0),
-            float(self.stress[i]) * root["stress"] / share,
-        )
+    def factors(
+        self, index: Sequence[int], labels: Sequence[Labels], sizes: IntArray, volumes: FloatArray
+    ) -> FloatArray:
+        """Return the factors on energy, force components and strain gradient of some structures, (n, 3).
+
+        `labels`, numbers of atoms `sizes` and `volumes` [Å^3] are theirs.
+        """
+        some = np.asarray(index, dtype=np.int64)
+        roots = np.sqrt([(x.weights["energy"], x.weights["forces"], x.weights["stress"]) for x in labels])
+        shares = sizes, np.sqrt(sizes) if self.by_structure else 1.0, sizes if self.virial else volumes
+        kinds = zip((self.energy, self.forces, self.stress), roots.T, shares, strict=True)
+        return np.stack([factor[some] * root / share for factor, root, share in kinds], axis=1)
 
     def rows(
         self, i: int, design: DesignRows, labels: Labels, volume: float
     ) -> tuple[FloatArray, FloatArray]:
         """Return the weighted rows (n, n_parameters) and labels (n,) of structure i, without those of weight zero."""
         n, width = len(design.forces), len(design.energy)
-        factors = self.factors(i, labels, n, volume)
+        factors = self.factors([i], [labels], np.array([n]), np.array([volume]))[0]
         rows, targets = [np.empty((0, width))], [np.empty(0)]
 
         def add(factor: float, block: FloatArray, values: FloatArray) -> None:
