@@ -5,6 +5,7 @@ from ase.io import write
 
 from forgefield import datasets
 from forgefield.errors import ConfigError
+from forgefield.studies import find_study
 from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.training import errors_of, train_cell
 
@@ -44,3 +45,22 @@ def test_a_scan_gives_the_errors_of_one_training_for_each_ratio(tmp_path):
     assert found["0.001"]["train"]["forces"] > found["30.0"]["train"]["forces"]
     with pytest.raises(ConfigError, match="least squares"):
         scan_errors(config(1.0) | {"training": {"kind": "adamw"}, "model": {"kind": "network"}}, ratios)
+
+
+def test_networks_have_ratios_of_their_own():
+    study = find_study("complexity")
+    base = {"descriptors": ["SO3"], "models": ["linear", "NN 32x32"], "ratios": [1.0, 100.0], "loop": None}
+    base |= {"scan": [0.1, 1.0], "splits": 2}
+
+    def trained(model, **more):
+        cells = study.cells(study.Settings.parse({**base, **more}))
+        return [
+            (p["ratio"], p["split"]) for c in cells if (p := c.parameters)["model"] == model and "ratio" in p
+        ]
+
+    networks = [(ratio, split) for ratio in (0.1, 1.0, 10.0) for split in (0, 1)]
+    assert trained("NN 32x32", network_ratios=[10.0, 0.1, 1.0]) == networks
+    assert trained("NN 32x32") == [(ratio, split) for ratio in (1.0, 100.0) for split in (0, 1)]
+    for more in ({}, {"network_ratios": [10.0, 0.1, 1.0]}):
+        assert trained("linear", **more) == [(1.0, 0), (100.0, 0)]
+    assert trained("linear", scan=[]) == trained("NN 32x32")

@@ -70,6 +70,9 @@ class ComplexitySettings(Schema):
         "made once for every split; `ratios` then gives their potentials of the first split, with cost and properties; "
         "empty: potentials of all splits",
     )
+    network_ratios: tuple[float, ...] | None = Field(
+        None, description="the same for models that are trained in epochs; null: `ratios`"
+    )
     scan_splits: int | None = Field(None, ge=1, description="random splits of `scan`; null: `splits`")
     splits: int = Field(5, ge=1, description="random splits into 80 % training, 10 % validation, 10 % test")
     shorter: int = Field(1, ge=1, description="divide the epochs of networks by this")
@@ -140,10 +143,9 @@ class Complexity(Study[ComplexitySettings]):
             ways(settings.export_to)
         source = data_source(settings.data)
         cells = self._scans(settings, source)
-        for descriptor, model, ratio, split in self._cases(
-            settings, source, settings.ratios, settings.splits
-        ):
-            if split and settings.scan and _solved(model):
+        ratios = sorted({*settings.ratios, *(settings.network_ratios or ())})
+        for descriptor, model, ratio, split in self._cases(settings, source, ratios, settings.splits):
+            if not _trained(settings, model, ratio, split):
                 continue
             parameters = {
                 "descriptor": descriptor,
@@ -280,6 +282,13 @@ def _run_loop(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _solved(model: str) -> bool:
     return model in MODELS and MODELS[model]["training"] == _SQUARES
+
+
+def _trained(settings: ComplexitySettings, model: str, ratio: float, split: int) -> bool:
+    """Return whether a model has a potential at this ratio on this split."""
+    if _solved(model):
+        return ratio in settings.ratios and not (split and settings.scan)
+    return ratio in (settings.network_ratios or settings.ratios)
 
 
 def _coefficients(descriptor: str, model: str, species: Sequence[str]) -> int:

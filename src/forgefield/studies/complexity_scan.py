@@ -70,7 +70,7 @@ def scan_errors(
     free[len(columns) - columns.n_species :] = True
     found = {}
     for ratio in ratios:
-        values = solve([_weighted(rows["train"], ratio)], free, how).values
+        values = solve(_weighted(rows["train"], ratio), free, how).values
         found[repr(float(ratio))] = {name: _errors(own, values) for name, own in rows.items()}
     return found
 
@@ -87,14 +87,17 @@ def _rows(potential: Potential, data: LabelledSet, loss: LossSettings) -> dict[s
     return found
 
 
-def _weighted(rows: Mapping[str, Compressed], ratio: float) -> Compressed:
-    """Return the rows of both kinds, in which the mean square of forces weighs `ratio` times that of energies."""
+def _weighted(rows: Mapping[str, Compressed], ratio: float) -> list[Compressed]:
+    """Return the rows of each kind, in which the mean square of forces weighs `ratio` times that of energies.
+
+    They are left apart: what has several parts is folded into one triangle before it is solved, and a triangle is solved
+    without a singular value decomposition.
+    """
     factors = {"energy": ratio**-0.25, "forces": ratio**0.25}
-    return Compressed(
-        np.concatenate([factors[kind] * rows[kind].rows for kind in KINDS]),
-        np.concatenate([factors[kind] * rows[kind].labels for kind in KINDS]),
-        sum(rows[kind].n_rows for kind in KINDS),
-    )
+    return [
+        Compressed(factors[kind] * own.rows, factors[kind] * own.labels, own.n_rows)
+        for kind, own in rows.items()
+    ]
 
 
 def _errors(rows: Mapping[str, Compressed], values: NDArray[np.float64]) -> dict[str, float | None]:
