@@ -323,6 +323,7 @@ class Walker:
     def _known(self, stage: str) -> dict[str, Any] | None:
         key = f"{self.name}/{stage}"
         if key in self.journal.stages:
+            self._wanted = None  # the state in the journal is of after this stage, and of its cell
             return self.journal.stages[key]
         self._restore()
         return None
