@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -15,7 +17,7 @@ from forgefield.deployment import lammps_any, lammps_run
 from forgefield.deployment.cpp import CompilerMissingError
 from forgefield.deployment.engines import EngineMissingError
 from forgefield.errors import CheckpointError, ConfigError, SimulationError
-from forgefield.properties import md_engine
+from forgefield.models.committee import Committee
 from forgefield.properties.distribution import RDF
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import PotentialForces, force_field
@@ -89,6 +91,21 @@ def test_the_same_steps_as_ours(potential, processes):
     for name, values in expected.items():
         assert np.abs(found[name] - values).max() < 1e-9, name
     assert np.abs(theirs.atoms().positions - ours.atoms().positions).max() < 1e-9
+
+
+def test_the_mean_of_a_committee(potential):
+    other = copy.deepcopy(potential)
+    for parameter in other.model.parameters():
+        parameter.data *= 1.01
+    committee, atoms, settings = (
+        Committee([potential, other]),
+        crystal(),
+        DynamicsSettings(ensemble="nve", seed=2),
+    )
+    expected = Dynamics(atoms, force_field(committee, atoms), settings).run(20, every=5, observe=SEEN)
+    found = make_dynamics(atoms, LammpsForces(committee, atoms), settings).run(20, every=5, observe=SEEN)
+    for name, values in expected.items():
+        assert np.abs(found[name] - values).max() < 1e-9, name
 
 
 @pytest.mark.parametrize("bath", [{"thermostat": "bussi", "thermostat_time": 20.0}, {"friction": 0.05}])
@@ -259,4 +276,3 @@ def test_refusals(potential, monkeypatch):
     monkeypatch.setattr(lammps_run.sys, "prefix", "nowhere")
     with pytest.raises(EngineMissingError, match="launcher"):
         LammpsForces(potential, atoms, processes=2)
-    assert md_engine.ENGINE

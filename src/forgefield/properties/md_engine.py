@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ase import Atoms
 
 from forgefield.deployment.ase import ForgefieldCalculator
+from forgefield.deployment.cpp import CompilerError
 from forgefield.deployment.engines import EngineError
 from forgefield.errors import ConfigError
 from forgefield.models.committee import Committee
@@ -78,7 +79,7 @@ def choose_engine(
     if choice == "auto" and (processes > 1 or _gains(calculator, atoms, steps)):
         try:
             return LammpsForces(potential_of(calculator), atoms, processes=processes)
-        except (ConfigError, EngineError):
+        except (CompilerError, ConfigError, EngineError):
             if processes > 1:
                 raise
     return force_field(calculator, atoms)
