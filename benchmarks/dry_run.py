@@ -53,8 +53,10 @@ CASES: dict[str, dict[str, Any]] = {
         "training": {"kind": "least_squares"},
         "dtype": "float64",
     },
+    "Recipe standard": {"quality": "standard"},
+    "Recipe best, four members": {"quality": "best"},
 }
-"""Every optimiser, long enough for the training to be most of the run."""
+"""Every optimiser, long enough for the training to be most of the run; last what `forgefield init` suggests, as it is."""
 
 
 def child(what: str, config: dict[str, Any], folder: str) -> None:
@@ -98,13 +100,24 @@ def main(path: str, wanted: list[str]) -> None:
         for case, values in CASES.items():
             if wanted and case.split(",")[0] not in wanted:
                 continue
-            config = {"data": {"train": [path]}, "threads": 1, **values}
-            training = values["training"] | ({"epochs": 1} if "epochs" in values["training"] else {})
-            measure("took", config | {"training": training}, Path(name) / "warm")  # builds the kernels
+            config = {"data": {"train": [path]}, **suggested(path, values), "threads": 1}
+            training = config["training"] | ({"epochs": 1} if "epochs" in config["training"] else {})
+            warm = {**config, "training": training, "committee": None}
+            measure("took", warm, Path(name) / "warm")  # builds the kernels
             said, took = (measure(what, config, Path(name) / what) for what in ("said", "took"))
             known[case] = {"data": Path(path).name, "case": case, **said, **took}
             write([known[c] for c in CASES if c in known])
             print(json.dumps(known[case]), flush=True)
+
+
+def suggested(path: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a case: those given, or those that `forgefield init` writes for the data."""
+    if "quality" not in values:
+        return values
+    from forgefield.api.init import suggest
+
+    found: dict[str, Any] = suggest(path, quality=values["quality"]).model_dump(mode="json")
+    return found
 
 
 def write(rows: list[dict[str, Any]]) -> None:

