@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
 
 import numpy as np
 import pytest
@@ -24,13 +26,20 @@ DIGITS = 6
 """As printed."""
 
 
-def fitted(descriptor, kind, frames, weights, *, exact):
-    zbl = ZBL(descriptor.species, ZBLSettings(form="lammps", inner=4.0, outer=4.8))
+def fitted(descriptor, kind, frames, weights, *, exact, outer=4.8, references=None):
+    zbl = ZBL(descriptor.species, ZBLSettings(form="lammps", inner=4.0, outer=outer))
     model = make_model({"kind": kind}, descriptor.n_features, descriptor.n_species)
-    potential = Potential(descriptor, model, exact_free_atom=exact, zbl=zbl).to_dtype(torch.float64)
+    potential = Potential(descriptor, model, references or {}, exact_free_atom=exact, zbl=zbl)
+    potential.to_dtype(torch.float64)
     settings = LeastSquaresSettings(solver="svd", row_weights=weights)
     fit_linear(potential, LabelledSet(potential, frames), LossSettings(), settings)
     return potential
+
+
+def published_weights(path):
+    """Return the row weights of the groups of a data set."""
+    groups = json.loads(path.read_text())["groups"]
+    return {g: {k: v[k] for k in WEIGHTS} for g, v in groups.items()}
 
 
 def errors(potential, frames):
@@ -47,6 +56,11 @@ def errors(potential, frames):
     ]
 
 
+def read_compressed(path):
+    """Return the structures of a compressed file: unpacked first, for jumping back and forth in it takes a minute."""
+    return read(io.StringIO(lzma.decompress(path.read_bytes()).decode("utf-8")), ":", format="extxyz")
+
+
 def printed(values):
     return [float(f"{v:.{DIGITS}g}") for v in values]
 
@@ -54,8 +68,7 @@ def printed(values):
 @pytest.mark.slow
 def test_linear_snap_of_tantalum(shared_data):
     frames = read(shared_data / "fitsnap_Ta" / "Ta.xyz", ":")
-    groups = json.loads((shared_data / "fitsnap_Ta" / "weights.json").read_text())["groups"]
-    weights = {g: {k: v[k] for k in WEIGHTS} for g, v in groups.items()}
+    weights = published_weights(shared_data / "fitsnap_Ta" / "weights.json")
     descriptor = SNAP(["Ta"], two_j_max=6, cutoff=4.67637, bzero=False)
     potential = fitted(descriptor, "linear", frames, weights, exact=False)
     assert printed(errors(potential, frames)) == [0.112787, 0.379769, 0.0757576, 0.160973, 68338.6, 381744]
@@ -82,3 +95,37 @@ def test_quadratic_snap_of_tantalum(shared_data):
     # 1595 parameters with a condition number of 5e11: the last printed digit may turn with the order of summation.
     published = [0.000238497, 0.000540195, 0.01585, 0.0269927, 347527, 6.63311e6]
     assert errors(potential, frames) == pytest.approx(published, rel=2e-5)
+
+
+@pytest.mark.slow
+def test_chemical_snap_of_indium_phosphide(shared_data):
+    frames = read_compressed(shared_data / "fitsnap_InP" / "InP.xyz.xz")
+    weights = published_weights(shared_data / "fitsnap_InP" / "weights.json")
+    descriptor = SNAP(
+        ["In", "P"],
+        two_j_max=6,
+        cutoff=1.0,
+        radii={"In": 3.812045629514403, "P": 3.829453817954964},
+        weights={"In": 1.0, "P": 0.9293160905266721},
+        chemical=True,
+        bnorm=True,
+        wself_all=True,
+    )
+    shifts = {49: 1.65967588701534, 15: -4.38159549501534}
+    potential = fitted(descriptor, "linear", frames, weights, exact=True, outer=4.2, references=shifts)
+    found = Predictor(potential).predict_many(frames)
+    energy = np.array(
+        [(p.energy - a.get_potential_energy()) / len(a) for p, a in zip(found, frames, strict=True)]
+    )
+    # Mean absolute components of forces depend on the frame: LAMMPS turns the cells of these files.
+    forces = np.concatenate(
+        [
+            ((p.forces - a.get_forces()) @ a.cell.standard_form()[1].T).ravel()
+            for p, a in zip(found, frames, strict=True)
+        ]
+    )
+    # As printed; weights over many decades leave the sixth digit to rounding.
+    assert np.abs(energy).mean() == pytest.approx(0.0033117, rel=2e-5)
+    assert np.sqrt((energy * energy).mean()) == pytest.approx(0.0073733, rel=2e-5)
+    assert np.abs(forces).mean() == pytest.approx(0.0675, abs=5e-5)
+    assert np.sqrt((forces * forces).mean()) == pytest.approx(0.306146, rel=5e-6)
