@@ -59,8 +59,8 @@ KEYS = ("energy", "forces", "stress")
 SHORT = {"energy": "E", "forces": "F", "stress": "S"}
 WHICH = ("best", "last")
 """The epoch with the best validation errors, and the last one."""
-STEPS, EPOCHS = "steps=", "epochs="
-"""Prefixes of the least number of steps and of epochs."""
+STEPS, EPOCHS, BATCH = "steps=", "epochs=", "batch="
+"""Prefixes of the least number of steps and of epochs, and of the share of the suggested step size, at the same epochs."""
 PRESENT = [
     "training={kind: kalman}",
     "training.blocks=all",
@@ -74,6 +74,8 @@ START = ["training.anchor=start"]
 HEAVY = ["loss.energy=3", "loss.stress=0.3"]
 QUIET = [*HEAVY, "training.variance=0.1"]
 NAME = "energy 3, stress 0.3, variance 0.1"
+THIRD = "third recipe"
+"""Priors 3e-4 and 3e-2 of the output, 24 neurons and 4 probes unless said."""
 ADAMW = [
     "model.hidden=[40]",
     "loss.energy=0.3",
@@ -114,6 +116,21 @@ CANDIDATES: dict[str, list[str]] = {
         for rest in ("1e-3", "3e-4")
     },
     f"{NAME}, priors 1e-3 and 1e-2 of the output, 1600 steps": [*_priors("1e-3", "1e-2"), "steps=1600"],
+    **{
+        f"{THIRD}, {what}": [*_priors("3e-4", "3e-2"), *changes]
+        for what, changes in {
+            "one-pass covariance": [],
+            "half batches": ["batch=0.5"],
+            "quarter batches": ["batch=0.25"],
+            "half batches, longer memory": ["batch=0.5", "training.forget_memory=0.99935"],
+            "2 probes": ["training.probes=2"],
+            "2 probes, half batches": ["training.probes=2", "batch=0.5"],
+            "40 neurons": ["model.hidden=[40]"],
+            "40 neurons, half batches": ["model.hidden=[40]", "batch=0.5"],
+            "40 neurons, 2 probes": ["model.hidden=[40]", "training.probes=2"],
+            "40 neurons, 2 probes, half batches": ["model.hidden=[40]", "training.probes=2", "batch=0.5"],
+        }.items()
+    },
     **{
         f"AdamW, {epochs} epochs, weight decay {decay}": [
             f"training={{kind: adamw, weight_decay: {decay}, epochs: {epochs}, batch_size: 6}}",
@@ -186,17 +203,18 @@ def errors(found: Sequence[dict[str, Any]], true: Sequence[dict[str, Any]]) -> d
 def settings_of(fit: Path, candidate: str, seed: int) -> RunSettings:
     """Return the settings of a candidate: descriptor and step size as suggested, the rest of `PRESENT` with its changes."""
     values = suggest([fit], quality="fast").model_dump(mode="json")
-    least = {STEPS: 800, EPOCHS: 16}
+    least = {STEPS: 800.0, EPOCHS: 16.0, BATCH: 1.0}
     changes = []
     for change in CANDIDATES[candidate]:
         prefix = next((p for p in least if change.startswith(p)), None)
         if prefix is None:
             changes.append(change)
         else:
-            least[prefix] = int(change.removeprefix(prefix))
+            least[prefix] = float(change.removeprefix(prefix))
     batch = values["training"]["batch_size"]
     n_train = len(read([fit])) * (1.0 - values["data"]["split"]["valid"])
-    epochs = max(least[EPOCHS], math.ceil(least[STEPS] / math.ceil(n_train / batch)))
+    epochs = max(round(least[EPOCHS]), math.ceil(least[STEPS] / math.ceil(n_train / batch)))
+    batch = max(1, round(least[BATCH] * batch))
     given = [PRESENT[0], f"training.batch_size={batch}", f"training.epochs={epochs}", *PRESENT[1:], *changes]
     unlabelled = [f"loss.{k}=0" for k, w in values["loss"].items() if k in KEYS and w == 0]
     return RunSettings.parse(apply_overrides(values, [*given, *unlabelled, f"seed={seed}"]))

@@ -160,15 +160,27 @@ def test_suggested_blocks_hold_the_parameters_there_are(alloy_frames):
     model = make_model(settings.model, descriptor.n_features, 2)
     potential = Potential(descriptor, model, {29: 0.0, 79: 0.0})
     there = sum(p.numel() for p in potential.parameters())
-    assert init.count_parameters(settings.descriptor.model_dump(mode="json"), ["Cu", "Au"]) == there
+    (neurons,) = settings.model.hidden
+    assert init.count_parameters(settings.descriptor.model_dump(mode="json"), ["Cu", "Au"], neurons) == there
     assert settings.training.blocks == "all"
     assert there <= settings.training.block_size
 
 
 def work(**changes):
+    parameters = dict.fromkeys(recipe.KALMAN_NEURONS, changes.pop("n_parameters", 2500))
     return recipe.Workload(
-        **{"n_parameters": 2500, "n_train": 200, "batch_size": 4, "seconds": 0.1, **changes}
+        **{"parameters": parameters, "n_train": 200, "batch_size": 4, "seconds": 0.1, **changes}
     )
+
+
+def test_neurons_are_as_many_as_fit_one_block():
+    few, most = min(recipe.KALMAN_NEURONS), max(recipe.KALMAN_NEURONS)
+    fits, large = recipe.ONE_BLOCK, recipe.ONE_BLOCK + 1
+    for parameters, neurons in (((fits, 10), most), ((large, fits), few), ((large, large), few)):
+        found = work(parameters=dict(zip((most, few), parameters, strict=True)))
+        assert found.neurons == neurons
+        assert found.n_parameters == parameters[0 if neurons == most else 1]
+    assert recipe.recipe("standard", work())["model"]["hidden"] == [most]
 
 
 def test_kalman_filter_makes_way_where_it_would_take_too_long_or_too_much(monkeypatch):

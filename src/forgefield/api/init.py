@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from forgefield.api.describe import allowed_values, flow_yaml
-from forgefield.api.recipe import HIDDEN, QUALITIES, Quality, Workload, recipe
+from forgefield.api.recipe import KALMAN_NEURONS, QUALITIES, Quality, Workload, recipe
 from forgefield.api.survey import FARTHEST, Survey, survey
 from forgefield.data import SplitSettings, detect_conventions, get_stress, read, split
 from forgefield.descriptors import DESCRIPTORS, make_descriptor, parse_settings
@@ -131,8 +131,9 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str], quality: Q
         "l_max": L_MAX[quality],
         **dict.fromkeys(INVARIANTS, True),
     }
-    n_parameters = count_parameters(descriptor, elements_of(frames))
-    suited = recipe(quality, Workload(n_parameters, n_train, batch_size, seconds))
+    species = elements_of(frames)
+    parameters = {neurons: count_parameters(descriptor, species, neurons) for neurons in KALMAN_NEURONS}
+    suited = recipe(quality, Workload(parameters, n_train, batch_size, seconds))
     given = {**LossSettings().weights(), **suited.pop("loss", {})}
     return {
         "title": f"{'-'.join(found.atoms_of)} potential",
@@ -149,10 +150,10 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str], quality: Q
     }
 
 
-def count_parameters(descriptor: dict[str, Any], species: Sequence[str]) -> int:
-    """Return the number of parameters of a potential with the neurons that suit the Kalman filter."""
+def count_parameters(descriptor: dict[str, Any], species: Sequence[str], neurons: int) -> int:
+    """Return the number of parameters of a potential with one hidden layer."""
     built = make_descriptor(parse_settings(descriptor), species)
-    model = make_model(NetworkSettings(hidden=HIDDEN["kalman"]), built.n_features, len(species))
+    model = make_model(NetworkSettings(hidden=(neurons,)), built.n_features, len(species))
     own = [p for part in (built, model) if isinstance(part, nn.Module) for p in part.parameters()]
     return sum(p.numel() for p in own)
 

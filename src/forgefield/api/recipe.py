@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from forgefield.training.optimisers.covariance import covariance_bytes
-from forgefield.training.optimisers.kalman import COPIES, KalmanSettings
+from forgefield.training.optimisers.kalman import COPIES
 from forgefield.training.optimisers.memory import physical_memory
 
 __all__ = ["QUALITIES", "Quality", "Workload", "recipe"]
@@ -25,8 +26,10 @@ SECONDS: dict[Quality, float] = {"fast": 60.0, "standard": 300.0, "best": 400.0}
 """... that took longer than this for each potential on one core of a 2024 processor, or needed..."""
 FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
 """... fewer or more epochs than these."""
-HIDDEN: dict[str, tuple[int, ...]] = {"adamw": (40,), "kalman": (24,)}
-"""Neurons: the Kalman filter finds the bottom of what few can do, and more overfit."""
+NEURONS = 40
+KALMAN_NEURONS = (NEURONS, 24)
+"""Of the Kalman filter: the most with which all parameters fit into one block. With 24 errors are the same on most sets, but
+melts of different seeds differ more."""
 KALMAN_STEPS = 800
 """Steps of the Kalman filter, or..."""
 KALMAN_EPOCHS = 16
@@ -38,6 +41,8 @@ ONE_BLOCK = 7_000
 filter in smaller blocks has not been measured there."""
 KALMAN_LOSS = {"energy": 3.0, "stress": 0.3}
 """Weights of these terms with the Kalman filter, that of forces being 1: a structure has one energy and hundreds of forces."""
+KALMAN_PROBES = 2
+"""Rows of the sketch: four cost half as much again and bring nothing."""
 KALMAN_VARIANCE = 0.1
 """Of the parameters at the start: with one the first steps may go so far that the rest of the training is spent on coming back."""
 KALMAN_PRIOR = 3e-4
@@ -49,7 +54,7 @@ COMMITTEE_OUTPUT_PRIOR = 1e-2
 """Of members of a committee, whose holes lie in different places."""
 MARGIN = 0.35
 """Mean logarithm of errors that the few structures suggested for validation cannot tell apart; more is a collapse."""
-SECONDS_PER_ENTRY = 1.9e-9
+SECONDS_PER_ENTRY = 0.4e-9
 """Cost of an entry of the covariance, per step."""
 PULL_BACK = 0.8
 """Cost of a vector pulled back, in gradients."""
@@ -66,8 +71,8 @@ class Workload:
 
     Attributes
     ----------
-    n_parameters : int
-        With the neurons of the Kalman filter.
+    parameters : mapping
+        Their number with each of `KALMAN_NEURONS`.
     n_train : int
         Training structures.
     batch_size : int
@@ -76,10 +81,20 @@ class Workload:
         A pass of gradients over the training structures, estimated.
     """
 
-    n_parameters: int
+    parameters: Mapping[int, int]
     n_train: int
     batch_size: int
     seconds: float
+
+    @property
+    def neurons(self) -> int:
+        """Neurons that suit the Kalman filter."""
+        return next((n for n in KALMAN_NEURONS if self.parameters[n] <= ONE_BLOCK), KALMAN_NEURONS[-1])
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters with these neurons."""
+        return self.parameters[self.neurons]
 
     @property
     def steps(self) -> int:
@@ -94,9 +109,10 @@ class Workload:
     @property
     def kalman_seconds(self) -> float:
         """Estimated time of an epoch of a Kalman filter."""
-        vectors = int(KalmanSettings.model_fields["probes"].default) + 1
         entries = self.n_parameters**2
-        return self.seconds * (1.0 + PULL_BACK * vectors) + self.steps * entries * SECONDS_PER_ENTRY
+        return (
+            self.seconds * (1.0 + PULL_BACK * (KALMAN_PROBES + 1)) + self.steps * entries * SECONDS_PER_ENTRY
+        )
 
     def kalman_epochs(self, quality: Quality) -> int:
         """Return the epochs of a training by the Kalman filter; 0 where it does not suit."""
@@ -138,11 +154,11 @@ def _adamw(work: Workload, epochs: int) -> dict[str, Any]:
         "epochs": epochs,
         "batch_size": work.batch_size,
     }
-    return {"model": _network("adamw"), "training": training}
+    return {"model": _network(NEURONS), "training": training}
 
 
-def _network(kind: str) -> dict[str, Any]:
-    return {"kind": "network", "hidden": list(HIDDEN[kind])}
+def _network(neurons: int) -> dict[str, Any]:
+    return {"kind": "network", "hidden": [neurons]}
 
 
 def _kalman(work: Workload, epochs: int, quality: Quality) -> dict[str, Any]:
@@ -152,13 +168,14 @@ def _kalman(work: Workload, epochs: int, quality: Quality) -> dict[str, Any]:
         "batch_size": work.batch_size,
         "blocks": "all",
         "block_size": ONE_BLOCK,
+        "probes": KALMAN_PROBES,
         "variance": KALMAN_VARIANCE,
         "prior": KALMAN_PRIOR,
         "output_prior": COMMITTEE_OUTPUT_PRIOR if quality == "best" else OUTPUT_PRIOR,
         "margin": MARGIN,
     }
     return {
-        "model": _network("kalman"),
+        "model": _network(work.neurons),
         "training": training,
         "loss": dict(KALMAN_LOSS),
         "weights": {"kind": "balanced", "early": {}},
