@@ -1,17 +1,17 @@
 """Runs killed without warning (SIGKILL) at random moments and resumed, and runs whose loss becomes NaN.
 
-Every optimiser and every weighting rule, against the uninterrupted run: the same file, byte for byte.
+Every optimiser and every weighting rule, against the uninterrupted run: the same file, byte for byte. All of them with
+each other: benchmarks/kill_resume.py.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 
 import numpy as np
 import pytest
-from killed_run import descend
+from killed_run import TRAININGS, children, descend, kill, settings
 
 from forgefield.api.train import Silent
 from forgefield.errors import TrainingError
@@ -19,65 +19,15 @@ from forgefield.training.compiled import CompiledObjective
 from forgefield.training.optimisers import OPTIMISERS
 from forgefield.training.weighting import WEIGHTINGS
 
-DESCRIPTOR = {
-    "kind": "nep",
-    "cutoff_radial": 4.0,
-    "cutoff_angular": 3.5,
-    "n_max_radial": 2,
-    "n_max_angular": 2,
-    "basis_size_radial": 3,
-    "basis_size_angular": 3,
-    "l_max": 2,
-}
-TRAININGS = {
-    "adam": {"epochs": 10},
-    "adamw": {"epochs": 10, "swa_start": 0.5},
-    "sgd": {"epochs": 10},
-    "lbfgs": {"epochs": 6, "iterations": 3},
-    "kalman": {"epochs": 6, "prior": 1e-3},
-    "levenberg_marquardt": {"epochs": 6, "iterations": 3, "probes": 2},
-    "snes": {"epochs": 6, "population": 4},
-}
-RULE_SETTINGS = {
-    "softadapt": {"n": 2},
-    "gradnorm": {"interval": 2},
-}
 CASES = [(kind, "balanced") for kind in TRAININGS] + [
     ("adam", rule) for rule in WEIGHTINGS if rule != "balanced"
 ]
 """Every optimiser with the default rule, every other rule with the default optimiser."""
 
 
-def settings(path, kind, rule="balanced", **training):
-    return {
-        "data": {"train": [str(path)]},
-        "descriptor": DESCRIPTOR,
-        "model": {"kind": "network", "hidden": [4]},
-        "weights": {"kind": rule, **RULE_SETTINGS.get(rule, {})},
-        "training": {"kind": kind, "checkpoint_seconds": 0.0, **TRAININGS[kind], **training},
-    }
-
-
 @pytest.fixture(scope="module")
-def children():
-    """Processes that start with everything imported and nothing running."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["forgefield.api.train", "killed_run"])
-    return context
-
-
-def kill(children, config, output, delay):
-    """Start a run, kill it some seconds after its first checkpoint, and return its exit code."""
-    child = children.Process(target=descend, args=(config, output))
-    child.start()
-    deadline = time.monotonic() + 60.0
-    while child.is_alive() and not (output / "checkpoint.ff").exists():
-        assert time.monotonic() < deadline, "no checkpoint within a minute"
-        time.sleep(0.001)
-    time.sleep(delay)
-    child.kill()
-    child.join()
-    return child.exitcode
+def processes():
+    return children()
 
 
 def test_every_optimiser_and_rule_is_here():
@@ -86,14 +36,14 @@ def test_every_optimiser_and_rule_is_here():
 
 
 @pytest.mark.parametrize(("kind", "rule"), CASES, ids=["-".join(c) for c in CASES])
-def test_killed_and_resumed_equals_uninterrupted(kind, rule, alloy_file, tmp_path, children):
+def test_killed_and_resumed_equals_uninterrupted(kind, rule, alloy_file, tmp_path, processes):
     config = settings(alloy_file, kind, rule)
     start = time.monotonic()
     expected = descend(config, tmp_path / "whole")
     delay = 0.3 * (time.monotonic() - start) * np.random.default_rng([7, len(kind), len(rule)]).random()
     for attempt in range(10):
         output = tmp_path / f"killed_{attempt}"
-        if kill(children, config, output, delay) == -signal.SIGKILL:
+        if kill(processes, config, output, delay) == -signal.SIGKILL:
             break
         delay *= 0.5  # it was done before
     else:

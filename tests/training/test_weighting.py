@@ -179,6 +179,14 @@ def test_config_agrees_with_every_term() -> None:
     assert float(step.norm()) == pytest.approx(float(sum(x @ u for x in (a, b, c))), rel=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["kalman", "levenberg_marquardt"])
+def test_sums_of_squares_refuse_a_rule_with_negative_weights(kind: str) -> None:
+    given = {"data": {"train": ["x.xyz"]}, "training": {"kind": kind}}
+    RunSettings.parse({**given, "weights": {"kind": "gradnorm"}})
+    with pytest.raises(ConfigError, match=f"config.*negative weight.*{kind}"):
+        RunSettings.parse({**given, "weights": {"kind": "config"}})
+
+
 @pytest.mark.parametrize("kind", WEIGHTINGS)
 def test_state_goes_through_a_checkpoint(kind: str, frames: list[Atoms], tmp_path: Any) -> None:
     settings = {"kind": kind, **({"n": 2} if kind == "softadapt" else {})}

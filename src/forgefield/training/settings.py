@@ -18,7 +18,7 @@ from forgefield.training.gradient import GradientSettings
 from forgefield.training.least_squares import LeastSquaresSettings
 from forgefield.training.loss import LossSettings
 from forgefield.training.optimisers import OPTIMISERS, AdamSettings
-from forgefield.training.weighting import BalancedSettings, WeightSettings, parse_weights
+from forgefield.training.weighting import WEIGHTINGS, BalancedSettings, WeightSettings, parse_weights
 
 __all__ = ["TRAINERS", "CommitteeSettings", "RunSettings"]
 
@@ -116,6 +116,12 @@ class RunSettings(Schema):
             raise ConfigError(
                 f"`last_layer: true` needs a model whose last layer is linear, but `model.kind` is {self.model.kind!r}; set "
                 "model.kind: network or linear, or use a committee"
+            )
+        optimiser = OPTIMISERS.get(self.training.kind)
+        if optimiser is not None and optimiser.least_squares and WEIGHTINGS[self.weights.kind].signed:
+            raise ConfigError(
+                f"`weights.kind: {self.weights.kind}` may give a term of the loss a negative weight, but `training.kind: "
+                f"{self.training.kind}` minimises a sum of squares; use another rule for the weights, or training.kind: adam"
             )
         if not any(self.loss.weights().values()):
             raise ConfigError(

@@ -45,9 +45,12 @@ class Weighting:
     ----------
     names : tuple of str
         Properties with a weight.
+    signed : bool
+        Whether weights may be negative, which sums of squares cannot follow.
     """
 
     Settings: ClassVar[type[WeightSettings]]
+    signed: ClassVar[bool] = False
 
     def __init__(self, settings: WeightSettings, given: Mapping[str, float], seed: int = 0) -> None:
         if not isinstance(settings, self.Settings):

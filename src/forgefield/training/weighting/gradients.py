@@ -96,6 +96,7 @@ class ConFIG(Weighting):
     """Combination of the gradients without conflict."""
 
     Settings: ClassVar[type[WeightSettings]] = ConFIGSettings
+    signed = True
 
     def wants_gradients(self) -> bool:
         """See `Weighting.wants_gradients`."""
