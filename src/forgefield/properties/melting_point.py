@@ -48,7 +48,11 @@ class MeltingPointSettings(PathSettings):
         0.1, gt=0, lt=0.9, description="enthalpies from T (1 - this) to T (1 + this)"
     )
     n_temperatures: int = Field(3, ge=2, le=50, description="of the enthalpies of each phase")
-    enthalpy_steps: int = Field(4000, ge=50, description="steps of each enthalpy")
+    enthalpy_steps: int = Field(
+        4000,
+        ge=50,
+        description="steps of each enthalpy, after a quarter of them or `equilibration`, whichever is more",
+    )
     error: float | None = Field(
         None,
         gt=0,
