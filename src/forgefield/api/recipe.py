@@ -54,8 +54,8 @@ COMMITTEE_OUTPUT_PRIOR = 1e-2
 """Of members of a committee, whose holes lie in different places."""
 MARGIN = 0.35
 """Mean logarithm of errors that the few structures suggested for validation cannot tell apart; more is a collapse."""
-SECONDS_PER_ENTRY = 0.4e-9
-"""Cost of an entry of the covariance, per step."""
+SECONDS_PER_ENTRY = 1e-10
+"""Cost of an entry of the covariance, per step and vector (rows of the sketch, and the gradient)."""
 PULL_BACK = 0.8
 """Cost of a vector pulled back, in gradients."""
 MEMBERS = 4
@@ -109,10 +109,9 @@ class Workload:
     @property
     def kalman_seconds(self) -> float:
         """Estimated time of an epoch of a Kalman filter."""
-        entries = self.n_parameters**2
-        return (
-            self.seconds * (1.0 + PULL_BACK * (KALMAN_PROBES + 1)) + self.steps * entries * SECONDS_PER_ENTRY
-        )
+        vectors = KALMAN_PROBES + 1
+        covariance = self.n_parameters**2 * vectors * SECONDS_PER_ENTRY
+        return self.seconds * (1.0 + PULL_BACK * vectors) + self.steps * covariance
 
     def kalman_epochs(self, quality: Quality) -> int:
         """Return the epochs of a training by the Kalman filter; 0 where it does not suit."""
