@@ -181,6 +181,7 @@ def test_a_ranking_that_lasts():
     }
     assert verdicts == {
         "SoftAdapt in the relative loss beats fixed weights tuned with as many runs": "disagrees",
+        "SoftAdapt in the relative loss beats equal fixed weights": "disagrees",
         "another adaptive rule, untuned, beats tuned fixed weights": "agrees",
     }
     assert [heads[k] for k in (0, 1, 3, 5, 7)] == [

@@ -77,12 +77,13 @@ def longer_section(lengths: Lengths, rival: str | None) -> Section:
     """
     names = list(dict.fromkeys(name for groups in lengths.values() for name in groups))
     shown = names[: len(STYLES)]
+    left_out = f" Without {', '.join(names[len(STYLES) :])}." if len(names) > len(STYLES) else ""
     chart = Chart(
         "Longer training",
         tuple(_series(name, lengths) for name in shown),
         "epochs",
         "test score",
-        "Lower is better.",
+        f"Lower is better.{left_out}",
         x_log=True,
         y_log=True,
     )
