@@ -129,6 +129,11 @@ CANDIDATES: dict[str, list[str]] = {
             "40 neurons, half batches": ["model.hidden=[40]", "batch=0.5"],
             "40 neurons, 2 probes": ["model.hidden=[40]", "training.probes=2"],
             "40 neurons, 2 probes, half batches": ["model.hidden=[40]", "training.probes=2", "batch=0.5"],
+            "40 neurons, 2 probes, 1e-2 of the output": [
+                "model.hidden=[40]",
+                "training.probes=2",
+                "training.output_prior=1e-2",
+            ],
         }.items()
     },
     **{
