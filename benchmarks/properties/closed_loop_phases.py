@@ -18,7 +18,7 @@ from closed_loop_system import RESULTS, Coexisting, System, find_system
 
 import forgefield as ff
 from forgefield.properties.base import PropertyResult
-from forgefield.properties.coexistence import COEXISTENCE
+from forgefield.properties.coexistence import COEXISTENCE, settled_mean
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.units import EV_PER_A3_TO_GPA
@@ -79,7 +79,9 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
         found[name] = {
             "quantities": averaged(runs, slope),
             "runs": [{k: [q.value, q.error] for k, q in run.quantities.items()} for run in runs],
-            "series": [run.curves["temperature"].y.tolist() for run in runs],
+            "series": [
+                {name: run.curves[name].y.tolist() for name in ("temperature", "pressure")} for run in runs
+            ],
             "warnings": [line for run in runs for line in run.warnings],
             "cpu_seconds": time.process_time() - start,
         }
@@ -120,12 +122,9 @@ def averaged(runs: list[PropertyResult], slope: float | None) -> Numbers:
     wanted = {k: [(r[k], r.quantities[k].error or 0.0) for r in runs] for k in runs[0].quantities}
     units = {k: q.unit for k, q in runs[0].quantities.items()}
     if slope is not None:
-        wanted["melting_temperature at zero pressure"] = [
-            (t - slope * p, float(np.hypot(t_error, slope * p_error)))
-            for (t, t_error), (p, p_error) in zip(
-                wanted["melting_temperature"], wanted["pressure"], strict=True
-            )
-        ]
+        # Temperature and pressure move together, so that the error is that of the series of what is wanted.
+        found = [settled_mean(r.curves["temperature"].y - slope * r.curves["pressure"].y) for r in runs]
+        wanted["melting_temperature at zero pressure"] = [(one.value, one.error) for one in found]
         units["melting_temperature at zero pressure"] = "K"
     numbers: Numbers = {}
     for name, pairs in wanted.items():

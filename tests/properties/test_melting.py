@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from forgefield.errors import ConfigError, SimulationError, StructureError
-from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect
+from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect, settled_mean
 from forgefield.properties.dynamics import DynamicsSettings, State
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy_estimators import Measured
@@ -243,6 +243,21 @@ def test_a_cell_that_moved_on_is_kept_where_a_walk_is_resumed(tmp_path) -> None:
     assert resumed.get_volume() < 0.99 * argon((2, 2, 2))[0].get_volume()
     assert np.array_equal(resumed.cell.array, whole.cell.array)
     assert np.array_equal(resumed.positions, whole.positions)
+
+
+def test_the_error_of_a_settled_mean_covers_slow_motion() -> None:
+    # Series of 20 parts of an interface that forgets itself within five of them: half of one shows little of that.
+    rng = np.random.default_rng(3)
+    memory, found = np.exp(-1.0 / 5.0), []
+    for _ in range(200):
+        x = [rng.standard_normal()]
+        for _ in range(19):
+            x.append(memory * x[-1] + (1.0 - memory**2) ** 0.5 * rng.standard_normal())
+        found.append(settled_mean(1000.0 + 10.0 * np.array(x)))
+    scatter = np.std([one.value for one in found])
+    stated = np.sqrt(np.mean([one.error**2 for one in found]))
+    assert 0.75 < stated / scatter < 1.3
+    assert scatter > 2.0 * 10.0 / 10**0.5  # ten independent parts would scatter by less than half of that
 
 
 class FakeSlab:

@@ -25,7 +25,7 @@ from forgefield.properties.structures import require_crystal
 from forgefield.properties.walks import BathSettings, begin_walk, missed_goal, open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["COEXISTENCE", "CoexistenceSettings", "half_melted"]
+__all__ = ["COEXISTENCE", "CoexistenceSettings", "half_melted", "settled_mean"]
 
 FloatArray = NDArray[np.float64]
 
@@ -168,11 +168,7 @@ class _Slab:
         )
 
     def at_constant_energy(self) -> tuple[dict[str, Measured], FloatArray]:
-        """Return averages of the second half of a run at constant energy, and temperature and crystal of 20 parts of it.
-
-        The interface moves slowly, and the temperature with it: their errors are those of the series of parts, correlated as
-        these are.
-        """
+        """Return averages of the second half of a run at constant energy; temperature, crystal and pressure of its 20 parts."""
         s = self.settings
         parts = 20
         series = []
@@ -190,13 +186,14 @@ class _Slab:
                 found["solid"].value, f"within {(part + 1) * s.steps // parts} steps at constant energy"
             )
             series.append(found)
-        late = series[parts // 2 :]
+        columns = {name: [p[name] for p in series] for name in ("temperature", "solid", "pressure")}
         averages = {}
-        for name in ("temperature", "pressure", "solid"):
-            values = np.array([p[name].value for p in late])
-            own = math.sqrt(sum(p[name].error ** 2 for p in late)) / len(late)
-            averages[name] = Measured(float(values.mean()), max(own, series_mean(values).error))
-        return averages, np.array([[p["temperature"].value, p["solid"].value] for p in series])
+        for name, each in columns.items():
+            late = each[parts // 2 :]
+            own = math.sqrt(sum(one.error**2 for one in late)) / len(late)
+            mean = settled_mean(np.array([one.value for one in each]))
+            averages[name] = Measured(mean.value, max(own, mean.error))
+        return averages, np.array([[one.value for one in each] for each in columns.values()]).T
 
     def grows(self, temperature: float) -> tuple[bool, float]:
         """Return whether the crystal grows at a temperature, and its part at the end; always from the same start."""
@@ -224,6 +221,19 @@ class _Slab:
         own.done = walker.done
         slope = np.polyfit(np.arange(len(parts)), parts, 1)[0] if len(parts) > 1 else parts[-1] - 0.5
         return bool(slope > 0), parts[-1]
+
+
+def settled_mean(values: FloatArray) -> Measured:
+    """Return the mean over the second half of a series (n,), with an error that knows how slowly an interface moves.
+
+    Notes
+    -----
+    Fluctuations and correlation are those of the whole series, its way to equilibrium included: half of it is often too short
+    to show that the interface, and the temperature with it, swing more slowly than that. Where all of it is in equilibrium this
+    is the error of half of it.
+    """
+    late = values[len(values) // 2 :]
+    return Measured(float(late.mean()), math.sqrt(len(values) / len(late)) * series_mean(values).error)
 
 
 def half_melted(
@@ -372,6 +382,7 @@ def _settled(
         curves={
             "temperature": Curve(time, series[:, 0], "time [ps]", "temperature [K]"),
             "crystalline part": Curve(time, series[:, 1], "time [ps]", "crystalline part"),
+            "pressure": Curve(time, series[:, 2] * EV_PER_A3_TO_GPA, "time [ps]", "pressure [GPa]"),
         },
         warnings=tuple(warnings),
     )
