@@ -13,7 +13,13 @@ from forgefield.models.potential import Potential
 from forgefield.studies import Cell, CellResult, find_study
 from forgefield.studies import complexity_choice as choice
 from forgefield.studies.complexity_choice import Attempt, export_chosen, recommend, ways
-from forgefield.studies.complexity_figures import front, pareto
+from forgefield.studies.complexity_figures import (
+    correlation_charts,
+    correlation_table,
+    force_correlation,
+    front,
+    pareto,
+)
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_page import sort_results
 from forgefield.studies.summary import grouped
@@ -269,6 +275,18 @@ def synthetic():
         own = ANSWERS | {"diffusion": 0.8 + 0.08 * n}
         found.append(CellResult(Cell(f"truth {n}", {"loop": "x", "truth": n}), {"properties": own}, 1.0))
     return found
+
+
+def test_what_fails_ranks_as_worst():
+    """Without the one whose liquid boiled the correlation would be perfect."""
+    found = cases(
+        *(result(d, "m", forces=f, properties={}) for d, f in zip("ABCD", (9, 8, 7, 1), strict=True))
+    )
+    errors = {f"{d}, m, 1.0": {"rdf": e} for d, e in zip("ABCD", (4.0, 3.0, 2.0, math.nan), strict=True)}
+    assert force_correlation(found, errors, "rdf") == (pytest.approx(-0.2), 1)
+    row = correlation_table(found, errors, ["rdf"]).rows[0]
+    assert row == ["g(r) of the liquid", "-0.20", "2", "3", "4", "1"]
+    assert "1 without an answer" in correlation_charts(found, errors, ["rdf"])[0].caption
 
 
 def test_page_of_results_with_a_closed_loop(tmp_path):

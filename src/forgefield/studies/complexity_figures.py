@@ -27,6 +27,7 @@ __all__ = [
     "derivative_correlations",
     "derivative_table",
     "first_force_error",
+    "force_correlation",
     "front",
     "front_table",
     "liquid_chart",
@@ -241,6 +242,17 @@ def _against_forces(cases: Groups, errors: Errors, key: str) -> tuple[list[str],
     return names, [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
 
 
+def force_correlation(cases: Groups, errors: Errors, key: str) -> tuple[float, int]:
+    """Return Spearman's correlation of a property's errors with those of forces, and how many potentials failed.
+
+    Those without an answer rank as worst: leaving them out would flatter what cannot be simulated.
+    """
+    found = [errors[n].get(key, math.nan) for n in errors]
+    worst_last = [e if math.isfinite(e) else math.inf for e in found]
+    r = rank_correlation([first_force_error(cases[n]) for n in errors], worst_last)
+    return r, sum(math.isinf(e) for e in worst_last)
+
+
 def correlation_charts(
     cases: Groups, errors: Errors, keys: Sequence[str], noise: Mapping[str, float] | None = None
 ) -> tuple[Chart, ...]:
@@ -259,8 +271,9 @@ def correlation_charts(
         names, x, y = _against_forces(cases, errors, key)
         if len(names) < 2:
             continue
-        r = rank_correlation(x, y)
+        r, failed = force_correlation(cases, errors, key)
         caption = f"Rank correlation {r:.2f}." if math.isfinite(r) else ""
+        caption += f" Not shown: {failed} without an answer, ranked as worst." if failed else ""
         if noise and noise.get(key, 0.0) > 0:
             caption += f" The truth itself is known to {noise[key]:.2g} %."
         models = [name.split(", ")[-2] for name in names]
@@ -278,12 +291,18 @@ def correlation_table(cases: Groups, errors: Errors, keys: Sequence[str]) -> Tab
     """Return the rank correlation of each property's error with that of forces, and the span of the errors."""
     rows = []
     for key in keys:
-        names, x, y = _against_forces(cases, errors, key)
-        r = rank_correlation(x, y)
-        missing = str(len(errors) - len(names))
+        y = _against_forces(cases, errors, key)[2]
+        r, failed = force_correlation(cases, errors, key)
         shown = [_short(f(y)) if y else "-" for f in (min, lambda v: float(np.median(v)), max)]
-        rows.append([LABELS[key], "-" if math.isnan(r) else f"{r:.2f}", *shown, missing])
-    heads = ["property", "rank correlation", "lowest error [%]", "median [%]", "highest [%]", "not computed"]
+        rows.append([LABELS[key], "-" if math.isnan(r) else f"{r:.2f}", *shown, str(failed)])
+    heads = [
+        "property",
+        "rank correlation",
+        "lowest error [%]",
+        "median [%]",
+        "highest [%]",
+        "failed (ranked as worst)",
+    ]
     return table("Errors of properties and the force error", heads, rows)
 
 

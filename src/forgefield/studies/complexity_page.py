@@ -17,7 +17,7 @@ from forgefield.studies.complexity_figures import (
     derivative_charts,
     derivative_correlations,
     derivative_table,
-    first_force_error,
+    force_correlation,
     front_table,
     liquid_chart,
     on_common_splits,
@@ -299,14 +299,14 @@ def _property_claims(found: Found) -> tuple[tuple[str, str, str], ...]:
         for key, label in {PHONONS: "phonons", **TRANSPORT}.items()
     ]
     for claim, cases, errors, key in subjects:
-        names = [n for n in errors if math.isfinite(errors[n][key])]
-        if len(names) > 3:
-            r = rank_correlation(
-                [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
-            )
+        if sum(math.isfinite(e[key]) for e in errors.values()) > 3:
+            r, failed = force_correlation(cases, errors, key)
             if math.isnan(r):
                 continue
-            claims.append((claim, f"rank correlation {r:.2f} over {len(names)} potentials", _followed(r)))
+            lost = f", {failed} that failed ranked as worst" if failed else ""
+            claims.append(
+                (claim, f"rank correlation {r:.2f} over {len(errors)} potentials{lost}", _followed(r))
+            )
     return tuple(claims)
 
 
