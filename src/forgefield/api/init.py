@@ -35,8 +35,8 @@ FEWEST_NEIGHBOURS, MOST_NEIGHBOURS = 20.0, 60.0
 """Mean number of neighbours that the cutoff should give."""
 SMALLEST_CUTOFF, LARGEST_CUTOFF = 3.0, 7.0
 """Limits [Å] of a suggested cutoff, whatever the neighbours."""
-N_MAX = 8
-BASIS_SIZE = 8
+N_MAX: dict[Quality, int] = {"fast": 8, "standard": 8, "best": 10}
+"""Radial functions, and basis functions of each; more lower forces by 2 to 4 % and take a quarter longer."""
 L_MAX: dict[Quality, int] = {"fast": 4, "standard": 4, "best": 6}
 """Degree of the harmonics; six lowers the energy errors of some sets by a fifth and takes longer in use."""
 INVARIANTS = ("four_body", "five_body", "q_112", "q_123", "q_233", "q_134")
@@ -124,10 +124,10 @@ def _values(frames: Sequence[Atoms], found: Survey, paths: list[str], quality: Q
         "kind": "nep",
         "cutoff_radial": cutoff,
         "cutoff_angular": cutoff,
-        "n_max_radial": N_MAX,
-        "n_max_angular": N_MAX,
-        "basis_size_radial": BASIS_SIZE,
-        "basis_size_angular": BASIS_SIZE,
+        "n_max_radial": N_MAX[quality],
+        "n_max_angular": N_MAX[quality],
+        "basis_size_radial": N_MAX[quality],
+        "basis_size_angular": N_MAX[quality],
         "l_max": L_MAX[quality],
         **dict.fromkeys(INVARIANTS, True),
     }

@@ -36,7 +36,7 @@ KALMAN_EPOCHS = 16
 """... epochs, if these are more, unless that took too long. Longer training makes the errors of the worst structures grow."""
 FEWEST_KALMAN_EPOCHS = 6
 """Where the time allows no more than this, AdamW does better."""
-ONE_BLOCK = 7_000
+ONE_BLOCK = 8_000
 """Parameters up to which the Kalman filter keeps all of its covariance. More, as of many elements, are left to AdamW: the
 filter in smaller blocks has not been measured there."""
 KALMAN_LOSS = {"energy": 3.0, "stress": 0.3}
