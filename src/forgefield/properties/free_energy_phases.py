@@ -44,6 +44,9 @@ __all__ = ["PhaseFreeEnergy", "liquid_free_energy", "solid_free_energy"]
 
 FloatArray = NDArray[np.float64]
 
+SHORTER = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04)
+"""Of edges, in parts of them: crystals whose correction for the finite size may stand for that of an unstable one."""
+
 
 @dataclass(frozen=True)
 class PhaseFreeEnergy:
@@ -256,13 +259,25 @@ def _facts(legs: dict[str, Leg]) -> dict[str, float | str]:
 def _finite_size(
     sites: Atoms, target: ForceField, settings: FreeEnergySettings, lattice: float
 ) -> tuple[float, tuple[str, ...]]:
-    """Return the correction per atom [eV], and why there is none."""
+    """Return the correction per atom [eV], and why it is not quite that of the crystal.
+
+    Hot crystals are held on their sites by motion where the sites alone are unstable. The correction, of the order of
+    ``k T ln(N) / N``, varies little with the volume, so that of the nearest smaller one that is stable stands for theirs.
+    """
     if not settings.finite_size:
         return 0.0, ()
-    try:
-        return finite_size_correction(sites, target, settings.temperature, lattice), ()
-    except StructureError as error:
-        return 0.0, (f"no correction for the finite size of the cell: {error}",)
+    reason = ""
+    for shorter in SHORTER:
+        crystal = sites.copy()
+        crystal.set_cell(sites.cell.array * (1.0 - shorter), scale_atoms=True)
+        try:
+            found = finite_size_correction(crystal, target, settings.temperature, lattice)
+        except StructureError as error:
+            reason = reason or str(error)
+            continue
+        stands = f"the correction for the finite size of the cell is that of edges {100 * shorter:g} % shorter, for"
+        return found, (f"{stands} {reason}",) if reason else ()
+    return 0.0, (f"no correction for the finite size of the cell: {reason}",)
 
 
 def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergySettings) -> float:
