@@ -240,6 +240,12 @@ def table(content: dict[str, Any], system: System) -> str:
     return "\n".join(lines) + "\n"
 
 
+def found(path: Path) -> dict[str, Any]:
+    """Return the results that are there, by part."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
 def main() -> None:
     """Run and save."""
     parser = argparse.ArgumentParser(
@@ -261,14 +267,15 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     target = RESULTS / f"closed_loop_free_energy_{args.system}"
     saved = target.with_suffix(".json")
-    content = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
     system, given = find_system(args.system), args.steps
+    content = found(saved)
     for part in system.free_energies if args.parts is None else args.parts:
         args.steps = given or system.free_energies[part]
         mark = {"steps": args.steps, "potential": checksum(args.potential)}
         if args.missing and content.get(part, {}).items() >= mark.items():
             continue
-        content[part] = PARTS[part](args) | mark
+        result = PARTS[part](args) | mark
+        content = found(saved) | {part: result}  # other parts may have been run meanwhile
         saved.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".md").write_text(table(content, system), encoding="utf-8")
     print(table(content, system))
