@@ -28,8 +28,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 30, 1000
 """... fewer or more epochs than these."""
 NEURONS = 40
 KALMAN_NEURONS = (NEURONS, 24)
-"""Of the Kalman filter: the most with which all parameters fit into one block. With 24 errors are the same on most sets, but
-melts of different seeds differ more."""
+"""Of the Kalman filter: the most with which all parameters fit into one block. With 24 errors are the same on most sets, forces of
+small ones higher."""
 KALMAN_STEPS = 800
 """Steps of the Kalman filter, or..."""
 KALMAN_EPOCHS = 16
