@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
-from ase.calculators.lj import LennardJones
 from scipy.stats import chi2
 
 from forgefield.errors import CheckpointError, ConfigError, SimulationError, StructureError
 from forgefield.graph import neighbour_pairs
-from forgefield.properties.dynamics_forces import CalculatorForces, Forces
+from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.properties.free_energy_estimators import quadrature
 from forgefield.properties.free_energy_paths import path_warnings, walk
-from forgefield.properties.free_energy_phases import _finite_size
 from forgefield.properties.free_energy_potentials import (
     EinsteinSprings,
     Mixture,
@@ -112,28 +110,6 @@ def test_centre_of_mass_term_is_that_of_polson_for_equal_springs(copper: Atoms) 
 )
 def test_number_of_lattice_points(atoms: Atoms, points: int) -> None:
     assert n_lattice_points(atoms) == points
-
-
-def test_correction_of_an_unstable_crystal_is_that_of_the_nearest_stable_one() -> None:
-    def correction(edge: float) -> tuple[float, tuple[str, ...]]:
-        atoms = bulk("Ar", a=edge, cubic=True).repeat(2)
-        calculator = LennardJones(sigma=3.4, epsilon=0.0104, rc=5.2, smooth=True)
-        return _finite_size(
-            atoms,
-            CalculatorForces(calculator, atoms),
-            FreeEnergySettings(temperature=80.0),
-            atoms.get_volume() / 32,
-        )
-
-    stable, nothing = correction(5.8)
-    assert stable > 0
-    assert nothing == ()
-    found, (warning,) = correction(6.0)
-    assert "% shorter" in warning
-    assert found == pytest.approx(stable, rel=0.5)
-    none, (warning,) = correction(7.5)
-    assert none == 0.0
-    assert warning.startswith("no correction")
 
 
 def test_correction_for_finite_size_is_what_larger_cells_converge_to() -> None:
