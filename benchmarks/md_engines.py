@@ -7,7 +7,8 @@ Silicon with a published NEP and tungsten with the SNAP of LAMMPS's file ``W_294
 calculator, LAMMPS with ``pair_style forgefield`` (the same kernels) and, for SNAP, with ``pair_style snap``. Everyone
 takes the same steps from the same positions and velocities; before anything is timed, they have to arrive at the same
 place. Nobody takes samples. Then simulations as properties run them, a sample every 10 steps, LAMMPS started as a program
-and its frames read: on one thread, and two threads of ours against two processes of LAMMPS.
+and its frames read: on one thread, and two threads of ours against two processes of LAMMPS; and the property `melting`, whose
+runs are as short as `auto` still gives them to LAMMPS.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from forgefield.properties.dynamics_forces import PotentialForces
 from forgefield.properties.dynamics_lammps import LammpsForces, make_dynamics
 from forgefield.properties.dynamics_state import DynamicsSettings
 from forgefield.properties.dynamics_steps import draw_velocities
+from forgefield.properties.md_engine import EACH
+from forgefield.properties.melting import MELTING
 
 REPETITIONS = {64: (4, 4, 2), 512: (8, 8, 4), 4096: (16, 16, 8)}
 """Of a cell of two atoms, by the number of atoms."""
@@ -261,6 +264,34 @@ def as_property(
     report.speed(what, times["own"], times["lammps"], unit="us/atom/step", factor=1e6 / n)
 
 
+def short_runs(
+    report: Report, chosen: Options, make: Callable[[int], Atoms], potential: Potential, n: int
+) -> None:
+    """Add the row of a sweep of `melting`, which starts LAMMPS twice at each temperature."""
+    atoms, symbol = make(n), potential.elements[0]
+    calculator = potential.calculator(threads=1)
+    each = EACH // 4 if chosen.short else EACH
+    settings = {
+        "low": 300.0,
+        "high": 600.0,
+        "interval": 300.0,
+        "steps": each,
+        "equilibration": each,
+        "seed": 1,
+    }
+    clocks = {name: Clock() for name in ("own", "lammps")}
+    for turn in range(4):
+        for name, clock in clocks.items():
+            wall, before = time.perf_counter(), os.times()
+            MELTING(atoms, calculator, engine=name, barostat="isotropic", **settings)
+            cpu = sum(os.times()[:4]) - sum(before[:4])
+            if turn:  # the first compiles
+                clock.add(time.perf_counter() - wall, cpu, 8 * each)
+    times = {name: clock.timing for name, clock in clocks.items()}
+    what = f"melting, 8 runs of {each} steps, {symbol}, {n} atoms, npt, 1 thread: 1 process of LAMMPS"
+    report.speed(what, times["own"], times["lammps"], unit="us/atom/step", factor=1e6 / n)
+
+
 # ---- the table -------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +325,8 @@ def main() -> None:
             for n in sizes[:: 1 if workers == 1 else 2]:
                 name = f"{potential.elements[0]}, whole, {workers}, {n}"
                 todo[name] = partial(as_property, report, chosen, make, potential, n, workers)
+    for n in sizes[:2]:
+        todo[f"Si, melting, {n}"] = partial(short_runs, report, chosen, silicon, nep, n)
     report.parts(todo, resume=chosen.values.resume)
 
 

@@ -39,8 +39,9 @@ from forgefield.properties.free_energy_checks import (
 from forgefield.properties.free_energy_estimators import Measured, quadrature
 from forgefield.properties.free_energy_paths import walk
 from forgefield.properties.free_energy_potentials import EinsteinSprings, Mixture
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
+from forgefield.properties.journal import Journal
 from forgefield.properties.melting_point import MELTING_POINT
 
 DIFFERENCE, SHIFT = 1.0, 1.0

@@ -18,9 +18,10 @@ from closed_loop_system import RESULTS, Coexisting, System, find_system
 
 import forgefield as ff
 from forgefield.properties.base import PropertyResult
-from forgefield.properties.coexistence import COEXISTENCE, settled_mean
+from forgefield.properties.coexistence import COEXISTENCE
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy import FREE_ENERGY
+from forgefield.properties.two_phases import settled_mean
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["both", "coexistence", "expanded", "scaling", "supercell"]

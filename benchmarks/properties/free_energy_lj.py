@@ -44,8 +44,9 @@ from forgefield.properties.free_energy_estimators import quadrature
 from forgefield.properties.free_energy_paths import walk
 from forgefield.properties.free_energy_potentials import Mixture, Repulsion, uhlenbeck_ford
 from forgefield.properties.free_energy_reference import log_thermal_wavelengths
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
+from forgefield.properties.journal import Journal
 from forgefield.properties.statistics import of_replicas, series_mean
 
 RESULTS = Path(__file__).resolve().parent / "results"

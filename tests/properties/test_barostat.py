@@ -17,7 +17,8 @@ from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy import FREE_ENERGY
 from forgefield.properties.free_energy_potentials import Repulsion
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
+from forgefield.properties.journal import Journal
 from forgefield.properties.melting import MELTING
 from forgefield.properties.simulation import RunSettings, equilibrate
 

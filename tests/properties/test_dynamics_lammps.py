@@ -9,12 +9,9 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.io import write
 from scipy import stats
 
-import forgefield as ff
 from forgefield.deployment import lammps_any, lammps_run
-from forgefield.deployment.cpp import CompilerMissingError
 from forgefield.deployment.engines import EngineMissingError
 from forgefield.errors import CheckpointError, ConfigError, SimulationError
 from forgefield.models.committee import Committee
@@ -29,35 +26,9 @@ from forgefield.units import EV_PER_A3_TO_GPA
 SEEN = {"x": lambda s, _: s.positions, "v": lambda s, _: s.velocities, "f": lambda _, f: f.forces}
 
 
-@pytest.fixture(scope="module")
-def potential(tmp_path_factory):
-    """Copper, as effective-medium theory has it; skips where LAMMPS cannot run it."""
-    try:
-        lammps_any.plugin()
-    except (EngineMissingError, CompilerMissingError) as error:
-        pytest.skip(str(error))
-    folder, rng = tmp_path_factory.mktemp("copper"), np.random.default_rng(0)
-    frames = []
-    for n in range(24):
-        atoms = bulk("Cu", a=3.61 + 0.01 * rng.standard_normal(), cubic=True)
-        strain = 0.02 * rng.standard_normal((3, 3))
-        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.5 * (strain + strain.T)), scale_atoms=True)
-        atoms.positions += (0.1 + 0.2 * (n % 2)) * rng.standard_normal((4, 3))
-        atoms.calc = EMT()
-        atoms.get_forces(), atoms.get_stress()
-        frames.append(atoms)
-    write(folder / "copper.xyz", frames)
-    return ff.train(
-        {
-            "data": {"train": [str(folder / "copper.xyz")]},
-            "descriptor": {"kind": "snap", "two_j_max": 4, "cutoff": 4.5},
-            "model": {"kind": "linear"},
-            "training": {"kind": "least_squares"},
-            "dtype": "float64",
-            "threads": 1,
-        },
-        output=folder / "run",
-    ).potential
+@pytest.fixture
+def potential(copper):
+    return copper
 
 
 def crystal(repetitions: tuple[int, int, int] = (3, 3, 2), length: float = 3.65) -> Atoms:
@@ -193,6 +164,21 @@ def test_explosion_names_atoms_and_keeps_data(potential, tmp_path):
     with pytest.raises(SimulationError, match=r"broke down at step .*Fastest atoms: Cu .*run.npz.broken"):
         dynamics.run(400, every=2, checkpoint=tmp_path / "run.npz")
     assert (tmp_path / "run.npz.broken.xyz").exists()
+
+
+def test_skewed_cells_keep_their_vectors(potential):
+    # As it stands LAMMPS ends such a run: "Fix nph has tilted box too far".
+    atoms = turned(crystal((3, 3, 10)))
+    settings = DynamicsSettings(ensemble="npt", temperature=300.0, timestep=2.0, friction=0.02, seed=3)
+    dynamics = make_dynamics(atoms, LammpsForces(potential, atoms), settings)
+    dynamics.run(200)
+    change = np.linalg.solve(atoms.cell.array, dynamics.state.cell)
+    assert change == pytest.approx(
+        change[0, 0] * np.eye(3), abs=1e-9
+    )  # isotropic: larger or smaller, no other lattice
+    assert change[0, 0] != 1.0
+    again = LammpsForces(potential, atoms).evaluate(dynamics.state.positions, dynamics.state.cell)
+    assert dynamics.records["potential"][-1] == pytest.approx(again.energy, abs=1e-8)
 
 
 def test_a_property_by_either_engine(potential, tmp_path):

@@ -32,9 +32,10 @@ from forgefield.properties.free_energy_reference import (
     n_lattice_points,
     volume_per_lattice_point,
 )
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
 from forgefield.properties.free_energy_size import finite_size_correction
+from forgefield.properties.journal import Journal
 
 KT = units.kB * 300.0
 

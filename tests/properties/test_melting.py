@@ -10,15 +10,17 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from forgefield.errors import ConfigError, SimulationError, StructureError
-from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect, settled_mean
+from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect
 from forgefield.properties.dynamics import DynamicsSettings, State
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_potentials import EinsteinSprings, Repulsion
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
+from forgefield.properties.journal import Journal
 from forgefield.properties.melting import MELTING, MeltingSettings, Sweep, _judge, narrower, transition
 from forgefield.properties.melting_order import BraggOrder, Tethered, pair_distribution
 from forgefield.properties.melting_point import MELTING_POINT
+from forgefield.properties.two_phases import settled_mean
 
 
 def argon_law(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

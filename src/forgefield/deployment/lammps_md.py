@@ -251,7 +251,7 @@ def _record(frame: Frame, system: LammpsSystem, settings: MDSettings, recorder: 
     energy, conserved, *pressure = frame.thermo
     stress = -system.pressure(pressure)
     vectors = frame.atoms[:, :9].reshape(-1, 3, 3) @ system.turn
-    atoms.set_cell(frame.cell @ system.turn)
+    atoms.set_cell(system.cell(frame.cell))
     atoms.positions = vectors[:, 0]
     atoms.set_velocities(vectors[:, 1] / PER_PS)
     results = {"energy": energy, "forces": vectors[:, 2], "stress": matrix_to_voigt(stress)}

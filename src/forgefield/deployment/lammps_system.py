@@ -1,6 +1,7 @@
 """A structure as LAMMPS sees it: its axes, its atom types, its units.
 
-LAMMPS wants a along x and b in the xy plane, so atoms are turned, and what comes back is turned again. Its constants of
+LAMMPS wants a along x and b in the xy plane, so atoms are turned, and what comes back is turned again. It wants cells that
+are not too skewed ("tilted box too far" ends a run at constant pressure), so it gets the least skewed cell of the same lattice. Its constants of
 ``units metal`` have eight digits. Masses and temperatures are scaled by what is missing, so that forces accelerate atoms
 as they do here and kT is the same: trajectories then agree to rounding.
 """
@@ -44,7 +45,9 @@ class LammpsSystem:
     Attributes
     ----------
     turn : (3, 3) array
-        ``cell = lower @ turn`` with a lower triangular ``lower``; rows of vectors here are those there times `turn`.
+        Rows of vectors here are those there times `turn`.
+    steps : (3, 3) array of whole numbers
+        ``steps @ cell = lower @ turn``: the vectors of the lower triangular cell there, counted in those here.
     types : (n_atoms,) int
         From 1 on; atoms of one type share element and mass.
     elements : list of str
@@ -53,6 +56,7 @@ class LammpsSystem:
     """
 
     turn: FloatArray
+    steps: FloatArray
     types: NDArray[np.int64]
     elements: list[str]
     masses: list[float]
@@ -66,11 +70,28 @@ class LammpsSystem:
         kinds = sorted(set(pairs))
         index = {kind: n + 1 for n, kind in enumerate(kinds)}
         types = np.array([index[pair] for pair in pairs])
-        return cls((q * signs).T, types, [chemical_symbols[z] for z, _ in kinds], [mass for _, mass in kinds])
+        turn = np.ascontiguousarray((q * signs).T)
+        return cls(
+            turn,
+            _least_skewed(atoms.cell.array @ turn.T),
+            types,
+            [chemical_symbols[z] for z, _ in kinds],
+            [mass for _, mass in kinds],
+        )
+
+    def lower(self, cell: FloatArray) -> FloatArray:
+        """Return the cell there (3, 3) [Å], lower triangular, of one here."""
+        lower: FloatArray = np.tril(self.steps @ cell @ self.turn.T)
+        return lower
+
+    def cell(self, lower: FloatArray) -> FloatArray:
+        """Return the cell here (3, 3) [Å] of one there."""
+        cell: FloatArray = np.linalg.inv(self.steps).round() @ lower @ self.turn
+        return cell
 
     def data(self, atoms: Atoms) -> str:
         """Return the structure with its velocities as a data file."""
-        lower = atoms.cell.array @ self.turn.T
+        lower = self.lower(atoms.cell.array)
         positions = atoms.positions @ self.turn.T
         velocities = atoms.get_velocities() @ self.turn.T * PER_PS
         unit = 1.0 / (PER_PS**2 * EV_PER_MASS_SPEED)
@@ -92,6 +113,16 @@ class LammpsSystem:
         there = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
         turned: FloatArray = self.turn.T @ there @ self.turn
         return turned
+
+
+def _least_skewed(lower: FloatArray) -> FloatArray:
+    """Return by which vectors, counted in those of a lower triangular cell (3, 3), the same lattice leans least."""
+    steps, cell = np.eye(3), lower.copy()
+    for n, along in ((1, 0), (2, 1), (2, 0)):
+        times = np.round(cell[n, along] / cell[along, along] * (1.0 - 1e-9))  # exactly half stays as it is
+        cell[n] -= times * cell[along]
+        steps[n] -= times * steps[along]
+    return steps
 
 
 def of_elements(potential: Potential | Committee, atoms: Atoms) -> Potential | Committee:

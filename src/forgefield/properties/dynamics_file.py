@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forgefield.errors import CheckpointError
 from forgefield.files import write_bytes
 
-__all__ = ["read_state", "settings_of", "write_state", "write_structure"]
+__all__ = ["begun_with", "read_state", "write_state", "write_structure"]
 
 FloatArray = NDArray[np.float64]
 FORMAT = 1
@@ -54,14 +54,14 @@ def write_state(
     write_bytes(path, content.getvalue())
 
 
-def settings_of(path: Path) -> dict[str, Any] | None:
-    """Return the settings of the simulation that a checkpoint belongs to; None where there is none that can be read."""
+def begun_with(path: Path) -> str | None:
+    """Return the engine of the simulation that a checkpoint belongs to; None where there is none that can be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found: dict[str, Any] = json.loads(file["header"].tobytes())["settings"]
+            settings = json.loads(file["header"].tobytes())["settings"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return found
+    return str(settings.get("engine", BEFORE["engine"]))
 
 
 def read_state(

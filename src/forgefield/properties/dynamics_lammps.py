@@ -56,7 +56,7 @@ BYTES_PER_ATOM = 80
 
 
 class LammpsForces:
-    """A potential whose simulations run in LAMMPS; single configurations are evaluated by the compiled kernels.
+    """A potential whose simulations run in LAMMPS; what else is asked of it the compiled kernels evaluate here.
 
     Parameters
     ----------
@@ -102,11 +102,13 @@ class LammpsForces:
     ) -> Forces:
         """Compute; see `ForceField`."""
         if self._here is None:
-            self._here = PotentialForces(self.potential, self._atoms, dtype=self.dtype, skin=0.0)
+            self._here = PotentialForces(self.potential, self._atoms, dtype=self.dtype)
         return self._here.evaluate(positions, cell, virial=virial, atomic=atomic)
 
     def reset(self) -> None:
-        """Forget nothing: LAMMPS starts anew at every stretch."""
+        """Forget neighbour lists; LAMMPS starts anew at every stretch."""
+        if self._here is not None:
+            self._here.reset()
 
     def write(self, folder: Path) -> list[str]:
         """Write what LAMMPS needs of the potential and return the names of the libraries."""
@@ -247,7 +249,7 @@ class LammpsDynamics(Dynamics):
             s.positions, s.velocities = vectors[:, 0].copy(), vectors[:, 1] / PER_PS
             s.step = start + frame.step
             if self.settings.ensemble == "npt":
-                s.cell = frame.cell @ turn
+                s.cell = self._system.cell(frame.cell)
         virial = self._system.pressure(pressure) * s.volume
         self._forces = Forces(energy, vectors[:, 2].copy(), virial)
         self._pushed = self._forces.forces
@@ -304,6 +306,6 @@ class LammpsDynamics(Dynamics):
     def _barostat(self) -> str:
         if self.settings.barostat == "isotropic":
             return "iso"
-        lower = self.state.cell @ self._system.turn.T
+        lower = self._system.lower(self.state.cell)
         tilted = np.abs(lower - np.diag(np.diag(lower))).max() > 1e-9
         return "tri" if tilted or self.settings.barostat == "triclinic" else "aniso"

@@ -18,9 +18,10 @@ from forgefield.properties.free_energy_phases import (
     liquid_free_energy,
     solid_free_energy,
 )
-from forgefield.properties.free_energy_sampling import Journal, Walker
+from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.free_energy_settings import FreeEnergySettings
 from forgefield.properties.free_energy_temperature import reversible_scaling
+from forgefield.properties.journal import Journal
 from forgefield.properties.structures import require_crystal
 from forgefield.properties.walks import open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA

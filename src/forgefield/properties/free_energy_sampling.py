@@ -1,98 +1,35 @@
-"""A walk through the states of a thermodynamic path: averages at fixed lambda, works of switching, and a journal.
+"""A walk through the states of a thermodynamic path: averages at fixed lambda, works of switching.
 
-A computation is a sequence of stages with names. What a stage gave, and the state it ended in, go into a journal on
-disk, so that a run that was interrupted goes on with the first stage that is missing and ends as it would have.
+What a stage gave, and the state it ended in, go into a journal, by which a run that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from forgefield.errors import CheckpointError, ConfigError, SimulationError
-from forgefield.files import read_text, write_json
+from forgefield.errors import ConfigError, SimulationError
 from forgefield.properties.barostat import check_shape, mean_cell
 from forgefield.properties.base import Progress, silent
-from forgefield.properties.dynamics import Dynamics, DynamicsSettings, Observable, Records
+from forgefield.properties.dynamics import DynamicsSettings, Observable, Records
 from forgefield.properties.dynamics_forces import ForceField, Forces
+from forgefield.properties.dynamics_lammps import make_dynamics
 from forgefield.properties.free_energy_estimators import Measured, switching
 from forgefield.properties.free_energy_potentials import Mixture, Scaled
 from forgefield.properties.free_energy_temperature import Ramp
+from forgefield.properties.journal import Journal
 from forgefield.properties.statistics import series_mean
 
-__all__ = ["Journal", "Switched", "Walker", "fingerprint"]
+__all__ = ["Switched", "Walker"]
 
 FloatArray = NDArray[np.float64]
 Direction = Literal["up", "down"]
-
-
-def fingerprint(atoms: Atoms, settings: Mapping[str, Any]) -> str:
-    """Return a short digest of a structure and settings, by which a journal knows its own run."""
-    digest = hashlib.sha256()
-    digest.update(np.ascontiguousarray(atoms.numbers, dtype=np.int64).tobytes())
-    for array in (atoms.positions, atoms.cell.array, atoms.get_masses()):
-        digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
-    digest.update(json.dumps(dict(settings), sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:16]
-
-
-class Journal:
-    """What the stages of a run gave.
-
-    Parameters
-    ----------
-    path : Path, optional
-        None: kept in memory only.
-    digest : str
-        Of structure and settings, see `fingerprint`.
-
-    Raises
-    ------
-    CheckpointError
-        The file belongs to another run, or is damaged.
-    """
-
-    def __init__(self, path: Path | None, digest: str) -> None:
-        self.path, self.digest = path, digest
-        self.stages: dict[str, dict[str, Any]] = {}
-        self.states: dict[str, dict[str, Any]] = {}
-        self.profiles: dict[str, list[Any]] = {}
-        if path is None or not path.exists():
-            return
-        try:
-            content = json.loads(read_text(path))
-            found, self.stages, self.states = content["digest"], content["stages"], content["states"]
-            self.profiles = content["profiles"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise CheckpointError(
-                f"{path} is not a journal of this computation; remove it to begin anew"
-            ) from None
-        if found != digest:
-            raise CheckpointError(
-                f"{path} belongs to a run with another structure or other settings ({found}, this one is {digest}); "
-                "choose another folder with -o, or remove the file to begin anew"
-            )
-
-    def close(self, walker: str, stage: str, result: dict[str, Any], state: dict[str, Any]) -> None:
-        """Write down a stage that is done, and the state the walker is in now."""
-        self.stages[stage] = result
-        self.states[walker] = state
-        if self.path is not None:
-            content = {
-                "digest": self.digest,
-                "stages": self.stages,
-                "states": self.states,
-                "profiles": self.profiles,
-            }
-            write_json(self.path, content)
 
 
 class Switched:
@@ -366,7 +303,7 @@ class Walker:
         number = int(hashlib.sha256(f"{self.name}/{stage}".encode()).hexdigest()[:6], 16)
         changes = {"seed": self.dynamics.seed + number} | changes
         settings = DynamicsSettings.parse(self.dynamics.model_dump() | changes)
-        simulation = Dynamics(self.atoms, field, settings)
+        simulation = make_dynamics(self.atoms, field, settings)
 
         def report(done: float, text: str = "") -> None:
             self.progress(

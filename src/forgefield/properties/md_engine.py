@@ -5,7 +5,6 @@ The numbers are those of `benchmarks/md_engines.py`; see `docs/decisions/0020-md
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from ase import Atoms
@@ -17,11 +16,10 @@ from forgefield.errors import ConfigError
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 from forgefield.parallel import get_num_threads
-from forgefield.properties.dynamics_file import settings_of
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.dynamics_lammps import LammpsForces, potential_of
 
-__all__ = ["ENGINE", "EngineChoice", "choose_engine"]
+__all__ = ["ENGINE", "EngineChoice", "choose_engine", "engine_of"]
 
 EngineChoice = Literal["auto", "own", "lammps"]
 
@@ -34,6 +32,9 @@ ENGINE = (
 LONG = 20_000
 """Steps from which on LAMMPS gains more (some 0.1 ms a step) than it takes to start it and to compile for it (seconds)."""
 
+EACH = 1000
+"""Steps of a run from which on it gains more than it takes to start LAMMPS once more."""
+
 SHARED = 256
 """Atoms from which on several threads of ours are faster than one process of LAMMPS."""
 
@@ -44,7 +45,9 @@ def choose_engine(
     steps: int,
     choice: EngineChoice = "auto",
     processes: int = 1,
-    checkpoint: Path | None = None,
+    *,
+    runs: int = 1,
+    begun: str | None = None,
 ) -> ForceField:
     """Return the forces for the engine that is to run a simulation; `dynamics_lammps.make_dynamics` starts it.
 
@@ -57,10 +60,13 @@ def choose_engine(
         How many it will take.
     choice : {'auto', 'own', 'lammps'}
         ``auto`` is LAMMPS where it is installed, can run the potential and is faster: simulations of `LONG` steps and
-        more, unless several threads share more than `SHARED` atoms. A run with a checkpoint goes on as it began.
+        more, in runs of `EACH` and more, unless several threads share more than `SHARED` atoms.
     processes : int
         Of LAMMPS; more than one is a reason to take it.
-    checkpoint : Path, optional
+    runs : int
+        Among which the steps are divided.
+    begun : {'own', 'lammps'}, optional
+        What ``auto`` has to be, because the simulation has begun with it.
 
     Raises
     ------
@@ -71,12 +77,12 @@ def choose_engine(
     """
     if choice == "own" and processes > 1:
         raise ConfigError(f"`processes` = {processes} are those of LAMMPS; set engine=lammps, or processes=1")
-    begun = None if checkpoint is None else settings_of(checkpoint)
     if choice == "auto" and begun is not None:
-        choice = "lammps" if begun.get("engine") == "lammps" else "own"
+        choice = "lammps" if begun == "lammps" else "own"
     if choice == "lammps":
         return LammpsForces(potential_of(calculator), atoms, processes=processes)
-    if choice == "auto" and (processes > 1 or _gains(calculator, atoms, steps)):
+    long = steps >= max(LONG, EACH * runs)
+    if choice == "auto" and (processes > 1 or (long and _gains(calculator, atoms))):
         try:
             return LammpsForces(potential_of(calculator), atoms, processes=processes)
         except (CompilerError, ConfigError, EngineError):
@@ -85,8 +91,13 @@ def choose_engine(
     return force_field(calculator, atoms)
 
 
-def _gains(calculator: Any, atoms: Atoms, steps: int) -> bool:
-    """Return whether one process of LAMMPS would be faster."""
+def engine_of(field: ForceField) -> str:
+    """Return the name of the engine that forces are for."""
+    return "lammps" if isinstance(field, LammpsForces) else "own"
+
+
+def _gains(calculator: Any, atoms: Atoms) -> bool:
+    """Return whether one process of LAMMPS takes many steps faster."""
     threads = get_num_threads()
     if isinstance(calculator, ForgefieldCalculator):
         if calculator.parameters["backend"] not in ("auto", "compiled"):
@@ -94,4 +105,4 @@ def _gains(calculator: Any, atoms: Atoms, steps: int) -> bool:
         threads = calculator.threads or threads
     elif not isinstance(calculator, Potential | Committee):
         return False
-    return steps >= LONG and (threads == 1 or len(atoms) <= SHARED)
+    return threads == 1 or len(atoms) <= SHARED

@@ -14,13 +14,20 @@ from pydantic import Field, model_validator
 
 from forgefield.properties.barostat import choose_barostat
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_checks import SMALLEST_FLOW, flow
 from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_sampling import Walker
 from forgefield.properties.melting_order import pair_distribution
 from forgefield.properties.structures import require_crystal
-from forgefield.properties.walks import BathSettings, begin_walk, missed_goal, open_journal, quantity
+from forgefield.properties.walks import (
+    EngineSettings,
+    begin_walk,
+    missed_goal,
+    open_journal,
+    quantity,
+    walk_forces,
+)
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["MELTING", "MeltingSettings", "Sweep", "sweep_temperature", "transition"]
@@ -32,7 +39,7 @@ LONGEST = 6.0
 """Powers of ten by which no run can be made longer."""
 
 
-class MeltingSettings(BathSettings):
+class MeltingSettings(EngineSettings):
     """Settings of heating and cooling."""
 
     low: float = Field(300.0, gt=0, description="where heating begins and cooling ends [K]")
@@ -152,15 +159,18 @@ def _compute(
     progress: Progress = silent,
 ) -> PropertyResult:
     require_crystal(atoms, "melting")
-    field = force_field(calculator, atoms)
     barostat = choose_barostat(settings.barostat, atoms)
     up = settings.temperatures()
+    stages = len(up) * (1 + settings.cool)
+    planned = stages * (settings.steps + settings.equilibration)
+    journal = open_journal(folder, JOURNAL, atoms, settings)
+    field = walk_forces(calculator, atoms, settings, journal, steps=planned, runs=2 * stages)
     walker = begin_walk(
         "melting",
         atoms,
         settings,
-        open_journal(folder, JOURNAL, atoms, settings),
-        steps=len(up) * (1 + settings.cool) * (settings.steps + settings.equilibration),
+        journal,
+        steps=planned,
         progress=progress,
         ensemble="npt",
         temperature=settings.low,
@@ -174,7 +184,8 @@ def _compute(
     return PropertyResult(
         name="melting",
         quantities=quantities,
-        conditions=settings.model_dump() | {"n_atoms": len(atoms), "ensemble": "npt", "barostat": barostat},
+        conditions=settings.model_dump()
+        | {"engine": journal.engine, "n_atoms": len(atoms), "ensemble": "npt", "barostat": barostat},
         curves=_curves(sweeps, settings),
         warnings=warnings,
     )

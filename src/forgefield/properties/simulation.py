@@ -23,6 +23,7 @@ from forgefield.properties.barostat import (
 )
 from forgefield.properties.base import Progress, silent
 from forgefield.properties.dynamics import Drive, Dynamics, Observable, Records
+from forgefield.properties.dynamics_file import begun_with
 from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.dynamics_lammps import make_dynamics
 from forgefield.properties.dynamics_state import DynamicsSettings
@@ -285,7 +286,12 @@ def trajectory_of(
     large = atoms * settings.supercell
     checkpoint = None if folder is None else folder / "simulation.npz"
     field = choose_engine(
-        calculator, large, settings.planned, settings.engine, settings.processes, checkpoint
+        calculator,
+        large,
+        settings.planned,
+        settings.engine,
+        settings.processes,
+        begun=None if checkpoint is None else begun_with(checkpoint),
     )
     done: dict[str, Any] = {}
     record = None if folder is None else folder / "equilibration.json"  # for whoever goes on after a break

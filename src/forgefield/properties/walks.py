@@ -13,10 +13,21 @@ from forgefield.config import Schema
 from forgefield.properties.barostat import BAROSTAT, BarostatChoice
 from forgefield.properties.base import Progress, Quantity, silent
 from forgefield.properties.dynamics import DynamicsSettings
+from forgefield.properties.dynamics_forces import ForceField
 from forgefield.properties.free_energy_estimators import Measured
-from forgefield.properties.free_energy_sampling import Journal, Walker, fingerprint
+from forgefield.properties.free_energy_sampling import Walker
+from forgefield.properties.journal import Journal, fingerprint
+from forgefield.properties.md_engine import ENGINE, EngineChoice, choose_engine, engine_of
 
-__all__ = ["BathSettings", "begin_walk", "missed_goal", "open_journal", "quantity"]
+__all__ = [
+    "BathSettings",
+    "EngineSettings",
+    "begin_walk",
+    "missed_goal",
+    "open_journal",
+    "quantity",
+    "walk_forces",
+]
 
 
 class BathSettings(Schema):
@@ -39,8 +50,17 @@ class BathSettings(Schema):
         return DynamicsSettings.parse(common | changes, where="dynamics")
 
 
+class EngineSettings(BathSettings):
+    """The same where every stage is a simulation of the potential alone."""
+
+    engine: EngineChoice = Field("auto", description=ENGINE)
+    processes: int = Field(1, ge=1, description="of LAMMPS, by MPI")
+
+
 def open_journal(folder: Path | None, name: str, atoms: Atoms, settings: Schema) -> Journal:
-    """Return the journal of a computation, in `folder` or in memory; the error asked for has no part in what is run.
+    """Return the journal of a computation, in `folder` or in memory.
+
+    The error asked for has no part in what is run; which engine runs it the journal knows itself.
 
     Raises
     ------
@@ -48,7 +68,33 @@ def open_journal(folder: Path | None, name: str, atoms: Atoms, settings: Schema)
         The one on disk belongs to another structure or other settings.
     """
     path = None if folder is None else folder / name
-    return Journal(path, fingerprint(atoms, settings.model_dump(exclude={"error"})))
+    told = settings.model_dump(exclude={"error", "engine", "processes"})
+    return Journal(path, fingerprint(atoms, told))
+
+
+def walk_forces(
+    calculator: Any, atoms: Atoms, settings: EngineSettings, journal: Journal, *, steps: float, runs: int
+) -> ForceField:
+    """Return the forces for the engine that takes so many steps in so many runs; the one that began goes on.
+
+    Raises
+    ------
+    ConfigError, EngineMissingError
+        See `choose_engine`.
+    CheckpointError
+        The journal was begun with another engine than the one asked for.
+    """
+    field = choose_engine(
+        calculator,
+        atoms,
+        int(steps),
+        settings.engine,
+        settings.processes,
+        runs=runs,
+        begun=journal.engine,
+    )
+    journal.runs_with(engine_of(field))
+    return field
 
 
 def begin_walk(
