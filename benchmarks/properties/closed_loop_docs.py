@@ -29,6 +29,7 @@ REST = {
     "phonons": ("phonons",),
     "surfaces": ("surfaces",),
     "defects": ("vacancy", "interstitial"),
+    "short range": ("cold-curve", "dimer"),
 }
 """Tables of the crystal at rest: properties."""
 MOTION = {
@@ -43,6 +44,7 @@ SUMMARY = {
     "phonons": "phonons.md",
     "surfaces": "surfaces.md",
     "defects": "defects.md",
+    "short range": "short_range.md",
     "structure": "structure.md",
     "diffusion": "diffusion.md",
     "conductivity": "conductivity.md",

@@ -2,6 +2,7 @@
 
 Equation of state, elastic constants, phonons, surfaces, vacancy and interstitial of both, by the same code and with the
 same settings; each relaxes its own crystal. What differs is the error of the training; what is allowed was set before.
+Then the crystal crushed and torn apart, and pairs of atoms alone (`short_range`).
 
 ::
 
@@ -13,16 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from closed_loop_system import RESULTS, System, checksum, find_system, system_names
+from numpy.typing import NDArray
 
 import forgefield as ff
 from forgefield.files import write_json, write_text
 from forgefield.properties.base import PropertyResult
 from forgefield.properties.registry import find_property
+from forgefield.properties.relaxation import relax_cell
+from forgefield.properties.short_range import cold_curve, dimer
 
 SHOWN = {
     "eos": ("volume", "energy", "bulk_modulus", "bulk_modulus_derivative"),
@@ -30,6 +35,13 @@ SHOWN = {
     "phonons": ("highest_frequency", "zero_point_energy", "free_energy_300K", "heat_capacity_300K"),
 }
 """Quantities of the table; of point defects the relaxed energies, or the lowest alone where many are tried."""
+
+SCALES = np.linspace(0.85, 1.25, 41)
+"""Of the crystal's lengths: from what shocks reach to where bonds have parted."""
+DISTANCES = np.linspace(1.0, 8.0, 141)
+"""Of two atoms [Å]."""
+COLLISION = 2.0
+"""Energies of two atoms that are compared [eV]: higher ones no simulation meets."""
 
 
 def compute(system: System, calculator: Any) -> dict[str, PropertyResult]:
@@ -65,8 +77,7 @@ def compare(
             value = ours[name].quantities[key]
             rows.append(row(system, name, key, quantity.unit, quantity.value, value.value))
     frequencies = [r["phonons"].tables["special_points"].values for r in (ours, exact)]
-    difference = float(np.sqrt(np.mean((frequencies[0] - frequencies[1]) ** 2)))
-    scale = float(np.sqrt(np.mean(frequencies[1] ** 2)))
+    difference, scale = rms(frequencies[0] - frequencies[1]), rms(frequencies[1])
     last = row(system, "phonons", "RMS over special points", "THz", 0.0, difference, scale)
     return [*rows, last]
 
@@ -109,6 +120,30 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def short_range(system: System, ours: Any, exact: Any) -> list[dict[str, Any]]:
+    """Return a row for the crystal under large strains, and one for each pair of atoms alone.
+
+    Energies are compared, from that of the crystal at rest and of the atoms apart: root mean square of the difference, relative
+    to that of the energies.
+    """
+    rows = []
+    curves = [cold_curve(relax_cell(system.primitive, c), c, SCALES)[0].energies for c in (ours, exact)]
+    rise = [e - e[np.argmin(np.abs(SCALES - 1.0))] for e in curves]
+    what = f"RMS of energies, {SCALES[0]:g} to {SCALES[-1]:g} of the length"
+    rows.append(row(system, "cold-curve", what, "eV/atom", 0.0, rms(rise[0] - rise[1]), rms(rise[1])))
+    for pair in combinations_with_replacement(system.elements, 2):
+        known, true = (dimer(*pair, c, DISTANCES).energies for c in (ours, exact))
+        met = DISTANCES > max(DISTANCES[true >= COLLISION], default=0.0)  # Born and Mayer's ions attract closer in
+        what = f"{'-'.join(pair)}, RMS of energies up to {COLLISION:g} eV"
+        rows.append(row(system, "dimer", what, "eV", 0.0, rms(known[met] - true[met]), rms(true[met])))
+    return rows
+
+
+def rms(values: NDArray[np.float64]) -> float:
+    """Return the root mean square."""
+    return float(np.sqrt(np.mean(values * values)))
+
+
 def main() -> None:
     """Compare and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -124,9 +159,9 @@ def main() -> None:
     system = find_system(arguments.system)
     start = time.process_time()
     potential = ff.load(arguments.potential)
-    ours = compute(system, potential.calculator(dtype="float64", threads=1))
-    exact = compute(system, system.calculator())
-    rows = compare(system, ours, exact)
+    calculators = potential.calculator(dtype="float64", threads=1), system.calculator()
+    ours, exact = (compute(system, calculator) for calculator in calculators)
+    rows = compare(system, ours, exact) + short_range(system, *calculators)
     text = table(f"Statics of a potential trained on {system.title}, against {system.title} itself", rows)
     print(text)
     content = {

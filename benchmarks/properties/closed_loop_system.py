@@ -45,6 +45,8 @@ TOLERANCES = {
     "surfaces": 0.5,
     "vacancy": 1.0,
     "interstitial": 1.0,
+    "cold-curve": 1.0,
+    "dimer": 1.0,
     "Boltzmann": 5.0,
 }
 """Differences in percent up to which a number without a statistical error counts as within; the same for every system."""
