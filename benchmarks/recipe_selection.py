@@ -168,7 +168,7 @@ def run(name: str, candidate: str, seed: int, fold: int, data: Path, folder: Pat
     for which, rows in found.items():
         file = _file(folder, name, candidate, seed, fold, which)
         np.savez(file, **{f"{k}_{n}": row[k] for n, row in enumerate(rows) for k in KEYS})
-    scores = trainer.progress.scores
+    scores = [row["score"] for row in trainer.progress.history]
     return {
         "set": name,
         "candidate": candidate,

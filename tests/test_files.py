@@ -23,6 +23,38 @@ def test_what_is_written_is_read(tmp_path):
         assert list(csv.DictReader(file)) == [{"a": "1", "b": "2"}]
 
 
+def test_rows_are_appended_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = files.write_csv(tmp_path / "x.csv", [{"a": 1, "b": None}], ["a", "b"])
+    files.append_csv(path, {"a": "1,5", "b": 0.1}, ["a", "b"])
+    assert path.read_text() == 'a,b\n1,\n"1,5",0.1\n'
+    whole = path.read_text()
+    opened = type(path).open
+
+    class Full:
+        """A disk with room for three more bytes."""
+
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, content):
+            return self.file.write(content[:3])
+
+    monkeypatch.setattr(type(path), "open", lambda self, *a, **k: Full(opened(self, *a, **k)))
+    with pytest.raises(ForgefieldError, match="No space left"):
+        files.append_csv(path, {"a": 123, "b": 456}, ["a", "b"])
+    monkeypatch.undo()
+    assert path.read_text() == whole
+
+
 def test_nan_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "x.json", {"a": float("nan")})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -14,7 +15,15 @@ from typing import Any
 
 from forgefield.errors import DataError, ForgefieldError
 
-__all__ = ["make_folder", "read_text", "write_bytes", "write_csv", "write_json", "write_text"]
+__all__ = [
+    "append_csv",
+    "make_folder",
+    "read_text",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_text",
+]
 
 
 def read_text(path: str | Path) -> str:
@@ -91,8 +100,34 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Write rows of named columns atomically."""
+    header = dict(zip(columns, columns, strict=True))
+    return write_text(path, _csv([header, *rows], columns))
+
+
+def append_csv(path: str | Path, row: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Append a row to a file of `write_csv` in one call of the system, so that readers see whole rows.
+
+    Nothing waits for the disk: a machine that loses power may lose the last rows.
+
+    Raises
+    ------
+    ForgefieldError
+        No permission or no space; the part of the row that was written is taken away again.
+    """
+    line = _csv([row], columns).encode("utf-8")
+    try:
+        with Path(path).open("ab", buffering=0) as file:
+            before = file.tell()
+            fits = file.write(line) == len(line)
+            if not fits:
+                file.truncate(before)
+    except OSError as error:
+        raise ForgefieldError(f"cannot write {path}: {error.strerror or error}") from None
+    if not fits:
+        raise ForgefieldError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}")
+
+
+def _csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, buffer.getvalue())
+    csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

@@ -151,6 +151,56 @@ def test_interrupted_and_resumed_equals_uninterrupted(stop, trained, alloy_file,
     ]
 
 
+def test_resume_mends_a_log_that_ends_within_a_line_beyond_the_checkpoint(trained, alloy_file, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ff.train(network(alloy_file), output=tmp_path, listener=StopAfter(3))
+    log = tmp_path / "log.csv"
+    lines = log.read_text().splitlines(keepends=True)
+    assert len(lines) == 4
+    log.write_text(
+        "".join(lines) + "4,16," + lines[3][5:] + "5,2"
+    )  # an epoch that is lost, and half of another
+    seen = []
+
+    class Reads(StopAfter):
+        def on_epoch(self, row):
+            super().on_epoch(row)
+            seen.append(log.read_text().splitlines(keepends=True))
+
+    ff.train(network(alloy_file), output=tmp_path, resume=True, listener=Reads(99))
+    assert [len(rows) for rows in seen] == [5, 6, 7]
+    assert seen[0][:4] == lines
+    keep = slice(0, -1)  # all but seconds
+    found, expected = (
+        [row[keep] for row in csv.reader((folder / "log.csv").open())]
+        for folder in (tmp_path, trained.folder)
+    )
+    assert found == expected
+
+
+def test_the_log_is_appended_to(alloy_file, tmp_path):
+    files = set()
+
+    class Looks(StopAfter):
+        def on_epoch(self, row):
+            super().on_epoch(row)
+            files.add((tmp_path / "log.csv").stat().st_ino)
+
+    ff.train(network(alloy_file), output=tmp_path, listener=Looks(99))
+    assert len(files) == 1  # one file, not one for each epoch
+
+
+def test_checkpoints_of_another_format_are_refused_by_number(alloy_file, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ff.train(network(alloy_file), output=tmp_path, listener=StopAfter(1))
+    path = tmp_path / "checkpoint.ff"
+    content = path.read_bytes()
+    assert content.count(b'{\\"format\\": 3,') == 1
+    path.write_bytes(content.replace(b'{\\"format\\": 3,', b'{\\"format\\": 2,'))
+    with pytest.raises(CheckpointError, match="format 2, this version reads 3"):
+        ff.train(network(alloy_file), output=tmp_path, resume=True)
+
+
 def test_resume_refuses_another_run(alloy_file, tmp_path):
     with pytest.raises(CheckpointError, match="nothing to resume"):
         ff.train(network(alloy_file), output=tmp_path, resume=True)

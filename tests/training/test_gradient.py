@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from forgefield.training.checkpoint import read_checkpoint, write_checkpoint
 from forgefield.training.gradient import PATIENCE_WHEN_LOST, GradientTrainer
 from forgefield.training.loss import Loss, LossSettings
 from forgefield.training.optimisers import AdamSettings
-from forgefield.training.progress import Means
+from forgefield.training.progress import COLUMNS, History, Means
 from forgefield.training.schedules import ScheduleSettings, learning_rate
 from forgefield.training.weighting import make_weighting, parse_weights
 
@@ -80,6 +81,65 @@ def test_boundary_is_the_last_complete_epoch(frames: list[Atoms]) -> None:
     assert values["progress"]["epoch"] == 6
     trainer._step([0, 1], *_collectors())
     assert not torch.equal(trainer.potential.model.weights[0], tensors["potential.model.weights.0"])
+
+
+def test_an_epoch_takes_no_work_on_those_before_it(frames: list[Atoms]) -> None:
+    trainer = make_trainer(frames, epochs=40, schedule={"kind": "plateau"})
+    sizes, places = [], []
+
+    def look(_: object) -> None:
+        tensors, _ = trainer.boundary()
+        assert trainer._boundary is not None
+        sizes.append(len(trainer._boundary[1]))
+        places.append(tensors["history.values"].data_ptr())
+
+    trainer.run(on_epoch=look, on_checkpoint=lambda: None)
+    assert max(sizes) < sizes[1] + 40  # digits of counters, no rows
+    assert len(set(places)) == 3  # 16, 32, 64 rows: views of a block that has been doubled, no copies
+    assert [row["epoch"] for row in trainer.progress.history] == list(range(1, 41))
+
+
+def test_history_gives_back_what_it_was_given() -> None:
+    history = History()
+    rows = [{"epoch": n, "loss_train": 0.1 * n, "loss_valid": None, "score": -math.inf} for n in range(1, 40)]
+    early = {}
+    for n, row in enumerate(rows):
+        history.append(row)
+        if n == 20:
+            early = history.state()
+    again = History()
+    again.load(early)
+    again.append(rows[30])
+    assert len(history) == 39
+    assert [{k: x[k] for k in rows[0]} for x in history] == rows
+    assert [x["epoch"] for x in again[19:]] == [20, 21, 31]
+    assert isinstance(history[-1]["epoch"], int)
+    assert set(history[0]) == set(COLUMNS)
+    empty = History()
+    empty.load(History().state())
+    empty.append({"epoch": 1, "loss_train": math.nan})
+    assert math.isnan(empty[0]["loss_train"])  # not None
+    with pytest.raises(IndexError):
+        empty[1]
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_the_count_of_plateaus_is_resumed(stop: int, frames: list[Atoms], tmp_path: Path) -> None:
+    how = {
+        "epochs": 9,
+        "schedule": {"kind": "plateau", "interval": 2, "start": 1e-12, "stop": 1e-20, "warmup_epochs": 0},
+    }
+    whole, part, rest = (make_trainer(frames, **how) for _ in range(3))
+    run(whole)
+    for _ in range(stop):
+        part.epoch()
+    write_checkpoint(tmp_path / "c.ff", *part.state(), "run")
+    rest.load_state(*read_checkpoint(tmp_path / "c.ff", "run"))
+    run(rest)
+    rates = [[row["learning_rate"] for row in t.progress.history] for t in (whole, rest)]
+    assert rates[0] == rates[1]
+    assert whole.progress.plateaus == rest.progress.plateaus
+    assert whole.progress.plateaus.left == 4
 
 
 def _collectors() -> tuple[Errors, Means, Means]:

@@ -13,7 +13,7 @@ from test_optimisers import make_trainer, run  # type: ignore[import-not-found]
 from torch import nn
 
 from forgefield.training.averages import ParameterMean
-from forgefield.training.schedules import SCHEDULES, ScheduleSettings, learning_rate, plateaus
+from forgefield.training.schedules import SCHEDULES, Plateaus, ScheduleSettings, learning_rate
 
 
 def rates(steps: int = 100, left: int = 0, **settings: Any) -> list[float]:
@@ -44,10 +44,15 @@ def test_step_falls_every_interval() -> None:
 
 
 def test_plateau_falls_when_the_score_stays() -> None:
-    s = ScheduleSettings(kind="plateau", interval=2)
-    assert plateaus(s, [3.0, 2.0, 1.0, 0.5]) == 0
-    assert plateaus(s, [3.0, 2.0, 2.5, 2.0, 1.9]) == 1
-    assert plateaus(s, [3.0, 3.0, 3.0, 3.0, 3.0]) == 2
+    def plateaus(*scores: float) -> int:
+        found = Plateaus()
+        for score in scores:
+            found.add(score, 2)
+        return found.left
+
+    assert plateaus(3.0, 2.0, 1.0, 0.5) == 0
+    assert plateaus(3.0, 2.0, 2.5, 2.0, 1.9) == 1
+    assert plateaus(3.0, 3.0, 3.0, 3.0, 3.0) == 2
     assert rates(kind="plateau", left=2)[50] == pytest.approx(0.025)
 
 

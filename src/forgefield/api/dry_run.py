@@ -28,6 +28,7 @@ from forgefield.training.batches import LabelledSet
 from forgefield.training.checkpoint import write_checkpoint
 from forgefield.training.gradient import GradientSettings, GradientTrainer
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.progress import Row
 from forgefield.training.settings import RunSettings
 from forgefield.training.streaming import StreamedSet
 
@@ -137,7 +138,7 @@ def dry_run(
                 prepared.potential.descriptor,
                 prepared.train,
                 how.structures_at_a_time,
-                4,
+                4 if settings.dtype == "float32" else 8,
                 trainer.optimiser.n_bytes,
                 trainer.stored_bytes,
             )
@@ -192,12 +193,13 @@ def _epoch_seconds(trainer: GradientTrainer, how: GradientSettings, folder: RunF
 
 def _whole_epochs(trainer: GradientTrainer, folder: RunFolder) -> float:
     """Return the mean time of epochs as a run has them, with log and what a checkpoint needs."""
+    folder.write_log(trainer.progress.history)
     times: list[float] = []
     last = clock()
 
-    def on_epoch(_: object) -> None:
+    def on_epoch(row: Row) -> None:
         nonlocal last
-        folder.write_log(trainer.progress.history)
+        folder.append_log(row)
         now = clock()
         times.append(now - last)
         last = now

@@ -20,24 +20,14 @@ from forgefield.data import Dataset, LabelAudit
 from forgefield.data.shards import Shards
 from forgefield.evaluation import Evaluation, write_predictions
 from forgefield.evaluation.report import ReportData, write_report
-from forgefield.files import make_folder, write_csv, write_json, write_text
+from forgefield.files import append_csv, make_folder, write_csv, write_json, write_text
 from forgefield.keys import PROPERTIES
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
-from forgefield.training.gradient import Row
+from forgefield.training.progress import COLUMNS, Row
 from forgefield.training.settings import RunSettings
 
-__all__ = ["LOG_COLUMNS", "Run", "RunFolder", "versions"]
-
-LOG_COLUMNS = (
-    ["epoch", "step", "learning_rate", "loss_train", "loss_valid"]
-    + [f"{p}_rmse_{s}" for s in ("train", "valid") for p in ("energy", "forces", "stress")]
-    + [f"{p}_mae_valid" for p in ("energy", "forces", "stress")]
-    + [f"weight_{p}" for p in ("energy", "forces", "stress")]
-    + ["seconds"]
-)
-"""Columns of log.csv; errors in meV/atom, meV/Å and GPa."""
-
+__all__ = ["Run", "RunFolder", "versions"]
 
 EVALUATED = 2000
 """Structures of each set that stands for a set on disk, in metrics, predictions and report."""
@@ -119,9 +109,14 @@ class RunFolder:
             write_text(self.path / "config.yaml", dump_yaml(settings))
 
     def write_log(self, history: Sequence[Row]) -> None:
-        """Write one row per epoch."""
+        """Write log.csv anew, one row for each epoch: what an interrupted run wrote beyond its checkpoint is gone."""
         if self.writes:
-            write_csv(self.path / "log.csv", history, LOG_COLUMNS)
+            write_csv(self.path / "log.csv", history, COLUMNS)
+
+    def append_log(self, row: Row) -> None:
+        """Add the row of an epoch to log.csv."""
+        if self.writes:
+            append_csv(self.path / "log.csv", row, COLUMNS)
 
     def write_results(
         self,

@@ -286,8 +286,10 @@ def _descend(
         ),
     )
 
+    folder.write_log(trainer.progress.history)
+
     def on_epoch(row: Row) -> None:
-        folder.write_log(trainer.progress.history)
+        folder.append_log(row)
         listener.on_epoch(row)
 
     def on_checkpoint() -> None:
@@ -303,7 +305,7 @@ def _descend(
             save(potential, folder.potential)
         raise
     trainer.use_best()
-    return trainer.progress.history
+    return list(trainer.progress.history)
 
 
 def fingerprint(settings: RunSettings, data_hash: str) -> str:

@@ -17,8 +17,10 @@ from forgefield.files import write_bytes
 
 __all__ = ["FORMAT", "read_checkpoint", "write_checkpoint"]
 
-FORMAT = 2
-"""Second: the covariance of the Kalman filter in rows, with what is still to be taken from it."""
+FORMAT = 3
+"""Second: the covariance of the Kalman filter in rows, with what is still to be taken from it. Third: the history as
+tensors, the plateaus as a count.
+"""
 
 
 def write_checkpoint(
@@ -60,7 +62,10 @@ def read_checkpoint(path: str | Path, run: str) -> tuple[dict[str, Tensor], dict
             f"{path} is damaged or not a checkpoint ({error}); delete it and start without --resume"
         ) from None
     if header["format"] != FORMAT:
-        raise CheckpointError(f"{path} has checkpoint format {header['format']}, this version reads {FORMAT}")
+        raise CheckpointError(
+            f"{path} has checkpoint format {header['format']}, this version reads {FORMAT}; continue with the version "
+            "that wrote it, or start anew without --resume"
+        )
     if header["run"] != run:
         raise CheckpointError(
             f"{path} belongs to another configuration or data set; resume with the same config and data, or start "

@@ -23,7 +23,7 @@ from forgefield.training.loss import Loss
 from forgefield.training.objective import Objective, make_objective
 from forgefield.training.optimisers import GradientSettings, Parameters, make_optimiser
 from forgefield.training.progress import Means, Progress, Row
-from forgefield.training.schedules import learning_rate, plateaus
+from forgefield.training.schedules import learning_rate
 from forgefield.training.step import DivergedError, LabelWeights, Step
 from forgefield.training.weighting import Weighting
 
@@ -155,18 +155,19 @@ class GradientTrainer:
             judged = valid if len(self.valid) else errors
             self._keep_best(judged, p.epoch + 1)
         p.epoch += 1
-        p.scores.append(judged.score(self._used()))
+        score = judged.score(self._used())
+        p.plateaus.add(score, self.settings.schedule.interval)
         p.seconds += time.monotonic() - start
         row = self._row(rate, current, terms, errors, valid)
-        row["loss_valid"] = valid_terms.weighted(current)
+        row |= {"loss_valid": valid_terms.weighted(current), "score": score}
         p.history.append(row)
         self._rescue(judged)
         return row
 
     def _rate(self) -> float:
         p, s = self.progress, self.settings
-        left = plateaus(s.schedule, p.scores) if s.schedule.kind == "plateau" else 0
-        return p.rate_factor * learning_rate(s.schedule, p.step, self.steps_per_epoch, s.epochs, left)
+        rate = learning_rate(s.schedule, p.step, self.steps_per_epoch, s.epochs, p.plateaus.left)
+        return p.rate_factor * rate
 
     def _weights_now(self, rate: float | None = None) -> dict[str, float]:
         share = self.progress.epoch / self.settings.epochs
@@ -268,17 +269,18 @@ class GradientTrainer:
             self.potential.load_state_dict(self.best)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors and plain values that continue this run exactly."""
+        """Return tensors and plain values that continue this run exactly; the history is not copied."""
         tensors = {f"potential.{k}": v for k, v in self.potential.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state().items()}
         tensors |= {f"optimiser.{k}": v for k, v in self.optimiser.state().items()}
         values = {
-            "progress": vars(self.progress),
+            "progress": self.progress.state(),
             "weights": self.weights.state(),
             "sampler": self.sampler.bit_generator.state,
         }
-        return {k: v.detach().clone().contiguous() for k, v in tensors.items()}, values
+        copies = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        return copies | {f"history.{k}": v for k, v in self.progress.history.state().items()}, values
 
     def _mark(self) -> None:
         """Remember the state between two epochs: a checkpoint taken inside one could not be resumed exactly."""
@@ -298,7 +300,7 @@ class GradientTrainer:
         self.best = _part(tensors, "best.")
         self.average.load(_part(tensors, "average."))
         self.optimiser.load(_part(tensors, "optimiser."))
-        self.progress = Progress(**values["progress"])
+        self.progress = Progress.of_state(values["progress"], _part(tensors, "history."))
         self.weights.load(values["weights"])
         self.sampler.bit_generator.state = values["sampler"]
 

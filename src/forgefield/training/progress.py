@@ -3,12 +3,94 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, overload
 
-__all__ = ["Means", "Progress", "Row"]
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from forgefield.keys import PROPERTIES
+from forgefield.training.schedules import Plateaus
+
+__all__ = ["COLUMNS", "History", "Means", "Progress", "Row"]
 
 Row = dict[str, float | int | None]
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "loss_train",
+    "loss_valid",
+    *(f"{p}_rmse_{s}" for s in ("train", "valid") for p in PROPERTIES),
+    *(f"{p}_mae_valid" for p in PROPERTIES),
+    *(f"weight_{p}" for p in PROPERTIES),
+    "score",
+    "seconds",
+)
+"""What is remembered of an epoch: the columns of log.csv; errors in meV/atom, meV/Å and GPa."""
+
+WHOLE = ("epoch", "step")
+"""Columns of whole numbers."""
+
+FIRST = 16
+"""Rows of the first block."""
+
+
+class History(Sequence[Row]):
+    """One row for each epoch; to append one, and to hand all to a checkpoint, takes no work on the rows before.
+
+    Numbers lie in one block that doubles when it is full. Rows, once there, never change.
+    """
+
+    def __init__(self) -> None:
+        self._values = np.empty((0, len(COLUMNS)))
+        self._known = np.empty((0, len(COLUMNS)), dtype=bool)
+        self._n = 0
+
+    def append(self, row: Row) -> None:
+        """Add the row of an epoch; columns that are absent or None have no value."""
+        if self._n == len(self._values):
+            self._values, self._known = _longer(self._values), _longer(self._known)
+        given = [row.get(name) for name in COLUMNS]
+        self._values[self._n] = [math.nan if x is None else x for x in given]
+        self._known[self._n] = [x is not None for x in given]
+        self._n += 1
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(self._n))]
+        n = range(self._n)[index]
+        given = zip(COLUMNS, self._values[n].tolist(), self._known[n].tolist(), strict=True)
+        return {name: (int(x) if name in WHOLE else x) if known else None for name, x, known in given}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold: views (n_epochs, n_columns) that later epochs leave as they are."""
+        return {
+            "values": torch.from_numpy(self._values[: self._n]),
+            "known": torch.from_numpy(self._known[: self._n]),
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Restore from a checkpoint."""
+        self._values, self._known = (state[k].numpy().copy() for k in ("values", "known"))
+        self._n = len(self._values)
+
+
+def _longer(x: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([x, np.zeros((max(len(x), FIRST), x.shape[1]), dtype=x.dtype)])
 
 
 @dataclass
@@ -26,8 +108,20 @@ class Progress:
     kept_epoch: int = 0
     rate_factor: float = 1.0
     lost_epochs: int = 0
-    scores: list[float] = field(default_factory=list)
-    history: list[Row] = field(default_factory=list)
+    plateaus: Plateaus = field(default_factory=Plateaus)
+    history: History = field(default_factory=History)
+
+    def state(self) -> dict[str, Any]:
+        """Return counters and the best so far, as plain values; the history is handed over as tensors."""
+        counters = {k: v for k, v in vars(self).items() if k != "history"}
+        return counters | {"plateaus": asdict(self.plateaus)}
+
+    @classmethod
+    def of_state(cls, values: Mapping[str, Any], history: Mapping[str, Tensor]) -> Progress:
+        """Restore from a checkpoint."""
+        found = cls(**{**values, "plateaus": Plateaus(**values["plateaus"])})
+        found.history.load(history)
+        return found
 
 
 class Means:

@@ -1,9 +1,9 @@
-"""Learning-rate schedules: pure functions of the progress of training, so that resuming needs no state of their own."""
+"""Learning-rate schedules: functions of the step and, for one of them, of the plateaus counted so far."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from forgefield.config import Schema
 
-__all__ = ["SCHEDULES", "Moment", "ScheduleSettings", "learning_rate", "plateaus"]
+__all__ = ["SCHEDULES", "Moment", "Plateaus", "ScheduleSettings", "learning_rate"]
 
 FIRST_OF_ONE_CYCLE = 25.0
 """One cycle begins at the highest learning rate divided by this (Smith and Topin, arXiv:1708.07120)."""
@@ -124,14 +124,29 @@ def learning_rate(
     return SCHEDULES[settings.kind](settings, Moment(t, after / steps_per_epoch, left_plateaus))
 
 
-def plateaus(settings: ScheduleSettings, scores: Sequence[float]) -> int:
-    """Return how many plateaus a series of validation scores (low is good) has been through."""
-    best, waited, left = math.inf, 0, 0
-    for score in scores:
-        if score < best - LEAST_GAIN:
-            best, waited = score, 0
+@dataclass
+class Plateaus:
+    """Count of the plateaus that the validation scores (low is good) have been through; part of a checkpoint.
+
+    Attributes
+    ----------
+    best : float
+        Lowest score so far, to within `LEAST_GAIN`.
+    waited : int
+        Epochs since it, or since the last plateau was left.
+    left : int
+        Plateaus left so far.
+    """
+
+    best: float = math.inf
+    waited: int = 0
+    left: int = 0
+
+    def add(self, score: float, interval: int) -> None:
+        """Take in the score of an epoch; `interval` epochs without improvement are a plateau."""
+        if score < self.best - LEAST_GAIN:
+            self.best, self.waited = score, 0
         else:
-            waited += 1
-        if waited >= settings.interval:
-            left, waited = left + 1, 0
-    return left
+            self.waited += 1
+        if self.waited >= interval:
+            self.left, self.waited = self.left + 1, 0
