@@ -1,6 +1,7 @@
 """Parts of `closed_loop_free_energy.py` that simulate the truth and the trained potential each on its own.
 
-Two phases in one cell, with as many seeds as the system asks for, and the free energy of the crystal along a range of temperatures.
+Two phases in one cell, with as many seeds as the system asks for, heating and cooling, and the free energy of the crystal along a range
+of temperatures.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from forgefield.properties.base import PropertyResult
 from forgefield.properties.coexistence import COEXISTENCE
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy import FREE_ENERGY
+from forgefield.properties.melting import MELTING
 from forgefield.properties.two_phases import settled_mean
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["both", "coexistence", "expanded", "scaling", "supercell"]
+__all__ = ["both", "coexistence", "expanded", "hysteresis", "scaling", "supercell"]
+
+HEATED = (0.6, 2.0, 0.1)
+"""Lowest and highest temperature of heating and cooling, and between two, in melting points."""
 
 Numbers = dict[str, list[Any]]
 """Value, standard error and unit, by name."""
@@ -88,6 +93,45 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
         }
         print(name, json.dumps(found[name]["quantities"]), *found[name]["warnings"], flush=True)
     found["note"] = notes(system, spec, slope, args.steps)
+    return found
+
+
+def hysteresis(args: argparse.Namespace) -> dict[str, Any]:
+    """Return where both melt on heating and stop to flow on cooling, and how they are as hot melts and when cold again."""
+    system, atoms = find_system(args.system), supercell(args)
+    low, high, interval = (round(factor * system.transition, -1) for factor in HEATED)
+    found: dict[str, Any] = {"n_atoms": len(atoms)}
+    for name, field in both(args, atoms):
+        start = time.process_time()
+        result = MELTING(
+            atoms,
+            field,
+            low=low,
+            high=high,
+            interval=interval,
+            timestep=2.0,
+            steps=args.steps,
+            equilibration=args.steps // 2,
+            compressibility=system.coexisting.compressibility,
+            barostat="isotropic",
+        )
+        numbers: Numbers = {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()}
+        for what, unit in (("enthalpy", "eV/atom"), ("volume", "Å^3/atom")):
+            hot = result.curves[f"{what}, heating"]
+            numbers[f"{what} of the melt at {high:g} K"] = [float(hot.y[-1]), float(hot.error[-1]), unit]
+        found[name] = {
+            "quantities": numbers,
+            "curves": {
+                key: [curve.x.tolist(), curve.y.tolist(), curve.error.tolist()]
+                for key, curve in result.curves.items()
+                if curve.error is not None
+            },
+            "warnings": list(result.warnings),
+            "cpu_seconds": time.process_time() - start,
+        }
+        print(name, json.dumps(numbers), *result.warnings, flush=True)
+    pace = interval / (1.5 * args.steps * 2e-3)
+    found["note"] = f"{low:g} to {high:g} K and back in steps of {interval:g} K, {pace:.3g} K/ps"
     return found
 
 

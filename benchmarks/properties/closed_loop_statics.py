@@ -133,7 +133,8 @@ def short_range(system: System, ours: Any, exact: Any) -> list[dict[str, Any]]:
     rows.append(row(system, "cold-curve", what, "eV/atom", 0.0, rms(rise[0] - rise[1]), rms(rise[1])))
     for pair in combinations_with_replacement(system.elements, 2):
         known, true = (dimer(*pair, c, DISTANCES).energies for c in (ours, exact))
-        met = DISTANCES > max(DISTANCES[true >= COLLISION], default=0.0)  # Born and Mayer's ions attract closer in
+        wall = max(DISTANCES[true >= COLLISION], default=0.0)
+        met = np.greater(DISTANCES, wall)  # Born and Mayer's ions attract closer in
         what = f"{'-'.join(pair)}, RMS of energies up to {COLLISION:g} eV"
         rows.append(row(system, "dimer", what, "eV", 0.0, rms(known[met] - true[met]), rms(true[met])))
     return rows
