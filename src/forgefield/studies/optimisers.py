@@ -80,6 +80,7 @@ class OptimisersSettings(Schema):
     batches: tuple[int, ...] = Field(
         (1, 4, 16, 64), description="structures in a step, in the scan of batch size"
     )
+    scan_seeds: int = Field(1, ge=1, description="runs of each case of the two scans; one decides nothing")
     shorter: int = Field(1, ge=1, description="divide all numbers of epochs by this")
 
     def of(self, data: OptimiserSetSettings, key: str) -> Any:
@@ -144,7 +145,7 @@ def _cells(settings: OptimisersSettings, data: OptimiserSetSettings) -> list[Cel
     base["data"] = merged(base["data"], {} if own_split or data.file == "silicon" else NO_SPLIT, section)
     content, cells = source_hash(data), []
     for family, case, changes in _cases(settings, data):
-        for seed in range(settings.of(data, "seeds") if family == "method" else 1):
+        for seed in range(settings.of(data, "seeds") if family == "method" else settings.scan_seeds):
             config = _configure(base, changes, seed, settings.of(data, "shorter"))
             parameters = {
                 "family": family,
