@@ -11,9 +11,10 @@ __all__ = ["render_markdown"]
 def render_markdown(page: Page) -> str:
     """Return question, answer, claims, text and tables; figures are named by their title only."""
     parts = [f"**Question.** {page.question}", f"**Answer.** {page.answer}"]
-    if page.claims:
-        rows = [[claim, found, verdict] for claim, found, verdict in page.claims]
-        parts.append(_table(["claim", "found here", "verdict"], rows))
+    for head, statements in (("what the paper states", page.claims), ("our own questions", page.own)):
+        if statements:
+            rows = [[statement, found, verdict] for statement, found, verdict in statements]
+            parts.append(_table([head, "found here", "verdict"], rows))
     for section in page.sections:
         parts.append(f"### {section.title}")
         parts += section.paragraphs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from forgefield.evaluation.report.tables import Column, TableView
-from forgefield.studies.charts import Chart
+from forgefield.studies.charts import Chart, styles_of
+from forgefield.studies.styles import DASHES
 
 __all__ = ["Page", "Section", "render_page", "table"]
 
@@ -49,7 +52,11 @@ class Page:
         What was found, with the numbers.
     sections : tuple of Section
     claims : tuple of (claim, finding, verdict)
-        What a paper states, what these results say, and ``"agrees"``, ``"disagrees"`` or ``"undecided"``.
+        What a paper states, what these results say, and ``"agrees"``, ``"disagrees"``, ``"undecided"`` or ``"not run"``.
+    own : tuple of (statement, finding, verdict)
+        What no paper states but this study asks; ``"yes"``, ``"no"`` or ``"undecided"``.
+    conclusion : mapping
+        What follows from all results, for results.json: plain JSON values.
     """
 
     title: str
@@ -57,11 +64,27 @@ class Page:
     answer: str
     sections: tuple[Section, ...]
     claims: tuple[tuple[str, str, str], ...] = field(default=())
+    own: tuple[tuple[str, str, str], ...] = field(default=())
+    conclusion: Mapping[str, Any] = field(default_factory=dict)
 
     def charts(self) -> dict[str, Chart]:
         """Return all charts by their key."""
         every = [chart for section in self.sections for chart in section.charts]
         return {f"chart-{n}": chart for n, chart in enumerate(every)}
+
+    def files(self) -> dict[str, str]:
+        """Return the name of the file with the data of every chart, by its key."""
+        names: dict[str, str] = {}
+        keys = iter(self.charts())
+        for section in self.sections:
+            for chart in section.charts:
+                title = chart.title if section.title in chart.title else f"{section.title} {chart.title}"
+                name, n = _slug(title), 1
+                while f"{name}.csv" in names.values():
+                    n += 1
+                    name = f"{_slug(title)}-{n}"
+                names[next(keys)] = f"{name}.csv"
+        return names
 
 
 def table(caption: str, heads: list[str], rows: list[list[str]], *, text_columns: int = 1) -> TableView:
@@ -93,15 +116,25 @@ def render_page(page: Page, record: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    points = {key: chart.points() for key, chart in charts.items()}
+    points = {key: chart.values() for key, chart in charts.items()}
+    files = page.files()
     return environment.get_template("study.html").render(
         page=page,
         record=record,
         key_of=lambda chart: keys[id(chart)],
+        file_of=lambda chart: files[keys[id(chart)]],
+        styles=styles_of(charts.values()),
+        dash_patterns=DASHES,
         data_link=_data_link,
         payload=_script_safe(points),
         results=_data_link(json.dumps(record, indent=1, ensure_ascii=False), "application/json"),
     )
+
+
+def _slug(title: str) -> str:
+    """Return a title as the name of a file."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "figure"
 
 
 def _data_link(text: str, kind: str = "text/csv") -> str:
