@@ -10,7 +10,7 @@ import pytest
 import forgefield as ff
 from forgefield.api.train import Silent
 from forgefield.config import apply_overrides
-from forgefield.errors import CheckpointError, ConfigError
+from forgefield.errors import CheckpointError, ConfigError, ForgefieldError
 from forgefield.models.committee import Committee
 
 NEP = {
@@ -45,6 +45,15 @@ class StopIn(Silent):
         self.epochs += 1
         if self.epochs == 6:
             raise KeyboardInterrupt
+
+
+class Counts(Silent):
+    """Counts epochs."""
+
+    epochs = 0
+
+    def on_epoch(self, row):  # noqa: ARG002
+        Counts.epochs += 1
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +137,22 @@ def test_members_that_would_be_the_same_are_refused(alloy_file, tmp_path):
     }
     with pytest.raises(ConfigError, match="all members would be the same"):
         ff.train(settings(alloy_file, **linear), output=tmp_path)
+
+
+def test_what_is_refused_leaves_the_folder_as_it_was(alloy_file, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ff.train(settings(alloy_file), output=tmp_path, listener=StopIn())
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert {"config.yaml", "checkpoint.ff"} <= {p.name for p in before}
+    with pytest.raises(CheckpointError, match="another configuration"):
+        ff.train(settings(alloy_file, seed=7), output=tmp_path, resume=True)
+    with pytest.raises(ForgefieldError):
+        ff.train(settings(tmp_path / "gone.xyz"), output=tmp_path)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_anew_does_not_continue_an_old_one(alloy_file, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        ff.train(settings(alloy_file), output=tmp_path, listener=StopIn())
+    ff.train(settings(alloy_file), output=tmp_path, listener=Counts())
+    assert Counts.epochs == 12

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forgefield import kernel_cache
+from forgefield.api import dry_run as dry
 from forgefield.api import learning_curve as curves
 from forgefield.api.dry_run import dry_run
 from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
@@ -113,6 +114,33 @@ def test_a_dry_run_measures_and_leaves_nothing(values, alloy_file, tmp_path, mon
     assert 50e6 < found.peak_memory < 50e9
     assert found.epochs == (40 if values is NETWORK else 0)
     assert json.dumps(found.to_dict())
+
+
+def test_a_dry_run_counts_last_layer_and_extrapolation(alloy_file, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(dry, "clock", lambda: now[0])
+
+    def judge(settings, potential, data):
+        assert settings.last_layer
+        potential.last_layer = "the real one stays as it is"
+        now[0] += 5.0 + 2.0 * data.n_atoms
+
+    monkeypatch.setattr(dry, "store_judges", judge)
+    assert dry_run(config(alloy_file, NETWORK)).finish == 0.0
+    n_train = len(
+        load(DataSettings(train=[str(alloy_file)])).split.train
+    )  # measured on 12 and on all, of 4 atoms
+    assert n_train > 12
+    for values in (NETWORK, LINEAR):
+        found = dry_run(config(alloy_file, values | {"last_layer": True}))
+        assert found.finish == pytest.approx(5.0 + 2.0 * 4 * n_train)
+
+
+def test_a_dry_run_says_what_a_step_takes_in_the_dtype_of_the_run(alloy_file):
+    single, double = (
+        dry_run(config(alloy_file, {**NETWORK, "dtype": t})).parts["one step"] for t in ("float32", "float64")
+    )
+    assert double == 2 * single > 0
 
 
 def test_kernels_built_by_the_dry_run_are_not_built_again(alloy_file, monkeypatch, tmp_path):

@@ -53,6 +53,16 @@ def results(trainer: GradientTrainer) -> dict[str, Array]:
     return state | {"history": np.array(rows)}
 
 
+class _Counts(Silent):
+    """Counts the structures whose rows this process makes."""
+
+    structures = 0
+
+    def on_fit(self, done: int, total: int) -> None:  # noqa: ARG002
+        """Count."""
+        self.structures = done
+
+
 class StopAfterTwo(Silent):
     """Interrupts after two epochs, as Ctrl-C does."""
 
@@ -69,6 +79,11 @@ def main(cases: str, output: str) -> None:
     for name, config in json.loads(Path(cases).read_text()).items():
         np.savez(folder / f"{name}.{processes.rank}.npz", **results(descend(config, processes)))
     config = json.loads(Path(cases).read_text())["adam"]
+    for name, linear in json.loads(Path(cases).with_name("linear.json").read_text()).items():
+        made = _Counts()
+        run = ff.train(linear, output=folder / name, listener=made)
+        values = {key: value.numpy() for key, value in run.potential.state_dict().items()}
+        np.savez(folder / f"{name}.{processes.rank}.npz", structures=made.structures, **values)
     ff.train(config, output=folder / "run")
     with contextlib.suppress(KeyboardInterrupt):
         ff.train(config, output=folder / "resumed", listener=StopAfterTwo())

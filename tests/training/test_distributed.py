@@ -62,11 +62,28 @@ def cases(path):
     return found
 
 
+def linear_cases(path):
+    """Least squares, with and without cross-validation of the strength."""
+    snap = {"kind": "snap", "cutoff": 4.2, "two_j_max": 2}
+    how = {"plain": {"solver": "svd"}, "validated": {"solver": "ridge", "ridge": None, "folds": 3}}
+    return {
+        f"linear_{name}": {
+            "data": {"train": [str(path)], "split": {"valid": 0.2}},
+            "descriptor": snap,
+            "model": {"kind": "linear"},
+            "training": {"kind": "least_squares", **solver},
+            "dtype": "float64",
+        }
+        for name, solver in how.items()
+    }
+
+
 @pytest.fixture(scope="module")
 def together(alloy_file, tmp_path_factory):
     """Results of two processes, started as torchrun starts them."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "cases.json").write_text(json.dumps(cases(alloy_file)))
+    (folder / "linear.json").write_text(json.dumps(linear_cases(alloy_file)))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -102,6 +119,24 @@ def test_two_processes_give_the_result_of_one(together, name, alloy_file, tmp_pa
     for key, value in alone.items():
         assert first[key].tobytes() == second[key].tobytes(), key
         np.testing.assert_allclose(first[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["linear_plain", "linear_validated"])
+def test_two_processes_share_the_rows_of_a_linear_fit(together, name, alloy_file, tmp_path):
+    folder, errors, _ = together
+    assert (folder / f"{name}.0.npz").exists(), errors[0]
+    alone = ff.train(linear_cases(alloy_file)[name], output=tmp_path)
+    first, second = load(folder, name, 0), load(folder, name, 1)
+    n_train = sum(a.info["split"] == "train" for a in alone.evaluation.frames)
+    assert first.pop("structures") + second.pop("structures") == n_train  # none is done twice
+    state = {k: v.numpy() for k, v in alone.potential.state_dict().items()}
+    assert state.keys() == first.keys() == second.keys()
+    for key, value in state.items():
+        assert first[key].tobytes() == second[key].tobytes(), key
+        scale = np.abs(value).max(initial=0.0)
+        np.testing.assert_allclose(first[key], value, rtol=1e-10, atol=1e-10 * scale, err_msg=key)
+    assert sorted(p.name for p in (folder / name).iterdir()) == sorted(p.name for p in tmp_path.iterdir())
+    assert ff.load(folder / name / "potential.ff").state_dict().keys() == state.keys()
 
 
 def test_one_process_writes_a_folder_like_that_of_one(together, alloy_file, tmp_path):

@@ -17,7 +17,6 @@ from forgefield.evaluation.residuals import QUANTITIES
 from forgefield.keys import PROPERTIES
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential, Provenance
-from forgefield.training.distributed import join
 from forgefield.training.least_squares import LeastSquaresSettings
 from forgefield.training.settings import RunSettings
 
@@ -30,10 +29,14 @@ __all__ = ["member_settings", "train_committee"]
 
 
 class _Forward:
-    """Passes on what is heard, but the data only once, and keeps them."""
+    """Passes on what is heard, but the data only once, and keeps them; `begins` is called at the first start.
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
+    Members refuse bad data and checkpoints of other runs before they start: until then nothing is written.
+    """
+
+    def __init__(self, listener: Listener, begins: Callable[[], None]) -> None:
+        self.listener, self.begins = listener, begins
+        self.started = False
         self.dataset: Dataset | None = None
 
     def on_data(self, dataset: Dataset) -> None:
@@ -42,6 +45,9 @@ class _Forward:
         self.dataset = dataset
 
     def on_start(self, settings: RunSettings, potential: Potential, memory: MemoryEstimate) -> None:
+        if not self.started:
+            self.started = True
+            self.begins()
         self.listener.on_start(settings, potential, memory)
 
     def on_epoch(self, row: Row) -> None:
@@ -93,21 +99,22 @@ def train_committee(
     _refuse_twins(settings)
     n_members = 0 if settings.committee is None else settings.committee.members
     checkpoints = [member(folder, n).checkpoint for n in range(n_members)]
-    if not resume:
-        for path in checkpoints if folder.writes else ():
-            path.unlink(missing_ok=True)
-        join().wait()
-    elif not checkpoints[0].exists():
+    if resume and not checkpoints[0].exists():
         raise CheckpointError(
             f"nothing to resume in {folder.path}: member_1/checkpoint.ff is missing; run without --resume"
         )
-    folder.write_config(settings)
-    heard = _Forward(listener)
+
+    def begin() -> None:
+        folder.write_config(settings)
+        for path in checkpoints if folder.writes and not resume else ():
+            path.unlink(missing_ok=True)
+
+    heard = _Forward(listener, begin)
     runs = [
         train_one(
             member_settings(settings, n),
             output=checkpoint.parent,
-            resume=checkpoint.exists(),
+            resume=resume and checkpoint.exists(),
             listener=heard,
         )
         for n, checkpoint in enumerate(checkpoints)

@@ -17,9 +17,17 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from forgefield.api.estimate import estimate_memory
 from forgefield.api.run import RunFolder, splits_of
-from forgefield.api.train import Listener, Prepared, Silent, make_trainer, prepare, resolve
+from forgefield.api.train import (
+    Listener,
+    Prepared,
+    Silent,
+    make_trainer,
+    memory_of,
+    prepare,
+    resolve,
+    store_judges,
+)
 from forgefield.engine.predictor import fastest
 from forgefield.errors import ConfigError
 from forgefield.evaluation import evaluate
@@ -51,8 +59,14 @@ FIT_SIZES = (48, 144)
 EVALUATED = (24, 96)
 """Structures of the two evaluations from which the time of the last one is extrapolated."""
 
+JUDGED = (12, 36)
+"""Training structures from which the time of last layer and extrapolation is extrapolated."""
+
 WRITTEN_BYTES = 600
 """Held for each atom while predictions are compared and written: arrays, text, and its encoded copy."""
+
+FEATURE_BYTES = 16
+"""Held for each feature of each atom while the extrapolation grade is fitted: its number, twice."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,11 @@ class DryRun:
     epoch : float [s]
         One pass over the data and its validation; of a fit without epochs the whole fit.
     finish : float [s]
-        Evaluation of all structures, predictions, report.
+        Last layer and extrapolation where they are stored, evaluation of all structures, predictions, report.
     peak_memory : int [bytes]
         Largest resident memory of the process, libraries included.
     parts : dict of name to bytes
-        Neighbour lists, optimiser state and stored features in it, as computed.
+        Neighbour lists, arrays of a step, optimiser state and stored features in it, as computed.
     members : int
         Potentials of the committee.
     """
@@ -134,15 +148,12 @@ def dry_run(
             epochs, epoch = 0, _fit_seconds(settings, how, prepared)
         else:
             trainer = make_trainer(settings, how, prepared)
-            memory = estimate_memory(
-                prepared.potential.descriptor,
-                prepared.train,
-                how.structures_at_a_time,
-                4 if settings.dtype == "float32" else 8,
-                trainer.optimiser.n_bytes,
-                trainer.stored_bytes,
-            )
-            parts = {"neighbour lists": memory.graphs, "optimiser": memory.optimiser}
+            memory = memory_of(settings, how, trainer)
+            parts = {
+                "neighbour lists": memory.graphs,
+                "one step": memory.batch,
+                "optimiser": memory.optimiser,
+            }
             if memory.stored:
                 parts["stored features and derivatives"] = memory.stored
             begin = copy.deepcopy(trainer.state())
@@ -153,7 +164,10 @@ def dry_run(
             epochs, epoch = how.epochs, _epoch_seconds(trainer, how, folder)
         n_atoms = sum(map(len, splits_of(prepared.dataset)))
         finish, written = _finish_seconds(settings, prepared, folder, n_atoms)
+        finish += _judge_seconds(settings, prepared)
     peak = _peak() + WRITTEN_BYTES * max(0, n_atoms - written)
+    if settings.extrapolation:
+        peak += FEATURE_BYTES * prepared.potential.descriptor.n_features * prepared.train.n_atoms
     members = 1 if settings.committee is None else settings.committee.members
     return DryRun(ready, epochs, epoch, finish, peak, parts, members)
 
@@ -258,6 +272,23 @@ def _extrapolated(points: Sequence[tuple[int, float]], n_atoms: int) -> float:
     (n1, t1), (n2, t2) = points
     slope = max((t2 - t1) / (n2 - n1), 0.0)
     return t2 + slope * (n_atoms - n2)
+
+
+def _judge_seconds(settings: RunSettings, prepared: Prepared) -> float:
+    """Return the time of what is stored with the potential, extrapolated in the number of atoms."""
+    if not (settings.extrapolation or settings.last_layer):
+        return 0.0
+    n = len(prepared.train)
+    points = []
+    for size in sorted({min(size, n) for size in (2, *JUDGED)}):
+        index = np.unique(np.linspace(0, n - 1, size).astype(int)).tolist()
+        part, potential = _part(settings, prepared, index), copy.deepcopy(prepared.potential)
+
+        def judge(potential: Any = potential, part: LabelledSet = part) -> None:
+            store_judges(settings, potential, part)
+
+        points.append((part.n_atoms, _seconds(judge)))
+    return _extrapolated(points[-2:], prepared.train.n_atoms)
 
 
 # ---- the end -------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from forgefield.training.gradient import GradientSettings, GradientTrainer, Row
 from forgefield.training.initialise import initialise
 from forgefield.training.laplace import fit_last_layer
 from forgefield.training.least_squares import LeastSquaresSettings, fit_linear
+from forgefield.training.linear.parallel import ProcessShare
 from forgefield.training.loss import Loss
 from forgefield.training.maxvol import fit_extrapolation
 from forgefield.training.settings import RunSettings
@@ -122,8 +123,8 @@ def train(
 
     Notes
     -----
-    Started by ``torchrun`` on several processes, they share the work of every batch: the result is that of one process
-    to rounding. The first one writes; all return the same.
+    Started by ``torchrun`` on several processes, they share the structures of every batch, or those of a least-squares
+    fit: the result is that of one process to rounding. The first one writes; all return the same.
     """
     settings = resolve(config)
     listener = listener or Silent()
@@ -148,10 +149,7 @@ def _train_one(
     prepared = prepare(settings, listener)
     history = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
-    if settings.extrapolation:
-        potential.extrapolation = fit_extrapolation(potential, prepared.train.frames)
-    if settings.last_layer:
-        potential.last_layer = fit_last_layer(potential, prepared.train.frames).stored()
+    store_judges(settings, potential, prepared.train)
     frames = splits_of(prepared.dataset)
     evaluation = evaluate(fastest(potential) or potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
@@ -165,6 +163,14 @@ def _train_one(
     table = properties(potential) if properties else None
     folder.write_results(settings, prepared.dataset, potential, evaluation, history, properties=table)
     return Run(potential, evaluation.metrics.to_dict(), folder.path, evaluation, history)
+
+
+def store_judges(settings: RunSettings, potential: Potential, data: LabelledSet) -> None:
+    """Store with a trained potential what judges its predictions, where it is asked for."""
+    if settings.extrapolation:
+        potential.extrapolation = fit_extrapolation(potential, data.frames)
+    if settings.last_layer:
+        potential.last_layer = fit_last_layer(potential, data.frames).stored()
 
 
 def resolve(config: RunSettings | Mapping[str, Any] | str | Path) -> RunSettings:
@@ -234,7 +240,8 @@ def _fit(
     if isinstance(how, LeastSquaresSettings):
         folder.write_config(settings)
         listener.on_start(settings, potential, estimate_memory(potential.descriptor, prepared.train, 1, 8))
-        fit_linear(potential, prepared.train, settings.loss, how, listener.on_fit)
+        share = ProcessShare() if join().size > 1 else None
+        fit_linear(potential, prepared.train, settings.loss, how, listener.on_fit, share=share)
         return []
     return _descend(settings, how, prepared, folder, listener, resume=resume)
 
@@ -251,6 +258,18 @@ def make_trainer(settings: RunSettings, how: GradientSettings, prepared: Prepare
         seed=settings.seed,
         threads=settings.threads,
         processes=join(),
+    )
+
+
+def memory_of(settings: RunSettings, how: GradientSettings, trainer: GradientTrainer) -> MemoryEstimate:
+    """Return what a descent will take."""
+    return estimate_memory(
+        trainer.potential.descriptor,
+        trainer.train,
+        how.structures_at_a_time,
+        4 if settings.dtype == "float32" else 8,
+        trainer.optimiser.n_bytes,
+        trainer.stored_bytes,
     )
 
 
@@ -272,19 +291,7 @@ def _descend(
             )
         trainer.load_state(*read_checkpoint(folder.checkpoint, run))
     folder.write_config(settings)  # not before: bad structures and checkpoints leave the folder as it was
-    n_bytes = 4 if settings.dtype == "float32" else 8
-    listener.on_start(
-        settings,
-        potential,
-        estimate_memory(
-            potential.descriptor,
-            prepared.train,
-            how.structures_at_a_time,
-            n_bytes,
-            trainer.optimiser.n_bytes,
-            trainer.stored_bytes,
-        ),
-    )
+    listener.on_start(settings, potential, memory_of(settings, how, trainer))
 
     folder.write_log(trainer.progress.history)
 

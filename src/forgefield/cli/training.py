@@ -92,7 +92,10 @@ def _print_dry_run(settings: RunSettings, *, json: bool) -> None:
         print_json(found.to_dict())
         return
     training = f"{found.epochs} epochs of {_time(found.epoch)}" if found.epochs else "one fit"
-    times = f"preparation {_time(found.prepare)}, {training}, evaluation and report {_time(found.finish)}"
+    judged = "".join(f"{what}, " for what in _judges(settings))
+    times = (
+        f"preparation {_time(found.prepare)}, {training}, {judged}evaluation and report {_time(found.finish)}"
+    )
     several = f" for each of {found.members} members" if found.members > 1 else ""
     parts = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in found.parts.items())
     stdout().print(
@@ -101,6 +104,10 @@ def _print_dry_run(settings: RunSettings, *, json: bool) -> None:
         + (f"; {parts}" if parts else ""),
         markup=False,
     )
+
+
+def _judges(settings: RunSettings) -> list[str]:
+    return ["last layer"] * settings.last_layer + ["extrapolation"] * settings.extrapolation
 
 
 def _time(seconds: float) -> str:
