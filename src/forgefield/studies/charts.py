@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forgefield.evaluation.report.axes import Axis, padded
-from forgefield.evaluation.report.svg import Drawing, Frame, marker_path, number, polyline_path
+from forgefield.evaluation.report.svg import Drawing, marker_path, number, polyline_path
+from forgefield.studies.rounding import rounded
+from forgefield.studies.styles import REFERENCE, Style, assign, swatch
 
-__all__ = ["Chart", "Series"]
+__all__ = ["Chart", "Series", "styles_of"]
 
 Array = NDArray[np.float64]
 
-WIDTH, HEIGHT = 520.0, 340.0
+WIDTH, HEIGHT = 520.0, 356.0
 """Of a chart [pixels of its view box]."""
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 508.0, 12.0, 290.0
-"""Of the plotting area."""
-STYLES = ("k0", "k2", "k1", "k3", "k4", "k5", "k6")
-"""Colour and dash of each series, in order."""
-MARKERS = ("k0", "k2", "k1", "k3")
-"""Shapes of the markers, in order."""
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 502.0, 30.0, 302.0
+"""Of the plotting area; the left edge gives way to long labels."""
+LETTER = 9.7
+"""Width of a letter where the text is largest, on a phone."""
+DENSE = 120
+"""Points of a series from which markers are small and without outline."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,13 @@ class Series:
     error : sequence of float, optional
         Standard errors of `y`; NaN draws none.
     labels : sequence of str, optional
-        What is shown when a point is pointed at; default: the name.
+        What is shown when a point is pointed at, which run it is; default: the name.
     line, points : bool
         What is drawn.
+    thing : str
+        What it is about, where the name says it in other words: one thing has one style through a page.
+    reference : bool
+        The others are compared with it; drawn in the colour of the text.
     """
 
     name: str
@@ -53,6 +59,13 @@ class Series:
     labels: Sequence[str] | None = None
     line: bool = True
     points: bool = True
+    thing: str = ""
+    reference: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name of its style."""
+        return self.thing or self.name
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,8 @@ class Chart:
         Names of x = 0, 1, ...; empty for a numerical axis.
     diagonal : bool
         Draw y = x.
+    level : float, optional
+        Draw y = level.
     """
 
     title: str
@@ -81,30 +96,50 @@ class Chart:
     y_log: bool = False
     categories: tuple[str, ...] = ()
     diagonal: bool = False
+    level: float | None = None
 
-    def svg(self, key: str) -> str:
-        """Return the markup; `key` names the values behind it in the page's data."""
+    def svg(self, key: str, styles: Mapping[str, Style] | None = None) -> str:
+        """Return the markup.
+
+        Parameters
+        ----------
+        key : str
+            Of the values behind it in the page's data.
+        styles : mapping, optional
+            From `styles_of` all charts of the page.
+        """
+        known = styles or styles_of([self])
         drawing = Drawing(WIDTH, HEIGHT, self._description(), key)
         x, y = self._axes()
-        drawing.axes(Frame(x, y, self.x_title, self.y_title), ticks=(0 if self.categories else 5, 5))
-        for n, name in enumerate(self.categories):
-            drawing.text(x.pixel(float(n)), BOTTOM + 15, name, "tick mid")
+        self._draw_axes(drawing, x, y)
         if self.diagonal:
             low, high = max(x.low, y.low), min(x.high, y.high)
             if low < high:
                 drawing.line(x.pixel(low), y.pixel(low), x.pixel(high), y.pixel(high), "diagonal")
-        for n, series in enumerate(self.series):
-            _draw(drawing, series, n, x, y)
+        if self.level is not None and y.low <= self.level <= y.high:
+            drawing.line(x.start, y.pixel(self.level), x.end, y.pixel(self.level), "diagonal")
+        for series in self.series:
+            _draw(drawing, series, _style(series, known), x, y)
         return drawing.render()
 
-    def legend(self) -> tuple[tuple[str, str], ...]:
-        """Return style and name of each series; empty where there is one only."""
+    def legend(self, styles: Mapping[str, Style] | None = None) -> tuple[tuple[str, str], ...]:
+        """Return picture and name of each series; empty where there is one only."""
         if len(self.series) < 2:
             return ()
-        return tuple((STYLES[n % len(STYLES)], s.name) for n, s in enumerate(self.series))
+        known = styles or styles_of([self])
+        return tuple(
+            (swatch(_style(s, known), line=s.line and len(s.x) > 1, points=s.points), s.name)
+            for s in self.series
+        )
 
-    def points(self) -> list[dict[str, Any]]:
-        """Return each visible point for the page's script: pixels and the lines of its label."""
+    def values(self) -> dict[str, Any]:
+        """Return what the page's script shows: the titles of the axes and each visible point.
+
+        Returns
+        -------
+        dict
+            ``titles``: of x and y; ``points``: (x [pixels], y [pixels], label, value of x, value of y) of each.
+        """
         x, y = self._axes()
         found = []
         for series in self.series:
@@ -113,11 +148,10 @@ class Chart:
             for px, py, error, label in zip(series.x, series.y, errors, labels, strict=True):
                 if not (_drawable(px, log=self.x_log) and _drawable(py, log=self.y_log)):
                     continue
-                spread = f" ± {error:.2g}" if math.isfinite(error) else ""
+                said = rounded(py, error) if math.isfinite(error) else f"{py:.5g}"
                 where = self.categories[int(px)] if self.categories else f"{px:.5g}"
-                lines = [label, f"{self.x_title}: {where}", f"{self.y_title}: {py:.5g}{spread}"]
-                found.append({"x": round(x.pixel(px), 1), "y": round(y.pixel(py), 1), "lines": lines})
-        return found
+                found.append([round(x.pixel(px), 1), round(y.pixel(py), 1), label, where, said])
+        return {"titles": [self.x_title, self.y_title], "points": found}
 
     def csv(self) -> str:
         """Return the values as comma-separated text."""
@@ -140,11 +174,26 @@ class Chart:
                 for value, error in zip(s.y, s.error, strict=True):
                     if math.isfinite(error):
                         ys += [value - error, value + error]
+        y = _axis(ys, BOTTOM, TOP, log=self.y_log)
+        widest = max((len(label) for _, label in y.ticks()), default=0)
+        left = max(LEFT, 10.0 + LETTER * widest)
         if self.categories:
-            x = Axis(-0.5, len(self.categories) - 0.5, LEFT, RIGHT)
-        else:
-            x = _axis(xs, LEFT, RIGHT, log=self.x_log)
-        return x, _axis(ys, BOTTOM, TOP, log=self.y_log)
+            return Axis(-0.5, len(self.categories) - 0.5, left, RIGHT), y
+        return _axis(xs, left, RIGHT, log=self.x_log), y
+
+    def _draw_axes(self, drawing: Drawing, x: Axis, y: Axis) -> None:
+        """Draw grid, labels and titles; distances in heights of letters, for text is larger on a phone."""
+        names = [(x.pixel(float(n)), name) for n, name in enumerate(self.categories)]
+        for at, label in names or x.ticks():
+            if not names:
+                drawing.line(at, TOP, at, BOTTOM, "grid")
+            drawing.text(at, BOTTOM + 5, label, "tick mid", down=1.0)
+        for at, label in y.ticks():
+            drawing.line(x.start, at, x.end, at, "grid")
+            drawing.text(x.start - 6, at, label, "tick end", down=0.35)
+        drawing.rectangle(x.start, TOP, x.end - x.start, BOTTOM - TOP, "box")
+        drawing.text((x.start + x.end) / 2, HEIGHT - 9, self.x_title, "axis mid")
+        drawing.text(2, TOP - 11, self.y_title, "axis")
 
     def _description(self) -> str:
         parts = []
@@ -153,6 +202,15 @@ class Chart:
             if known:
                 parts.append(f"{series.name} from {min(known):.3g} to {max(known):.3g}")
         return f"{self.title}: {self.y_title} against {self.x_title or 'case'}; " + "; ".join(parts)
+
+
+def styles_of(charts: Iterable[Chart]) -> dict[str, Style]:
+    """Return the style of everything shown in charts of one page."""
+    return assign([[s.key for s in chart.series if not s.reference] for chart in charts])
+
+
+def _style(series: Series, styles: Mapping[str, Style]) -> Style:
+    return REFERENCE if series.reference else styles[series.key]
 
 
 def _drawable(value: float, *, log: bool) -> bool:
@@ -170,8 +228,7 @@ def _axis(values: Iterable[float], start: float, end: float, *, log: bool) -> Ax
     return Axis(*padded(low, high, 0.06), start, end)
 
 
-def _draw(drawing: Drawing, series: Series, n: int, x: Axis, y: Axis) -> None:
-    style = STYLES[n % len(STYLES)]
+def _draw(drawing: Drawing, series: Series, style: Style, x: Axis, y: Axis) -> None:
     xs, ys = np.asarray(series.x, dtype=np.float64), np.asarray(series.y, dtype=np.float64)
     good = np.array(
         [_drawable(a, log=x.log) and _drawable(b, log=y.log) for a, b in zip(xs, ys, strict=True)], dtype=bool
@@ -180,20 +237,23 @@ def _draw(drawing: Drawing, series: Series, n: int, x: Axis, y: Axis) -> None:
     if good.any():
         px[good], py[good] = x.pixels(xs[good]), y.pixels(ys[good])
     if series.line and len(xs) > 1:
-        drawing.path(polyline_path(px, py), f"curve {style}")
+        drawing.path(polyline_path(px, py), f"curve {style.css}")
     if series.error is not None:
         for k in np.flatnonzero(good).tolist():
             _error_bar(drawing, float(px[k]), (float(ys[k]), float(series.error[k])), y, style)
     if series.points and good.any():
-        shape = marker_path(px[good], py[good], MARKERS[n % len(MARKERS)], 4.0)
-        drawing.path(shape, f"marker {style}")
+        dense = int(good.sum()) > DENSE
+        shape = marker_path(px[good], py[good], style.marker, 2.4 if dense else 4.2)
+        drawing.path(shape, f"marker {style.css}{' dense' if dense else ''}")
 
 
-def _error_bar(drawing: Drawing, px: float, value: tuple[float, float], y: Axis, style: str) -> None:
+def _error_bar(drawing: Drawing, px: float, value: tuple[float, float], y: Axis, style: Style) -> None:
     middle, error = value
     if not math.isfinite(error) or error <= 0.0:
         return
     bottom = middle - error
     low = y.low if y.log and bottom <= 0 else bottom
     a, b = number(y.pixel(max(low, y.low))), number(y.pixel(middle + error))
-    drawing.path(f"M{number(px)} {a}V{b}M{number(px - 3)} {a}h6M{number(px - 3)} {b}h6", f"whisker {style}")
+    drawing.path(
+        f"M{number(px)} {a}V{b}M{number(px - 3)} {a}h6M{number(px - 3)} {b}h6", f"whisker {style.css}"
+    )

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
-from forgefield.studies.charts import STYLES, Chart, Series
+from forgefield.studies.charts import Chart, Series
 from forgefield.studies.complexity_choice import cost, worst
 from forgefield.studies.complexity_loop import TRANSPORT
 from forgefield.studies.diamond import NUMBERS
 from forgefield.studies.page import table
+from forgefield.studies.rounding import aligned, plain
+from forgefield.studies.styles import N_STYLES
 from forgefield.studies.summary import Groups, error, grouped, number, text
 from forgefield.studies.training import UNITS
+from forgefield.studies.verdicts import Interval, Ranks
 
 __all__ = [
     "PHONONS",
     "Errors",
     "correlation_charts",
     "correlation_table",
-    "derivative_charts",
-    "derivative_correlations",
-    "derivative_table",
+    "family_of",
     "first_force_error",
     "force_correlation",
     "front",
@@ -34,19 +35,28 @@ __all__ = [
     "on_common_splits",
     "pareto",
     "property_table",
-    "rank_correlation",
+    "ranked",
     "ratio_table",
     "saturated",
     "saturation",
     "saturation_table",
+    "shown",
     "trade_off",
 ]
 
 Errors = Mapping[str, Mapping[str, float]]
 """Errors [%] of properties, by case."""
 FORCES = "test RMSE of forces [meV/Å]"
+WEIGHTS = "weight of forces over weight of energies, wF/wE"
 PHONONS = "phonons"
+MISSING = (math.nan, math.nan)
 LABELS = {PHONONS: "phonon frequencies", **{k: v.split(" [")[0] for k, v in NUMBERS.items()}, **TRANSPORT}
+
+
+def shown(case: str) -> str:
+    """Return the name of a case for people: what its last number is."""
+    potential, _, ratio = case.rpartition(", ")
+    return f"{potential}, wF/wE {float(ratio):g}"
 
 
 def _by_ratio(results: Sequence[CellResult]) -> Groups:
@@ -54,8 +64,8 @@ def _by_ratio(results: Sequence[CellResult]) -> Groups:
 
 
 def saturated(results: Sequence[CellResult], key: str) -> list[CellResult]:
-    """Return the results at the ratio with the lowest mean error of all."""
-    return min(_by_ratio(results).values(), key=lambda group: error(group, "test", key)[0])
+    """Return the results at the ratio with the lowest mean error on validation structures; test structures do not choose."""
+    return min(_by_ratio(results).values(), key=lambda group: error(group, "valid", key)[0])
 
 
 def trade_off(families: Groups) -> tuple[Chart, ...]:
@@ -67,8 +77,7 @@ def trade_off(families: Groups) -> tuple[Chart, ...]:
             by = _by_ratio(results)
             x = [error(r, "test", "forces")[0] for r in by.values()]
             y, spread = zip(*(error(r, "test", "energy") for r in by.values()), strict=True)
-            labels = [f"{name}, wF/wE {ratio}" for ratio in by]
-            series.append(Series(name, x, y, spread, labels))
+            series.append(Series(name, x, y, spread, _labels(name, by), thing=_thing(name, own, families)))
         label = "test RMSE of energy [meV/atom]"
         charts.append(Chart(title, tuple(series), FORCES, label, x_log=True, y_log=True))
     return tuple(charts)
@@ -82,14 +91,25 @@ def saturation(families: Groups) -> tuple[Chart, ...]:
         for name, results in own.items():
             by = _by_ratio(results)
             y, spread = zip(*(error(r, "test", "forces") for r in by.values()), strict=True)
-            series.append(Series(name, [float(ratio) for ratio in by], y, spread))
-        charts.append(Chart(title, tuple(series), "wF/wE", FORCES, x_log=True, y_log=True))
+            x = [float(ratio) for ratio in by]
+            series.append(Series(name, x, y, spread, _labels(name, by), thing=_thing(name, own, families)))
+        charts.append(Chart(title, tuple(series), WEIGHTS, FORCES, x_log=True, y_log=True))
     return tuple(charts)
+
+
+def _labels(name: str, by: Groups) -> list[str]:
+    """Return what is pointed at: potential, ratio and how many splits it is a mean of."""
+    return [f"{name}, wF/wE {float(ratio):g}, mean of {len(r)} split(s)" for ratio, r in by.items()]
+
+
+def _thing(name: str, own: Groups, families: Groups) -> str:
+    """Return what a line is about: its model where every descriptor has a chart of its own."""
+    return name if len(own) == len(families) else name.rpartition(", ")[2]
 
 
 def _panels(title: str, families: Groups) -> list[tuple[str, Groups]]:
     """Return the families of each chart: all in one as long as each has a style of its own, else by descriptor."""
-    if len(families) <= len(STYLES):
+    if len(families) <= N_STYLES:
         return [(title, families)]
     panels: dict[str, Groups] = {}
     for name, results in families.items():
@@ -107,14 +127,14 @@ def on_common_splits(families: Groups) -> Groups:
 def saturation_table(families: Groups) -> TableView:
     """Return size, cost and lowest errors of each descriptor and model."""
     same = on_common_splits(families)
-    heads = ["potential", "features", "parameters", "µs/atom", "splits", "lowest forces [meV/Å]"]
-    heads += ["on common splits", "lowest energy [meV/atom]"]
+    heads = ["potential", "features", "parameters", "µs/atom", "splits", "forces [meV/Å]"]
+    heads += ["forces, common splits [meV/Å]", "energy [meV/atom]"]
     rows = [
         [
             name,
             str(results[0].values["n_features"]),
             str(results[0].values["n_parameters"]),
-            f"{cost(results):.3g}",
+            plain(cost(results)),
             str(len({r.cell.parameters["split"] for r in results})),
             _lowest(results, "forces"),
             _lowest(same[name], "forces"),
@@ -122,7 +142,7 @@ def saturation_table(families: Groups) -> TableView:
         ]
         for name, results in families.items()
     ]
-    return table("Saturation: lowest test RMSE over all ratios", heads, rows)
+    return table("Saturation: test RMSE at the ratio with the lowest validation RMSE", heads, rows)
 
 
 def _lowest(results: Sequence[CellResult], key: str) -> str:
@@ -133,10 +153,11 @@ def ratio_table(families: Groups, key: str) -> TableView:
     """Return the errors of one property at every ratio of weights."""
     by = {name: _by_ratio(results) for name, results in families.items()}
     ratios = sorted({ratio for own in by.values() for ratio in own}, key=float)
-    rows = [
-        [name, *(text(error(own[ratio], "test", key)) if ratio in own else "-" for ratio in ratios)]
-        for name, own in by.items()
+    columns = [
+        aligned([error(own[ratio], "test", key) if ratio in own else MISSING for own in by.values()])
+        for ratio in ratios
     ]
+    rows = [[name, *(column[n] for column in columns)] for n, name in enumerate(by)]
     caption = f"Test RMSE of {key} [{UNITS[key]}] by wF/wE"
     return table(caption, ["potential", *(f"{float(ratio):g}" for ratio in ratios)], rows)
 
@@ -180,17 +201,19 @@ def pareto(cases: Groups, *errors: Errors) -> tuple[Chart, ...]:
     for name, results in cases.items():
         named[name].append(error(results, "test", "forces")[0])
         named[name].append(max((worst(own.get(name, {})) for own in known), default=math.inf))
-    shown = [("Cost and accuracy", 1, FORCES)]
-    shown += [("Cost and properties", 2, "worst error of a property [%]")] if known else []
+    panels = [("Cost and accuracy", 1, FORCES)]
+    panels += [("Cost and properties", 2, "worst error of a property [%]")] if known else []
     charts = []
-    for title, column, label in shown:
+    for title, column, label in panels:
         points = sorted((v[0], v[column], n) for n, v in named.items() if math.isfinite(v[column]))
         line: list[tuple[float, float, str]] = []
         for point in points:
             if not line or point[1] < line[-1][1]:
                 line.append(point)
         series = tuple(
-            Series(what, [p[0] for p in own], [p[1] for p in own], labels=[p[2] for p in own], line=drawn)
+            Series(
+                what, [p[0] for p in own], [p[1] for p in own], labels=[shown(p[2]) for p in own], line=drawn
+            )
             for what, own, drawn in (("all", points, False), ("front", line, True))
         )
         caption = "One thread, energy, forces and virial; the front holds what nothing else beats in both."
@@ -210,8 +233,8 @@ def front_table(cases: Groups, errors: Errors, transport: Errors) -> TableView:
         most = [worst(own.get(name, {})) for _, own in known if own]
         rows.append(
             [
-                name,
-                f"{cost(cases[name]):.3g}",
+                shown(name),
+                plain(cost(cases[name])),
                 *(text(error(cases[name], "test", key)) for key in ("forces", "energy")),
                 *(_short(m) for m in most),
             ]
@@ -228,29 +251,30 @@ def first_force_error(results: Sequence[CellResult]) -> float:
     return number(first.values["errors"]["test"]["forces"])
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Return Spearman's; NaN for fewer than three points, or where all are the same."""
-    from scipy.stats import spearmanr
-
-    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
-        return math.nan
-    return float(spearmanr(x, y).statistic)
-
-
 def _against_forces(cases: Groups, errors: Errors, key: str) -> tuple[list[str], list[float], list[float]]:
     names = [n for n in errors if math.isfinite(errors[n].get(key, math.nan))]
     return names, [first_force_error(cases[n]) for n in names], [errors[n][key] for n in names]
 
 
-def force_correlation(cases: Groups, errors: Errors, key: str) -> tuple[float, int]:
+def force_correlation(cases: Groups, errors: Errors, key: str) -> tuple[Interval, int]:
     """Return Spearman's correlation of a property's errors with those of forces, and how many potentials failed.
 
-    Those without an answer rank as worst: leaving them out would flatter what cannot be simulated.
+    Those without an answer rank as worst: leaving them out would flatter what cannot be simulated. The interval is that of
+    drawing families (descriptor and model) anew, for the weights of one family are no independent witnesses.
     """
-    found = [errors[n].get(key, math.nan) for n in errors]
-    worst_last = [e if math.isfinite(e) else math.inf for e in found]
-    r = rank_correlation([first_force_error(cases[n]) for n in errors], worst_last)
-    return r, sum(math.isinf(e) for e in worst_last)
+    last = ranked(errors, key)
+    forces = [first_force_error(cases[n]) for n in errors]
+    return Ranks([family_of(n) for n in errors]).of(forces, last), sum(map(math.isinf, last))
+
+
+def family_of(case: str) -> str:
+    """Return descriptor and model of a case, whose name ends with the ratio."""
+    return case.rpartition(", ")[0]
+
+
+def ranked(errors: Errors, key: str) -> list[float]:
+    """Return a property's errors, infinite where there is no answer."""
+    return [e if math.isfinite(e := own.get(key, math.nan)) else math.inf for own in errors.values()]
 
 
 def correlation_charts(
@@ -272,7 +296,7 @@ def correlation_charts(
         if len(names) < 2:
             continue
         r, failed = force_correlation(cases, errors, key)
-        caption = f"Rank correlation {r:.2f}." if math.isfinite(r) else ""
+        caption = f"Rank correlation {r}." if math.isfinite(r.value) else ""
         caption += f" Not shown: {failed} without an answer, ranked as worst." if failed else ""
         if noise and noise.get(key, 0.0) > 0:
             caption += f" The truth itself is known to {noise[key]:.2g} %."
@@ -281,7 +305,8 @@ def correlation_charts(
         for model in dict.fromkeys(models):
             own = [k for k, m in enumerate(models) if m == model]
             px, py = ([values[k] for k in own] for values in (x, y))
-            series.append(Series(model, px, py, labels=[names[k] for k in own], line=False))
+            labels = [f"{shown(names[k])}, first split" for k in own]
+            series.append(Series(model, px, py, labels=labels, line=False))
         title = LABELS[key] if key == "rdf" else LABELS[key][0].upper() + LABELS[key][1:]
         charts.append(Chart(title, tuple(series), FORCES, "error [%]", caption, x_log=True))
     return tuple(charts)
@@ -293,8 +318,8 @@ def correlation_table(cases: Groups, errors: Errors, keys: Sequence[str]) -> Tab
     for key in keys:
         y = _against_forces(cases, errors, key)[2]
         r, failed = force_correlation(cases, errors, key)
-        shown = [_short(f(y)) if y else "-" for f in (min, lambda v: float(np.median(v)), max)]
-        rows.append([LABELS[key], "-" if math.isnan(r) else f"{r:.2f}", *shown, str(failed)])
+        spans = [_short(f(y)) if y else "-" for f in (min, lambda v: float(np.median(v)), max)]
+        rows.append([LABELS[key], str(r), *spans, str(failed)])
     heads = [
         "property",
         "rank correlation",
@@ -310,91 +335,27 @@ def property_table(cases: Groups, errors: Errors, keys: Sequence[str], caption: 
     """Return all errors of all cases."""
     rows = [
         [
-            name,
-            f"{first_force_error(cases[name]):.3g}",
+            shown(name),
+            plain(first_force_error(cases[name])),
             *(_short(errors[name].get(key, math.nan)) for key in keys),
         ]
         for name in errors
     ]
-    return table(caption, ["potential", "force RMSE [meV/Å]", *keys], rows)
+    heads = [f"{LABELS[key]} [%]" for key in keys]
+    return table(caption, ["potential", "force RMSE [meV/Å]", *heads], rows)
 
 
 def _short(value: float) -> str:
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return plain(value, 2 if value < 100 else 3)
 
 
 def liquid_chart(cases: Groups, truth: Mapping[str, Any], chosen: Sequence[str]) -> Chart:
     """Return g(r) of the liquid (insets of figure 2, figure 6)."""
-    series = [Series("truth", truth["r"], truth["rdf"], points=False)]
+    said = ["truth, first run"] * len(truth["r"])
+    series = [Series("truth", truth["r"], truth["rdf"], labels=said, points=False, reference=True)]
     for name in chosen:
         found = next(r.values["properties"] for r in cases[name] if "properties" in r.values)
         if "rdf" in found:
-            series.append(Series(name, found["r"], found["rdf"], points=False))
-    return Chart("g(r) of the liquid", tuple(series), "distance [Å]", "g(r)")
-
-
-# ---- derivatives ---------------------------------------------------------------------------------------------
-
-
-Shapes = dict[tuple[str, str], Mapping[str, Any]]
-
-
-def _shapes(results: Sequence[CellResult]) -> Shapes:
-    return {
-        (r.cell.parameters["descriptor"], r.cell.parameters["model"]): r.values["derivatives"]
-        for r in results
-        if r.values.get("derivatives")
-    }
-
-
-def _pairs(shapes: Shapes) -> list[tuple[str, str, str, str]]:
-    found = []
-    for descriptor in dict.fromkeys(d for d, _ in shapes):
-        models = [m for d, m in shapes if d == descriptor]
-        for k, a in enumerate(models):
-            for b in models[k + 1 :]:
-                orders = ("first",) if "linear" in (a, b) else ("first", "second")
-                found += [(descriptor, a, b, order) for order in orders]
-    return found
-
-
-def derivative_correlations(results: Sequence[CellResult]) -> dict[tuple[str, str, str, str], float]:
-    """Return the correlation of mean derivatives by descriptor, two models and order (figures 3c and d)."""
-    shapes = _shapes(results)
-    return {
-        (d, a, b, order): float(np.corrcoef(shapes[d, a][order], shapes[d, b][order])[0, 1])
-        for d, a, b, order in _pairs(shapes)
-    }
-
-
-def derivative_charts(results: Sequence[CellResult]) -> tuple[Chart, ...]:
-    """Return derivatives atom by atom (figures 3a and b), and the means of one model against those of another."""
-    shapes = _shapes(results)
-    charts = list(_clouds(shapes))
-    for (d, a, b, order), r in derivative_correlations(results).items():
-        series = (Series(f"{a}, {b}", shapes[d, a][order], shapes[d, b][order], line=False),)
-        title, caption = f"{d}: {order} derivatives", f"Correlation {r:.3f}"
-        charts.append(Chart(title, series, f"{a} [eV]", f"{b} [eV]", caption, diagonal=True))
-    return tuple(charts)
-
-
-def _clouds(shapes: Shapes) -> Iterator[Chart]:
-    for descriptor in dict.fromkeys(d for d, _ in shapes):
-        own = {m: s for (d, m), s in shapes.items() if d == descriptor and "slopes" in s}
-        for k in range(min((len(s["slopes"]) for s in own.values()), default=0)):
-            series = tuple(Series(m, s["features"][k], s["slopes"][k], line=False) for m, s in own.items())
-            title, x = f"{descriptor}: feature {k + 1}, every atom", f"feature {k + 1}"
-            yield Chart(title, series, x, f"dE/d(feature {k + 1}) [eV]")
-
-
-def derivative_table(found: Mapping[tuple[str, str, str, str], float]) -> TableView:
-    """Return the correlations."""
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for (d, a, b, order), r in found.items():
-        rows.setdefault((d, a, b), {})[order] = f"{r:.2f}"
-    show: Callable[[Mapping[str, str], str], str] = lambda row, order: row.get(order, "-")  # noqa: E731
-    lines = [[d, f"{a} and {b}", show(row, "first"), show(row, "second")] for (d, a, b), row in rows.items()]
-    heads = ["descriptor", "models", "first derivatives", "second derivatives"]
-    return table("Correlation of mean derivatives", heads, lines, text_columns=2)
+            labels = [f"{shown(name)}, first split"] * len(found["r"])
+            series.append(Series(shown(name), found["r"], found["rdf"], labels=labels, points=False))
+    return Chart("g(r) of the liquid: best and worst", tuple(series), "distance [Å]", "g(r)")

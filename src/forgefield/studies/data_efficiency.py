@@ -150,7 +150,8 @@ def _chart(curves: Mapping[str, Groups], key: str) -> Chart:
     series = []
     for how, own in curves.items():
         y, spread = zip(*(error(r, "test", key) for r in own.values()), strict=True)
-        series.append(Series(how, [float(n) for n in own], y, spread))
+        labels = [f"{how}, {n} structures, mean of {len(r)} seed(s)" for n, r in own.items()]
+        series.append(Series(how, [float(n) for n in own], y, spread, labels))
     label = f"test RMSE of {key} [{UNITS[key]}]"
     return Chart(key.capitalize(), tuple(series), "training structures", label, x_log=True, y_log=True)
 

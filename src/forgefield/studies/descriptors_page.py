@@ -13,6 +13,7 @@ from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.rounding import plain
 from forgefield.studies.summary import (
     Groups,
     error,
@@ -96,7 +97,7 @@ def descriptors_page(besides: Mapping[str, str | None], results: Sequence[CellRe
         tables += [
             view for view in (_groups(cases, best), _elastic(cases), _deviation(cases)) if view is not None
         ]
-        charts = (_chart(cases),) if len(cases) > 1 else ()
+        charts = (_chart(name, cases),) if len(cases) > 1 else ()
         sections.append(Section(name, (_method(cases),), charts=charts, tables=tuple(tables)))
     return Page(
         title="Descriptors: which one?",
@@ -127,13 +128,15 @@ def _method(cases: Groups) -> str:
     )
 
 
-def _chart(cases: Groups) -> Chart:
+def _chart(data: str, cases: Groups) -> Chart:
     series = []
     for name, results in cases.items():
         y, spread = error(results, "test", "forces")
-        series.append(Series(name, [_cost(results)], [y], [spread], line=False))
+        labels = [f"{name}, mean of {len(results)} seed(s)"]
+        series.append(Series(name, [_cost(results)], [y], [spread], labels, line=False))
     titles = ("cost [µs per atom and step]", "test RMSE of forces [meV/Å]")
-    return Chart("Accuracy and cost", tuple(series), *titles, "Lower left is better.", x_log=True, y_log=True)
+    title = f"{data}: accuracy and cost"
+    return Chart(title, tuple(series), *titles, "Lower left is better.", x_log=True, y_log=True)
 
 
 def _cost(results: Sequence[CellResult]) -> float:
@@ -149,11 +152,11 @@ def _accuracy(cases: Groups, beside: str | None) -> TableView:
     heads += ["energy [meV/atom]", "forces [meV/Å]", "stress [GPa]"]
     printed = TABLE_1.get(beside or "", {})
     if printed:
-        heads += [f"paper, {beside}: energy", "forces"]
+        heads += [f"paper, {beside}: energy [meV/atom]", "paper: forces [meV/Å]"]
     rows = []
     for name, results in cases.items():
         trained = mean_and_error([number(r.values["training"]["cpu"]) for r in results])[0]
-        row = [name, str(results[0].values["n_features"]), f"{_cost(results):.3g}", f"{trained:.3g}"]
+        row = [name, str(results[0].values["n_features"]), plain(_cost(results)), plain(trained)]
         row += [text(_mae(results, key)) for key in ("energy", "forces", "stress")]
         if printed:
             row += [f"{value:g}" for value in printed[name]] if name in printed else ["", ""]
@@ -221,7 +224,7 @@ def _elastic_row(found: Sequence[Mapping[str, Any]]) -> list[str]:
     failures = [str(f["failed"]) for f in found if "failed" in f]
     if failures:
         return [f"{len(failures)} of {len(found)} runs: {failures[0]}", *[""] * len(ELASTIC)]
-    row = [f"{mean_and_error([float(f['a']) for f in found])[0]:.4g}"]
+    row = [text(mean_and_error([float(f["a"]) for f in found]))]
     for key in ELASTIC:
         values = [number(f[key]) for f in found]
         row.append(text(mean_and_error(values)) if all(map(math.isfinite, values)) else "unstable")

@@ -9,6 +9,7 @@ from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
 from forgefield.studies.heat_tables import conductivity_charts, conductivity_table, heat_claims, needed
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.rounding import plain
 from forgefield.studies.stress_training_numbers import (
     LIQUID,
     REFERENCE,
@@ -72,7 +73,7 @@ def _broken(heat: Heat) -> tuple[str, ...]:
     if not any(any(one) for one in counts.values()):
         return ()
     said = ", ".join(f"{sum(one)} of {len(one)} {name}-fits" for name, one in counts.items())
-    return (f"In simulations broke down, and are left out: {said}.",)
+    return (f"Simulations of {said} broke down; these fits are left out.",)
 
 
 def _converged(heat: Heat) -> tuple[str, ...]:
@@ -99,9 +100,14 @@ def _every(heat: Heat, fits: Groups, kinds: Sequence[str]) -> TableView:
         columns = [zip(heat.of(name, kind), heat.errors(name, kind), strict=True) for kind in kinds]
         for result, error, *values in zip(results, stress, *columns, strict=True):
             cells = [text(value) for value in values]
-            rows.append([name, str(result.cell.parameters["seed"]), f"{error:.3g}", *cells])
-    heads = ["fit", "seed", "validation stress RMSE [GPa]", *(f"κ, virial {kind}" for kind in kinds)]
-    return table(f"Every fit, {UNIT}; ± is one standard error over simulations", heads, rows, text_columns=2)
+            rows.append([name, str(result.cell.parameters["seed"]), plain(error), *cells])
+    heads = [
+        "fit",
+        "seed",
+        "validation RMSE of stress [GPa]",
+        *(f"κ, virial {kind} [{UNIT}]" for kind in kinds),
+    ]
+    return table("Every fit; ± is one standard error over simulations", heads, rows, text_columns=2)
 
 
 def _answer(heat: Heat, kinds: Sequence[str]) -> str:

@@ -20,12 +20,15 @@ def conductivity_charts(heat: Heat, phase: str, kinds: Sequence[str]) -> tuple[C
     for kind in kinds:
         series = []
         for name, results in heat.fits.items():
-            y = [abs(v - heat.value) for v in heat.of(name, kind)]
+            y = [v - heat.value for v in heat.of(name, kind)]
             x = values_of(results, "errors", "valid", "stress")
-            series.append(Series(name, x, y, heat.errors(name, kind), line=False))
-        titles = ("validation stress RMSE [GPa]", f"|κ - κ reference| [{UNIT}]")
+            labels = [f"{name}-fit, seed {r.cell.parameters['seed']}, virial {kind}" for r in results]
+            series.append(Series(name, x, y, heat.errors(name, kind), labels, line=False))
+        titles = ("validation RMSE of stress [GPa]", f"κ - κ reference [{UNIT}]")
         caption = f"κ of the reference: {text((heat.value, heat.error))} {UNIT}."
-        charts.append(Chart(f"Virial {kind}, {phase}", tuple(series), *titles, caption, x_log=True))
+        charts.append(
+            Chart(f"Virial {kind}, {phase}", tuple(series), *titles, caption, x_log=True, level=0.0)
+        )
     return tuple(charts)
 
 

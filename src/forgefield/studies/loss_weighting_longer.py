@@ -7,8 +7,9 @@ from itertools import combinations
 
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
-from forgefield.studies.charts import STYLES, Chart, Series
+from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Section, table
+from forgefield.studies.styles import N_STYLES
 from forgefield.studies.summary import Groups, error_table, grouped, paired, score, score_of, text
 
 __all__ = ["Lengths", "by_length", "longer_section", "ranking_claim"]
@@ -76,8 +77,8 @@ def longer_section(lengths: Lengths, rival: str | None) -> Section:
         The case all are compared with, at the same length.
     """
     names = list(dict.fromkeys(name for groups in lengths.values() for name in groups))
-    shown = names[: len(STYLES)]
-    left_out = f" Without {', '.join(names[len(STYLES) :])}." if len(names) > len(STYLES) else ""
+    shown = names[:N_STYLES]
+    left_out = f" Without {', '.join(names[N_STYLES:])}." if len(names) > N_STYLES else ""
     chart = Chart(
         "Longer training",
         tuple(_series(name, lengths) for name in shown),
@@ -95,7 +96,8 @@ def longer_section(lengths: Lengths, rival: str | None) -> Section:
 def _series(name: str, lengths: Mapping[int, Groups]) -> Series:
     own = {length: score(groups[name], "test") for length, groups in lengths.items() if name in groups}
     mean, spread = zip(*own.values(), strict=True)
-    return Series(name, list(own), mean, spread, [f"{name}, {length} epochs" for length in own])
+    labels = [f"{name}, {n} epochs, mean of {len(lengths[n][name])} seed(s)" for n in own]
+    return Series(name, list(own), mean, spread, labels)
 
 
 def _scores(names: Sequence[str], lengths: Lengths, rival: str | None) -> TableView:

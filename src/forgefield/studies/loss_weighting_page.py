@@ -254,12 +254,18 @@ def _printed(cases: Groups) -> tuple[TableView, ...]:
                 continue
             row = [name, *(text(error(results, split, key)) for split in ("train", "test") for key in ERRORS)]
             printed = PRINTED.get(name.split(" (")[0])
-            rows.append([*row, *(["", "", ""] if printed is None else [f"{v:g}" for v in printed])])
+            rows.append([*row, *(["", "", ""] if printed is None else _of_paper(printed))])
         heads = ["model", *(f"{split} {key} [{UNITS[key]}]" for split in ("train", "test") for key in ERRORS)]
-        heads += ["paper, test: energy [meV/atom]", "forces [meV/Å]", "stress [MPa]"]
+        heads += ["paper, test: energy [meV/atom]", "paper: forces [meV/Å]", "paper: stress [GPa]"]
         if rows:
             views.append(table(f"Table {number_of_table}, RMSE", heads, rows))
     return tuple(views)
+
+
+def _of_paper(printed: tuple[float, float, float]) -> list[str]:
+    """Return what the paper prints, its stress [MPa] in GPa, to the digits it gives."""
+    energy, forces, stress = printed
+    return [f"{energy:g}", f"{forces:g}", f"{stress / 1000.0:.5f}"]
 
 
 def _weights(cases: Groups) -> tuple[TableView, ...]:
@@ -296,7 +302,8 @@ def _trade_offs(cases: Groups) -> tuple[Chart, ...]:
             if own:
                 x = [error(r, "test", a)[0] for r in own.values()]
                 y, spread = zip(*(error(r, "test", b) for r in own.values()), strict=True)
-                series.append(Series(name, x, y, spread, tuple(own), line=False))
+                labels = [f"{n}, mean of {len(r)} seed(s)" for n, r in own.items()]
+                series.append(Series(name, x, y, spread, labels, line=False))
         charts.append(
             Chart(
                 f"{b.capitalize()} against {a}",
@@ -319,9 +326,15 @@ def _evolution(results: Sequence[CellResult]) -> tuple[Chart, ...]:
             continue
         log = result.values["weights"]
         series = tuple(
-            Series(key, log["epoch"], log[f"weight_{key}"], points=False)
+            Series(
+                key,
+                log["epoch"],
+                log[f"weight_{key}"],
+                labels=[f"{key}, {case}, seed 0"] * len(log["epoch"]),
+                points=False,
+            )
             for key in ERRORS
             if all(v is not None for v in log[f"weight_{key}"])
         )
-        charts.append(Chart(case, series, "epoch", "loss weight"))
+        charts.append(Chart(f"Weights: {case}", series, "epoch", "loss weight", "First seed."))
     return tuple(charts)

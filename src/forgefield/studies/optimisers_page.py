@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,15 +12,21 @@ from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.rounding import aligned, plain
 from forgefield.studies.summary import Groups, error_table, grouped, number, paired, score, score_of, text
 from forgefield.studies.training import UNITS
 
 __all__ = ["RMSE", "optimisers_page"]
 
+MISSING = (math.nan, math.nan)
 RMSE = {key: f"{key}_rmse_valid" for key in UNITS}
 """Columns of the log."""
 AXES = {"cpu_seconds": "processor time [s]", "seconds": "wall time [s]", "epoch": "epoch"}
-PARITY = {"energy": "energy [eV/atom]", "forces": "forces [eV/Å]", "stress": "stress [GPa]"}
+PARITY = {
+    "energy": "energy above the lowest label [meV/atom]",
+    "forces": "force [meV/Å]",
+    "stress": "stress [GPa]",
+}
 TIMES = (
     "Every point is one look at the validation structures. Times are of one thread; processor time is what a machine that "
     "does other work as well does not stretch, and what the claims compare."
@@ -68,11 +74,11 @@ def _sections(name: str, methods: Groups, own: Sequence[CellResult]) -> list[Sec
         Section(
             f"{name}: time and epochs",
             (f"Structures: {sizes}. {TIMES}",),
-            charts=_convergence(methods),
+            charts=_convergence(name, methods),
             tables=tables,
         )
     ]
-    plots = _parity(methods)
+    plots = _parity(name, methods)
     if plots:
         sections.append(
             Section(f"{name}: parity", ("Test structures, first seed, a part of all values.",), charts=plots)
@@ -134,7 +140,7 @@ def _time_to(result: CellResult, goal: float) -> float | None:
 # ---- time and epochs -----------------------------------------------------------------------------------------
 
 
-def _convergence(methods: Groups) -> tuple[Chart, ...]:
+def _convergence(data: str, methods: Groups) -> tuple[Chart, ...]:
     charts = []
     for axis, title in AXES.items():
         for key in ("forces", "energy"):
@@ -142,9 +148,10 @@ def _convergence(methods: Groups) -> tuple[Chart, ...]:
             for name, results in methods.items():
                 log = results[0].values["log"]
                 x = [max(number(v), 1e-3) for v in log[axis]]
-                series.append(Series(name, x, [number(v) for v in log[RMSE[key]]], points=False))
+                y, said = [number(v) for v in log[RMSE[key]]], [_first(name, results)] * len(x)
+                series.append(Series(name, x, y, labels=said, points=False))
             label = f"validation RMSE of {key} [{UNITS[key]}]"
-            heading = f"{key.capitalize()} against {title.split(' [')[0]}"
+            heading = f"{data}: {key} against {title.split(' [')[0]}"
             charts.append(Chart(heading, tuple(series), title, label, x_log=True, y_log=True))
     return tuple(charts)
 
@@ -158,20 +165,38 @@ def _times(methods: Groups) -> TableView:
     return table("Training time", ["method", "epochs", "processor time [s]", "wall time [s]", "runs"], rows)
 
 
-def _parity(methods: Groups) -> tuple[Chart, ...]:
+def _parity(data: str, methods: Groups) -> tuple[Chart, ...]:
     first = {name: results[0].values.get("parity") or {} for name, results in methods.items()}
     charts = []
     for key, title in PARITY.items():
         series = tuple(
-            Series(name, found[key]["label"], found[key]["predicted"], line=False)
+            Series(
+                name, *_scaled(key, found[key]), labels=_numbered(name, methods[name], found[key]), line=False
+            )
             for name, found in first.items()
             if key in found
         )
         if series:
-            charts.append(
-                Chart(f"Parity: {key}", series, f"DFT {title}", f"predicted {title}", diagonal=True)
-            )
+            heading = f"{data}: parity of {key}"
+            charts.append(Chart(heading, series, f"DFT {title}", f"predicted {title}", diagonal=True))
     return tuple(charts)
+
+
+def _first(name: str, results: Sequence[CellResult]) -> str:
+    """Return which run is shown where one is."""
+    return f"{name}, seed {results[0].cell.parameters['config']['seed']}"
+
+
+def _numbered(name: str, results: Sequence[CellResult], found: Mapping[str, Sequence[float]]) -> list[str]:
+    return [f"{_first(name, results)}, test value {n + 1}" for n in range(len(found["label"]))]
+
+
+def _scaled(key: str, found: Mapping[str, Sequence[float]]) -> tuple[list[float], list[float]]:
+    """Return labels and predictions [meV/atom, meV/Å, GPa]; energies above the lowest label."""
+    lowest = min(found["label"]) if key == "energy" else 0.0
+    unit = 1.0 if key == "stress" else 1000.0
+    label, predicted = ([unit * (v - lowest) for v in found[which]] for which in ("label", "predicted"))
+    return label, predicted
 
 
 def _scan(results: Sequence[CellResult], family: str, title: str) -> tuple[Chart, TableView] | None:
@@ -183,16 +208,24 @@ def _scan(results: Sequence[CellResult], family: str, title: str) -> tuple[Chart
     seconds = [f"{_seconds([r]):.1f}" for r in own]
     scores = {split: [score([r], split)[0] for r in own] for split in ("train", "test")}
     series = tuple(
-        Series(f"{split} score", x, y, labels=[f"{split} score, {t} s" for t in seconds])
+        Series(
+            f"{split} score", x, y, labels=[f"{split} score, {t} s, {_first('Adam', own)}" for t in seconds]
+        )
         for split, y in scores.items()
     )
     epochs = own[0].cell.parameters["config"]["training"]["epochs"]
     caption = f"{epochs} epochs each" if family == "batch" else "batches of 4"
     chart = Chart(
-        f"Adam: {title}", series, title, "geometric mean of the RMSE", caption, x_log=True, y_log=True
+        f"{own[0].cell.parameters['set']}, Adam: {title}",
+        series,
+        title,
+        "score, geometric mean of the RMSE",
+        caption,
+        x_log=True,
+        y_log=True,
     )
     rows = [
-        [f"{n:.0f}", f"{a:.3g}", f"{b:.3g}", t]
+        [f"{n:.0f}", plain(a), plain(b), t]
         for n, a, b, t in zip(x, scores["train"], scores["test"], seconds, strict=True)
     ]
     heads = [title, "train score", "test score", "processor time [s]"]
@@ -206,28 +239,38 @@ def _eos(name: str, methods: Groups) -> Section | None:
     crystal = next(iter(methods.values()))[0].cell.parameters["crystal"]
     if crystal is None:
         return None
-    series, rows = [], []
+    series: list[Series] = []
+    rows: list[tuple[str, tuple[float, float], tuple[float, float], str]] = []
     if crystal["formula"] == "Si" and crystal["structure"] == "diamond":
         known = datasets.reference("silicon")["diamond"]
         volumes = [float(v) for v in known["eos"]["volumes"]]
         n_atoms = max(1, round(volumes[len(volumes) // 2] / float(known["eos"]["volume"])))
         energies = np.array(known["eos"]["energies"], dtype=np.float64) / n_atoms
-        series.append(Series("DFT", [v / n_atoms for v in volumes], (energies - energies.min()).tolist()))
-        rows.append(["DFT (PBE)", f"{known['a0']:.4g}", f"{known['eos']['bulk_modulus']:.3g}", ""])
+        rise = (1000.0 * (energies - energies.min())).tolist()
+        series.append(Series("DFT", [v / n_atoms for v in volumes], rise, reference=True))
+        rows.append(
+            ("DFT (PBE)", (float(known["a0"]), math.nan), (float(known["eos"]["bulk_modulus"]), math.nan), "")
+        )
     for method, results in methods.items():
         found = [r.values["eos"] for r in results]
         good = [eos for eos in found if "failed" not in eos]
         if not good:
-            rows.append([method, "", "", found[0]["failed"]])
+            rows.append((method, MISSING, MISSING, found[0]["failed"]))
             continue
-        series.append(Series(method, good[0]["volumes"], good[0]["energies"], points=False))
-        numbers = [text(mean_and_error([eos[key] for eos in good])) for key in ("a0", "bulk_modulus")]
+        shown = next(r for r in results if "failed" not in r.values["eos"])
+        labels = [_first(method, [shown])] * len(good[0]["volumes"])
+        rise = [1000.0 * v for v in good[0]["energies"]]
+        series.append(Series(method, good[0]["volumes"], rise, labels=labels, points=False))
+        numbers = [mean_and_error([eos[key] for eos in good]) for key in ("a0", "bulk_modulus")]
         note = "" if len(good) == len(found) else f"{len(found) - len(good)} of {len(found)} have no minimum"
-        rows.append([method, *numbers, note])
+        rows.append((method, numbers[0], numbers[1], note))
     what = f"{crystal['formula']}, {crystal['structure']}"
-    chart = Chart(what, tuple(series), "volume [Å³/atom]", "energy above the lowest [eV/atom]")
+    titles = ("volume [Å³/atom]", "energy above the lowest [meV/atom]")
+    chart = Chart(f"{name}: {what}", tuple(series), *titles, "One run of each method, see its label.")
+    columns = [aligned([row[k] for row in rows]) for k in (1, 2)]
+    cells = [[row[0], *(c[n] for c in columns), row[3]] for n, row in enumerate(rows)]
     view = table(
-        f"Equation of state of {what}", ["by", "a [Å]", "bulk modulus [GPa]", ""], rows, text_columns=1
+        f"Equation of state of {what}", ["by", "a [Å]", "bulk modulus [GPa]", "note"], cells, text_columns=1
     )
     return Section(f"{name}: equation of state", charts=(chart,), tables=(view,))
 
@@ -237,14 +280,14 @@ def _liquid(name: str, methods: Groups) -> Section | None:
     if settings is None:
         return None
     known = next(iter(methods.values()))[0].values["liquid"]
-    series = [Series("DFT snapshots", known["r"], known["reference"])]
+    series = [Series("DFT snapshots", known["r"], known["reference"], points=False, reference=True)]
     peak = int(np.argmax(known["reference"]))
     rows = [
         [
             "DFT snapshots",
             f"{known['noise']:.2g}",
-            f"{known['r'][peak]:.3g}",
-            f"{known['reference'][peak]:.3g}",
+            plain(known["r"][peak]),
+            plain(known["reference"][peak]),
             "",
         ]
     ]
@@ -255,7 +298,9 @@ def _liquid(name: str, methods: Groups) -> Section | None:
         if not good:
             rows.append([method, "", "", "", f"{note}: {found[0]['failed']}"])
             continue
-        series.append(Series(method, good[0]["r"], good[0]["g"], points=False))
+        shown = next(r for r in results if "failed" not in r.values["liquid"])
+        labels = [_first(method, [shown])] * len(good[0]["r"])
+        series.append(Series(method, good[0]["r"], good[0]["g"], labels=labels, points=False))
         heights = [float(np.max(one["g"])) for one in good]
         places = [float(one["r"][int(np.argmax(one["g"]))]) for one in good]
         off = mean_and_error([float(one["difference"]) for one in good])
@@ -265,8 +310,11 @@ def _liquid(name: str, methods: Groups) -> Section | None:
         f"in the same cell at {settings['temperature']:g} K. The difference of the snapshots is half of that between their "
         "two halves: their own noise."
     )
-    chart = Chart("Radial distribution", tuple(series), "r [Å]", "g(r)")
-    heads = ["by", "rms difference of g", "highest at [Å]", "height", ""]
+    titles = ("distance [Å]", "g(r)")
+    chart = Chart(
+        f"{name}: radial distribution", tuple(series), *titles, "One run of each method, see its label."
+    )
+    heads = ["by", "rms difference of g", "highest at [Å]", "height", "note"]
     return Section(
         f"{name}: liquid", (said,), charts=(chart,), tables=(table("Radial distribution", heads, rows),)
     )

@@ -11,6 +11,7 @@ from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.heat_tables import conductivity_charts, conductivity_table, heat_claims, needed
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.rounding import aligned, plain
 from forgefield.studies.stress_training_numbers import (
     CRYSTAL,
     LIQUID,
@@ -90,10 +91,20 @@ def _curves(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
     for name, results in _everyone(fits, truths).items():
         eos = results[0].values["eos"]
         if "failed" not in eos:
-            series.append(Series(name, eos["volumes"], eos["energies"], points=False))
+            labels = [_run(name, results[0])] * len(eos["volumes"])
+            rise = [1000.0 * (e - min(eos["energies"])) for e in eos["energies"]]
+            series.append(
+                Series(name, eos["volumes"], rise, labels=labels, points=False, reference=name == REFERENCE)
+            )
     if not series:
         return ()
-    return (Chart("Equation of state", tuple(series), "volume [Å³/atom]", "energy [eV/atom]", "First seed."),)
+    titles = ("volume [Å³/atom]", "energy above the lowest [meV/atom]")
+    return (Chart("Equation of state", tuple(series), *titles, "First seed."),)
+
+
+def _run(name: str, result: CellResult) -> str:
+    """Return which run is shown."""
+    return f"{name}, seed {result.cell.parameters['seed']}"
 
 
 def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableView, ...]:
@@ -114,7 +125,7 @@ def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableVie
         "a0 [Å]",
         "B0 [GPa]",
         "a at temperature [Å]",
-        "lowest to highest",
+        "lowest to highest [Å]",
     ]
     return (
         table("Properties; ± is one standard error over seeds", heads, rows),
@@ -124,7 +135,8 @@ def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableVie
 
 def _span(values: Sequence[float]) -> str:
     known = [v for v in values if math.isfinite(v)]
-    return f"{min(known):.4g} to {max(known):.4g}" if known else "-"
+    low, high = aligned([(min(known, default=math.nan), math.nan), (max(known, default=math.nan), math.nan)])
+    return f"{low} to {high}" if known else "-"
 
 
 # ---- melting -------------------------------------------------------------------------------------------------
@@ -184,7 +196,7 @@ def _runs_table(fits: Groups, truths: Sequence[CellResult]) -> TableView:
         for result, found, off in runs:
             spans = [_span(found["lengths"][way]) if "lengths" in found else "-" for way in WAYS]
             numbers = [number(found.get("melts")), number(found.get("freezes")), off["length"], off["g"]]
-            shown = ["-" if math.isnan(v) else f"{v:.3g}" for v in numbers]
+            shown = ["-" if math.isnan(v) else plain(v) for v in numbers]
             rows.append([name, str(result.cell.parameters["seed"]), *shown, *spans])
     heads = ["fit", "seed", "melts at [K]", "freezes at [K]", "RMS Δa [%]", "mean |Δg|"]
     return table("Every run", [*heads, "a, heating [Å]", "a, cooling [Å]"], rows)
@@ -197,8 +209,8 @@ def _hysteresis(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]
         if "lengths" in found:
             x = [*found["temperatures"]["heating"], *found["temperatures"]["cooling"]]
             y = [*found["lengths"]["heating"], *found["lengths"]["cooling"]]
-            labels = [w for w in WAYS for _ in found["temperatures"][w]]
-            series.append(Series(name, x, y, labels=[f"{name}, {label}" for label in labels]))
+            labels = [f"{_run(name, results[0])}, {w}" for w in WAYS for _ in found["temperatures"][w]]
+            series.append(Series(name, x, y, labels=labels, reference=name == REFERENCE))
     if not series:
         return ()
     caption = "First seed; heating first, then cooling."
@@ -215,7 +227,11 @@ def _structure(fits: Groups, truths: Sequence[CellResult]) -> tuple[Chart, ...]:
         for fit, results in _everyone(fits, truths).items():
             found = _melting(results)[0]
             if name in found.get("g", {}):
-                series.append(Series(fit, found["r"], found["g"][name], points=False))
+                labels = [_run(fit, results[0])] * len(found["r"])
+                same = fit == REFERENCE
+                series.append(
+                    Series(fit, found["r"], found["g"][name], labels=labels, points=False, reference=same)
+                )
         charts.append(Chart(f"g(r), {name}", tuple(series), "distance [Å]", "g(r)", "First seed."))
     return tuple(charts)
 

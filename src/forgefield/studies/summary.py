@@ -12,6 +12,7 @@ from scipy.stats import t as student
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.page import table
+from forgefield.studies.rounding import rounded
 from forgefield.studies.training import ERRORS, UNITS
 
 __all__ = [
@@ -141,12 +142,8 @@ def number(value: float | None) -> float:
 
 
 def text(value: tuple[float, float]) -> str:
-    """Return ``mean ± standard error`` to few digits; a dash where there is no mean."""
-    mean, spread = value
-    if not math.isfinite(mean):
-        return "-"
-    digits = f"{float(f'{mean:.3g}'):g}"
-    return digits if not math.isfinite(spread) else f"{digits} ± {float(f'{spread:.1g}'):g}"
+    """Return ``mean ± standard error`` to the second digit of the error; a dash where there is no mean."""
+    return rounded(*value)
 
 
 def compare(new: tuple[float, float], old: tuple[float, float]) -> str:

@@ -5,6 +5,8 @@ Colours, line widths and dashes live in ``templates/style.css``, so one drawing 
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from html import escape
 
@@ -24,6 +26,26 @@ _MARKERS = {
     "k3": "m-{r} -{r}h{d}v{d}h-{d}z",
 }
 """Marker of each split as relative path: circle, triangle, diamond, square."""
+_ARM, _REACH = 0.4, 1.35
+_PLUS = [
+    (_ARM, -_REACH), (_ARM, -_ARM), (_REACH, -_ARM), (_REACH, _ARM), (_ARM, _ARM), (_ARM, _REACH),
+    (-_ARM, _REACH), (-_ARM, _ARM), (-_REACH, _ARM), (-_REACH, -_ARM), (-_ARM, -_ARM), (-_ARM, -_REACH),
+]  # fmt: skip
+_POLYGONS = {
+    "k4": [(0.0, 1.25), (1.25, -1.1), (-1.25, -1.1)],
+    "k5": [((x - y) / math.sqrt(2.0), (x + y) / math.sqrt(2.0)) for x, y in _PLUS],
+    "k6": _PLUS,
+    "k7": [
+        (r * math.sin(math.pi * k / 5), -r * math.cos(math.pi * k / 5))
+        for k in range(10)
+        for r in ((1.55, 0.65)[k % 2],)
+    ],
+    "k8": [(-1.15, -1.25), (1.15, -1.25), (-1.15, 1.25), (1.15, 1.25)],
+}
+"""Markers of further series, corners in units of the size: triangle downwards, cross, plus, star, hourglass."""
+_RING = (
+    "m-{a} 0a{a} {a} 0 1 0 {aa} 0a{a} {a} 0 1 0 -{aa} 0zm{w} 0a{b} {b} 0 1 1 {bb} 0a{b} {b} 0 1 1 -{bb} 0z"
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +102,18 @@ class Drawing:
             self.add(f'<path class="{style}" d="{d}"/>')
 
     def text(
-        self, x: float, y: float, text: str, style: str = "", *, turn: bool = False, tip: str = ""
+        self,
+        x: float,
+        y: float,
+        text: str,
+        style: str = "",
+        *,
+        turn: bool = False,
+        tip: str = "",
+        down: float = 0.0,
     ) -> None:
-        """Write text; `turn` rotates it upwards, `tip` is shown when the pointer rests on it."""
-        place = f'x="{number(x)}" y="{number(y)}"'
+        """Write text `down` heights of a letter below y; `turn` rotates it upwards, `tip` is shown when the pointer rests on it."""
+        place = f'x="{number(x)}" y="{number(y)}"' + (f' dy="{down:g}em"' if down else "")
         if turn:
             place = f'transform="translate({number(x)} {number(y)}) rotate(-90)"'
         title = f"<title>{escape(tip)}</title>" if tip else ""
@@ -139,12 +169,28 @@ def marker_path(x: Array, y: Array, style: str, size: float) -> str:
     ----------
     x, y : (n,) [pixels]
     style : str
-        ``k0`` circle, ``k1`` triangle, ``k2`` diamond, ``k3`` square.
+        ``k0`` circle, ``k1`` triangle, ``k2`` diamond, ``k3`` square, ``k4`` triangle downwards, ``k5`` cross, ``k6``
+        plus, ``k7`` star, ``k8`` hourglass, ``k9`` ring.
     size : float [pixels]
         About the radius.
     """
-    wide = 1.25 * size
-    shape = _MARKERS[style].format(
-        r=number(size), d=number(2 * size), t=number(wide), u=number(1.9 * wide), v=number(2 * wide)
-    )
+    shape = _shape(style, size)
     return "".join(f"M{number(a)} {number(b)}{shape}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _shape(style: str, size: float) -> str:
+    """Return a marker as relative path."""
+    if style in _MARKERS:
+        wide = 1.25 * size
+        return _MARKERS[style].format(
+            r=number(size), d=number(2 * size), t=number(wide), u=number(1.9 * wide), v=number(2 * wide)
+        )
+    if style == "k9":
+        outer, inner = 1.2 * size, 0.6 * size
+        a, b = number(outer), number(inner)
+        return _RING.format(a=a, aa=number(2 * outer), b=b, bb=number(2 * inner), w=number(outer - inner))
+    corners = [(size * x, size * y) for x, y in _POLYGONS[style]]
+    steps = [f"m{number(corners[0][0])} {number(corners[0][1])}"]
+    for (x0, y0), (x1, y1) in itertools.pairwise(corners):
+        steps.append(f"l{number(x1 - x0)} {number(y1 - y0)}")
+    return "".join([*steps, "z"])

@@ -3,8 +3,11 @@
   document.documentElement.classList.add("js");
   const values = JSON.parse(document.getElementById("values").textContent);
   const tip = document.getElementById("tip");
+  const REACH = { mouse: 14, touch: 30, pen: 20 }; // of a pointer on the screen [pixels]
+  let shown = null;
 
-  function show(svg, point) {
+  function show(svg, titles, [x, y, label, where, value]) {
+    if (shown && shown !== svg) hide();
     let ring = svg.querySelector(".ring");
     if (!ring) {
       ring = document.createElementNS(svg.namespaceURI, "circle");
@@ -12,50 +15,63 @@
       ring.setAttribute("r", "7");
       svg.append(ring);
     }
-    ring.setAttribute("cx", point.x);
-    ring.setAttribute("cy", point.y);
+    ring.setAttribute("cx", x);
+    ring.setAttribute("cy", y);
     tip.replaceChildren(
-      ...point.lines.map((line, n) => {
+      ...[label, `${titles[0]}: ${where}`, `${titles[1]}: ${value}`].map((line, n) => {
         const part = document.createElement(n ? "div" : "strong");
         part.textContent = line;
         return part;
       }),
     );
     tip.hidden = false;
-    const at = new DOMPoint(point.x, point.y).matrixTransform(svg.getScreenCTM());
-    const left = Math.min(at.x + 14, window.innerWidth - tip.offsetWidth - 4);
+    shown = svg;
+    const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+    const left = Math.min(at.x + 14, document.documentElement.clientWidth - tip.offsetWidth - 4);
     const above = at.y - tip.offsetHeight - 12;
     tip.style.left = `${Math.max(4, left)}px`;
     tip.style.top = `${above < 4 ? at.y + 16 : above}px`;
   }
 
-  function hide(svg) {
-    svg.querySelector(".ring")?.remove();
+  function hide() {
+    shown?.querySelector(".ring")?.remove();
+    shown = null;
     tip.hidden = true;
   }
 
   for (const svg of document.querySelectorAll("svg[data-key]")) {
-    const points = values[svg.dataset.key] ?? [];
+    const { titles, points } = values[svg.dataset.key] ?? { titles: [], points: [] };
     if (!points.length) continue;
     let current = -1;
-    svg.addEventListener("pointermove", (event) => {
-      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-      const near = points
-        .map((p, n) => [Math.hypot(p.x - at.x, p.y - at.y), n])
-        .reduce((a, b) => (b[0] < a[0] ? b : a));
-      if (near[0] > 18) return hide(svg);
-      current = near[1];
-      show(svg, points[current]);
-    });
-    svg.addEventListener("pointerleave", () => hide(svg));
-    svg.addEventListener("blur", () => hide(svg));
+    const point = (event) => {
+      const matrix = svg.getScreenCTM();
+      const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+      let near = Infinity;
+      let found = -1;
+      points.forEach(([x, y], n) => {
+        const distance = Math.hypot(x - at.x, y - at.y) * matrix.a;
+        if (distance < near) [near, found] = [distance, n];
+      });
+      if (near > (REACH[event.pointerType] ?? REACH.mouse)) return hide();
+      current = found;
+      show(svg, titles, points[current]);
+    };
+    svg.addEventListener("pointermove", point);
+    svg.addEventListener("pointerdown", point);
+    // A finger that is lifted leaves too: what it touched stays until the next touch elsewhere.
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
+    svg.addEventListener("blur", () => shown === svg && hide());
     svg.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (event.key === "Escape") hide(svg);
+      if (event.key === "Escape") hide();
       if (!step) return;
       event.preventDefault();
       current = (current + step + points.length) % points.length;
-      show(svg, points[current]);
+      show(svg, titles, points[current]);
     });
   }
+  document.addEventListener("pointerdown", (event) => {
+    if (shown && !shown.contains(event.target)) hide();
+  });
+  document.addEventListener("scroll", () => shown && hide(), { passive: true, capture: true });
 })();
