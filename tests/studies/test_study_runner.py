@@ -2,14 +2,17 @@
 
 import json
 import sys
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
 from forgefield.errors import ConfigError
 from forgefield.studies import STUDIES, StudyError, find_study, run_study
+from forgefield.studies.cluster import _answer
+from forgefield.studies.keys import source_of
 from forgefield.studies.registry import absolute_name
-from forgefield.studies.runner import _answer, work
+from forgefield.studies.work import Job, Outcome, work
 
 HERE = str(Path(__file__).parent)
 TOY = "toy_study:Toy"
@@ -31,10 +34,13 @@ def squares(run):
 
 def test_cells_are_done_once_and_used_again(tmp_path):
     told = []
-    run = run_study(TOY, {"numbers": [1, 2]}, tmp_path, progress=lambda *event: told.append(event))
+    run = run_study(TOY, {"numbers": [1, 2]}, tmp_path, progress=told.append)
     assert squares(run) == {1.0: 1.0, 2.0: 4.0}
-    assert told[0] == (0, 2, "")
-    assert told[-1][:2] == (2, 2)
+    assert [(e.done, e.failed, e.total, e.name) for e in told] == [
+        (0, 0, 2, ""),
+        (1, 0, 2, "square of 1"),
+        (2, 0, 2, "square of 2"),
+    ]
     run = run_study(TOY, {"numbers": [1, 2, 5]}, tmp_path)
     assert squares(run) == {1.0: 1.0, 2.0: 4.0, 5.0: 25.0}
     assert visits(tmp_path) == [1, 1, 1]
@@ -94,10 +100,17 @@ def test_a_cell_that_kills_its_workers_is_named():
                 raise self.outcome
             return self.outcome
 
-    assert _answer(Future(("cell", {"values": 1})), "cell") == ("cell", {"values": 1})
-    name, outcome = _answer(Future(distributed.KilledWorker("work-1", None, 3)), "large cell")
-    assert name == "large cell"
-    assert "4 workers died over it" in outcome["error"]
+    done = Outcome("cell", {"x": 1})
+    assert _answer(Future(done), "cell") == done
+    outcome = _answer(Future(distributed.KilledWorker("work-1", None, 3)), "large cell")
+    assert outcome.cell == "large cell"
+    assert "4 workers died over it" in outcome.error
+    lost = _answer(Future(CancelledError()), "cell")
+    assert "the scheduler was lost" in lost.error
+    foreign = _answer(Future(ModuleNotFoundError("No module named 'forgefield'")), "cell")
+    assert foreign.error == (
+        "the worker could not take it: ModuleNotFoundError: No module named 'forgefield'"
+    )
 
 
 def test_small_form_and_settings_on_top(tmp_path):
@@ -139,7 +152,8 @@ def test_the_study_of_the_documentation_runs_from_its_file(cutoff_study, name, m
     elsewhere = cutoff_study / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert work((job, "5 Å", {"cutoff": 5.0}, str(elsewhere)))[1]["values"] == {"error": 1 / 25}
+    told = Job(job, source_of(find_study(job)), "5 Å", {"cutoff": 5.0}, str(elsewhere))
+    assert work(told).values == {"error": 1 / 25}
     assert absolute_name("complexity") == "complexity"
 
 

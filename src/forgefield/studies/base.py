@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from forgefield.config import Schema
 from forgefield.errors import ForgefieldError
+from forgefield.studies.keys import content_of, source_of
 from forgefield.studies.page import Page
 
 __all__ = ["Cell", "CellResult", "Study", "StudyError", "mean_and_error"]
@@ -34,15 +35,24 @@ class Cell:
     name : str
         For people, unique within the study: ``"softadapt, beta 1, seed 0"``.
     parameters : mapping
-        Everything the result depends on, as plain JSON values; data by path and hash of the content.
+        Everything the result depends on, as plain JSON values; data by path or hash of the content, the configuration of
+        a training under ``config``.
     """
 
     name: str
     parameters: Mapping[str, Any]
 
-    def key(self, study: str, version: int) -> str:
-        """Return the name under which the result is kept: the hash of all that determines it."""
-        text = json.dumps([study, version, self.parameters], sort_keys=True)
+    def key(self, study: str, version: int, source: str = "") -> str:
+        """Return the name under which the result is kept: the hash of all that determines it.
+
+        Parameters
+        ----------
+        study : str
+        version : int
+        source : str
+            See `source_of`.
+        """
+        text = json.dumps([study, version, source, content_of(self.parameters)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -57,11 +67,14 @@ class CellResult:
         What the cell gave, plain JSON values.
     seconds : float
         Wall time it took.
+    cpu_seconds : float or None
+        Processor time of its process; None where it was not measured.
     """
 
     cell: Cell
     values: Mapping[str, Any]
     seconds: float
+    cpu_seconds: float | None = None
 
 
 class Study(ABC, Generic[S]):
@@ -72,7 +85,8 @@ class Study(ABC, Generic[S]):
     name, summary : str
         As on the command line.
     version : int
-        Raised when cells change their meaning, so that results kept from before are not used.
+        Raised when cells change their meaning, so that results kept from before are not used. Of a study outside this
+        package the file of its class counts as well: any change of it begins anew.
     Settings : subclass of Schema
     small : mapping
         Settings of the form that takes a minute.
@@ -83,6 +97,10 @@ class Study(ABC, Generic[S]):
     version: ClassVar[int] = 1
     Settings: type[S]
     small: ClassVar[Mapping[str, Any]]
+
+    def key(self, cell: Cell) -> str:
+        """Return the name under which the result of a cell is kept, and its folder below ``runs``."""
+        return cell.key(self.name, self.version, source_of(self))
 
     @abstractmethod
     def cells(self, settings: S) -> list[Cell]:
@@ -116,6 +134,24 @@ class Study(ABC, Generic[S]):
         Here nothing is written.
         """
         return page
+
+    def recall(
+        self,
+        settings: S,  # noqa: ARG002 - for studies that have something to say again
+        results: Sequence[CellResult],  # noqa: ARG002
+        page: Page,
+        conclusion: Mapping[str, Any],
+    ) -> Page:
+        """Return the page of results that were read from a file, with the conclusion that is in it.
+
+        There are no folders of cells then, so nothing can be written.
+
+        Parameters
+        ----------
+        conclusion : mapping
+            `Page.conclusion` of the run that computed the results.
+        """
+        return replace(page, conclusion=conclusion)
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -12,7 +12,10 @@ from forgefield.models.potential import Potential
 from forgefield.training.gradient import Row
 from forgefield.training.settings import RunSettings
 
-__all__ = ["Clock", "training_seconds"]
+__all__ = ["TIMES", "Clock", "training_seconds"]
+
+TIMES = "cpu.txt"
+"""File of a clock."""
 
 
 class Clock(Silent):
@@ -25,14 +28,13 @@ class Clock(Silent):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "cpu.txt"
-        known = self.read()
-        self._before = max(known.values(), default=0.0)
-        self._start = time.process_time()
+        self.path = folder / TIMES
+        self._before, self._start = 0.0, time.process_time()
 
     def on_start(self, settings: RunSettings, potential: Potential, memory: object) -> None:
         """Start counting."""
         del settings, potential, memory
+        self._before = max(self.read().values(), default=0.0)
         self._start = time.process_time()
 
     def on_epoch(self, row: Row) -> None:

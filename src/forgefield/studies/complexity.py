@@ -16,14 +16,21 @@ from forgefield.config import Schema
 from forgefield.descriptors import make_descriptor, parse_settings
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.studies.base import Cell, CellResult, Study
-from forgefield.studies.complexity_choice import NO_EXPORT, export_chosen, ways
+from forgefield.studies.complexity_choice import (
+    NO_EXPORT,
+    Attempt,
+    attempts_of,
+    export_chosen,
+    recommendation,
+    ways,
+)
 from forgefield.studies.complexity_loop import LoopSettings, answers, training_file
 from forgefield.studies.complexity_page import complexity_page, sort_results, written
 from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.cost import microseconds_per_atom
 from forgefield.studies.derivatives import mean_derivatives
 from forgefield.studies.diamond import properties_by
-from forgefield.studies.page import Page
+from forgefield.studies.page import Page, Section
 from forgefield.studies.training import checked, data_source, errors_of, merged, single, train_cell
 from forgefield.studies.truths import find_truth
 from forgefield.training.batches import elements_of
@@ -241,19 +248,47 @@ class Complexity(Study[ComplexitySettings]):
         self, settings: ComplexitySettings, results: Sequence[CellResult], page: Page, folder: Path
     ) -> Page:
         """Write the recommended potential for the program that was asked for; see `Study.conclude`."""
-        if settings.export_to == NO_EXPORT:
-            return page
         found = sort_results(results, silicon=settings.data == "silicon")
-        chosen = found.chosen(_limits(settings))
-        attempts = []
+        limits = _limits(settings)
+        chosen = found.chosen(limits)
+        attempts: list[Attempt] = []
+        if settings.export_to == NO_EXPORT:
+            return replace(page, conclusion=recommendation(chosen, attempts, found.cases, limits))
         if chosen is not None:
             first = min(found.cases[chosen], key=lambda r: int(r.cell.parameters["split"]))
-            source = folder / "runs" / first.cell.key(self.name, self.version) / "run"
+            source = folder / "runs" / self.key(first.cell) / "run"
             target = settings.export_to
             attempts = export_chosen(source, target, folder / "recommended", chosen, found.cases)
         elif (folder / "recommended").exists():
             shutil.rmtree(folder / "recommended")
-        return replace(page, sections=(*page.sections, written(chosen, attempts)))
+        return replace(
+            page,
+            sections=(*page.sections, written(chosen, attempts)),
+            conclusion=recommendation(chosen, attempts, found.cases, limits),
+        )
+
+    def recall(
+        self,
+        settings: ComplexitySettings,
+        results: Sequence[CellResult],
+        page: Page,
+        conclusion: Mapping[str, Any],
+    ) -> Page:
+        """Say again what was recommended, with its export if it was of the same case; see `Study.recall`."""
+        found = sort_results(results, silicon=settings.data == "silicon")
+        limits = _limits(settings)
+        chosen = found.chosen(limits)
+        attempts = attempts_of(conclusion, chosen)
+        told = [] if settings.export_to == NO_EXPORT else [written(chosen, attempts)]
+        if told and chosen is not None and not attempts:
+            told = [
+                Section("Recommendation", (f"{chosen}: not exported, for that the study itself is run.",))
+            ]
+        return replace(
+            page,
+            sections=(*page.sections, *told),
+            conclusion=recommendation(chosen, attempts, found.cases, limits),
+        )
 
 
 def _limits(settings: ComplexitySettings) -> dict[str, float | None]:

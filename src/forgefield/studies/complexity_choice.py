@@ -6,8 +6,9 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from forgefield.deployment.certificate import FILE_NAME, CertificateError
 from forgefield.deployment.engines import EngineError, EngineMissingError
@@ -22,10 +23,12 @@ from forgefield.studies.summary import Groups, error, grouped, text
 __all__ = [
     "NO_EXPORT",
     "Attempt",
+    "attempts_of",
     "cost",
     "excesses",
     "export_chosen",
     "recommend",
+    "recommendation",
     "ways",
     "with_common_cost",
     "worst",
@@ -62,12 +65,15 @@ class Attempt:
         Names in the folder of that name.
     proof : str
         What the certificate says.
+    certificate : mapping
+        The certificate itself, plain JSON values; empty where nothing was written.
     """
 
     target: str
     reason: str = ""
     files: tuple[str, ...] = ()
     proof: str = ""
+    certificate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def cost(results: Sequence[CellResult]) -> float:
@@ -98,9 +104,12 @@ def excesses(
     transport: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float | None],
 ) -> dict[str, float]:
-    """Return each error of a case over its limit; all are at most 1 for a case that is good enough."""
+    """Return each error of a case over its limit; all are at most 1 for a case that is good enough.
+
+    Errors of forces and energies are those of validation structures, so that those of test structures are left to report.
+    """
     found = {
-        key: error(cases[name], "test", key)[0] / limit
+        key: error(cases[name], "valid", key)[0] / limit
         for key in ("forces", "energy")
         if (limit := limits.get(key)) is not None
     }
@@ -196,16 +205,16 @@ def _attempt(potential: Potential, way: str, folder: Path) -> Attempt:
     except ConfigError as unfit:
         return Attempt(way, f"cannot hold it: {_first(unfit)}")
     names = tuple(sorted(path.name for path in files))
-    return Attempt(way, files=names, proof=_proof(folder / FILE_NAME))
+    content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    return Attempt(way, files=names, proof=_proof(content), certificate=content)
 
 
 def _first(problem: Exception) -> str:
     return str(problem).splitlines()[0].split(". As it is, it can be exported")[0]
 
 
-def _proof(path: Path) -> str:
+def _proof(content: Mapping[str, Any]) -> str:
     """Return what a certificate says, in one sentence."""
-    content = json.loads(path.read_text(encoding="utf-8"))
     engine = content["engine"]
     largest = max(entry["relative"] for entry in content["largest_differences"].values())
     return (
@@ -214,11 +223,51 @@ def _proof(path: Path) -> str:
     )
 
 
+def recommendation(
+    chosen: str | None, attempts: Sequence[Attempt], cases: Groups, limits: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """Return the recommendation for results.json: limits, case, errors and cost, exports and certificates.
+
+    Parameters
+    ----------
+    chosen : str or None
+        Name of the case.
+    attempts : sequence of Attempt
+    cases : dict of str to list of CellResult
+    limits : mapping
+        See `recommend`.
+    """
+    found: dict[str, Any] = {"case": chosen, "limits": dict(limits)}
+    if chosen is not None:
+        for key, unit in (("forces", "meV/Å"), ("energy", "meV/atom")):
+            mean, spread = error(cases[chosen], "test", key)
+            found[f"test_{key}"] = {"rmse": mean, "standard_error": spread, "unit": unit}
+        found["microseconds_per_atom"] = cost(cases[chosen])
+        found["exports"] = [asdict(attempt) for attempt in attempts]
+    return {"recommendation": found}
+
+
+def attempts_of(known: Mapping[str, Any], chosen: str | None) -> list[Attempt]:
+    """Return the exports of a recommendation that was written before, none if it was of another case.
+
+    Parameters
+    ----------
+    known : mapping
+        As `recommendation` returns it.
+    chosen : str or None
+        Name of the case that is recommended now.
+    """
+    before = known.get("recommendation", {})
+    if chosen is None or before.get("case") != chosen:
+        return []
+    return [Attempt(**{**one, "files": tuple(one["files"])}) for one in before.get("exports", ())]
+
+
 def _readme(name: str, results: Sequence[CellResult], attempts: Sequence[Attempt]) -> str:
     lines = [
         f"# {name}",
         "",
-        "The cheapest potential of the study within the limits that were given.",
+        "The cheapest potential of the study within the limits that were given, on validation structures.",
         "",
         (
             f"- Errors on test structures, mean over splits: forces {text(error(results, 'test', 'forces'))} meV/Å, energy "

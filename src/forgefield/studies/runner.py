@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forgefield.api.run import versions
 from forgefield.config import Schema
-from forgefield.errors import ConfigError, ForgefieldError
-from forgefield.files import make_folder, write_json, write_text
+from forgefield.errors import ConfigError
+from forgefield.files import make_folder
 from forgefield.studies.base import Cell, CellResult, Study, StudyError
-from forgefield.studies.markdown import render_markdown
-from forgefield.studies.page import render_page
+from forgefield.studies.cluster import cluster_of, executor
+from forgefield.studies.progress import Counter, Progress
+from forgefield.studies.record import REPORT, Record, read_record, write_report
 from forgefield.studies.registry import absolute_name, find_study
+from forgefield.studies.store import Store, claim
+from forgefield.studies.work import Job
 
-__all__ = ["StudyRun", "run_study"]
+__all__ = ["StudyRun", "plan_study", "redraw_study", "run_study"]
+
+Settings = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class StudyRun:
     Attributes
     ----------
     folder : Path
-        With report.html, results.json and one file for each cell.
+        With report.html, report.md, results.json, the values of every figure, and one file for each cell.
     results : list of CellResult
     failures : dict
         Name of each cell that failed, with its message.
@@ -42,15 +42,27 @@ class StudyRun:
     failures: dict[str, str]
 
 
+def plan_study(name: str, settings: Settings = None, *, small: bool = False) -> list[Cell]:
+    """Return the cells a study would compute.
+
+    Raises
+    ------
+    ConfigError
+        Unknown study or setting; two cells of one name.
+    """
+    study, parsed, _ = _prepared(name, settings, small=small)
+    return _cells(study, parsed)
+
+
 def run_study(
     name: str,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings = None,
     folder: str | Path = "study",
     *,
     small: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> StudyRun:
     """Run a study, or what is left of it, and write its report.
 
@@ -58,6 +70,7 @@ def run_study(
     ----------
     name : str
     settings : mapping, optional
+        Of the study, and under ``cluster`` the address of a Dask scheduler or a cluster to start: see `ClusterSettings`.
     folder : path
         Finished cells found there are used again if everything they depend on is the same.
     small : bool
@@ -67,191 +80,133 @@ def run_study(
     scheduler : str, optional
         Address of a Dask scheduler to use instead, for a cluster.
     progress : callable, optional
-        Told ``(done, total, name)`` after every cell.
+        Told at the start and after every cell.
 
     Raises
     ------
     ConfigError
-        Unknown study or setting.
+        Unknown study or setting; a folder with another study.
     StudyError
         Cells failed; the report and all others are written.
     """
-    study = find_study(name)
-    parsed: Schema = study.Settings.parse({**(study.small if small else {}), **(settings or {})}, where=name)
+    study, parsed, named = _prepared(name, settings, small=small)
     if workers < 1:
         raise ConfigError(f"`workers` must be at least 1, got {workers}")
+    cluster = cluster_of(named if scheduler is None else scheduler)
+    cells = _cells(study, parsed)
     place = make_folder(folder)
-    cells = study.cells(parsed)
-    _check_names(cells)
-    store = _Store(make_folder(place / "cells"), study)
-    missing = [cell for cell in cells if store.read(cell) is None]
+    store = Store(place.resolve(), study)
+    missing = {cell.name: cell for cell in cells if store.read(cell) is None}
+    count = Counter(len(cells) - len(missing), len(cells))
+    tell = progress or (lambda _event: None)
+    tell(count.note())
+    for path in store.damaged:
+        tell(count.note(f"{path} is damaged: its cell is computed again"))
     failures: dict[str, str] = {}
-    done = len(cells) - len(missing)
-    tell = progress or (lambda _done, _total, _name: None)
-    tell(done, len(cells), "")
-    with _executor(workers, scheduler) as execute:
-        jobs = [
-            (absolute_name(name), cell.name, dict(cell.parameters), str(store.folder_of(cell)))
-            for cell in missing
-        ]
-        for cell_name, outcome in execute(jobs):
-            cell = next(c for c in missing if c.name == cell_name)
-            done += 1
-            if "error" in outcome:
-                failures[cell_name] = outcome["error"]
-            else:
-                store.write(cell, outcome["values"], outcome["seconds"])
-            tell(done, len(cells), cell_name)
+    if missing:
+        with executor(workers, cluster, lambda text: tell(count.note(text))) as execute:
+            known = absolute_name(name)
+            jobs = [
+                Job(known, store.source, cell.name, dict(cell.parameters), str(store.folder_of(cell)))
+                for cell in missing.values()
+            ]
+            for outcome in execute(jobs):
+                if outcome.error:
+                    failures[outcome.cell] = outcome.error
+                else:
+                    store.write(missing[outcome.cell], outcome.values, outcome.seconds, outcome.cpu_seconds)
+                tell(count.ended(outcome.cell, outcome.error))
     results = [found for cell in cells if (found := store.read(cell)) is not None]
-    _write(study, parsed, place, results, failures, len(cells))
-    if failures:
-        first = "; ".join(f"{k}: {v}" for k, v in list(failures.items())[:3])
-        raise StudyError(
-            f"{len(failures)} of {len(cells)} cells failed ({first}); the others are kept in {place}, "
-            "start the same command again to repeat only these"
-        )
-    return StudyRun(place, results, failures)
+    record = Record(study.name, len(cells), parsed.model_dump(mode="json"), versions(), failures, results, {})
+    write_report(study, parsed, place, record, lambda page: study.conclude(parsed, results, page, place))
+    return _finished(place, record)
+
+
+def redraw_study(
+    name: str, file: str | Path, folder: str | Path = "report", settings: Settings = None
+) -> StudyRun:
+    """Write the report again from a results.json, without computing anything.
+
+    Parameters
+    ----------
+    name : str
+        Of the study.
+    file : path
+        A results.json.
+    folder : path
+        For report.html, report.md, results.json and the values of every figure.
+    settings : mapping, optional
+        Changes of those it was computed with, for what the page makes of the results (limits of a recommendation).
+
+    Raises
+    ------
+    ConfigError
+        Unknown study or setting; results of another study.
+    DataError
+        No results.json.
+    StudyError
+        What follows from all results could not be written.
+    """
+    study, record = find_study(name), read_record(Path(file))
+    if record.study != study.name:
+        raise ConfigError(f"{file} holds the study {record.study!r}, not {study.name!r}")
+    parsed: Schema = study.Settings.parse({**record.settings, **(settings or {})}, where=name)
+    record.failures.pop(REPORT, None)
+    place = make_folder(folder)
+    claim(place, study.name)
+    write_report(
+        study,
+        parsed,
+        place,
+        record,
+        lambda page: study.recall(parsed, record.results, page, record.conclusion),
+    )
+    if REPORT in record.failures:
+        raise StudyError(record.failures[REPORT])
+    return StudyRun(place, record.results, record.failures)
+
+
+def _prepared(name: str, settings: Settings, *, small: bool) -> tuple[Study[Any], Schema, Any]:
+    """Return the study, its settings, and what `cluster` is."""
+    study, given = find_study(name), dict(settings or {})
+    cluster = None if "cluster" in study.Settings.model_fields else given.pop("cluster", None)
+    parsed: Schema = study.Settings.parse({**(study.small if small else {}), **given}, where=name)
+    return study, parsed, cluster
+
+
+def _cells(study: Study[Any], settings: Schema) -> list[Cell]:
+    cells = study.cells(settings)
+    _check_names(cells)
+    return cells
 
 
 def _check_names(cells: Sequence[Cell]) -> None:
+    if not cells:
+        raise ConfigError("settings give no cell: nothing is left to compute")
     names = [cell.name for cell in cells]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ConfigError(f"settings give the same cell twice: {', '.join(twice[:3])}")
 
 
-class _Store:
-    """Results of cells as files, under the hash of what determines them."""
+def _finished(place: Path, record: Record) -> StudyRun:
+    """Return the run.
 
-    def __init__(self, folder: Path, study: Study[Any]) -> None:
-        self.folder, self.study = folder, study
-
-    def path(self, cell: Cell) -> Path:
-        return self.folder / f"{cell.key(self.study.name, self.study.version)}.json"
-
-    def folder_of(self, cell: Cell) -> Path:
-        return self.folder.parent / "runs" / cell.key(self.study.name, self.study.version)
-
-    def read(self, cell: Cell) -> CellResult | None:
-        path = self.path(cell)
-        if not path.exists():
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return CellResult(cell, content["values"], float(content["seconds"]))
-
-    def write(self, cell: Cell, values: Mapping[str, Any], seconds: float) -> None:
-        content = {
-            "name": cell.name,
-            "parameters": dict(cell.parameters),
-            "values": _finite(values),
-            "seconds": seconds,
-        }
-        write_json(self.path(cell), content)
-
-
-def _finite(value: Any) -> Any:
-    """Return plain values with None, which JSON has, for numbers that are not finite, which it has not."""
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def work(job: tuple[str, str, dict[str, Any], str]) -> tuple[str, dict[str, Any]]:
-    """Do one cell, in whatever process this is; a failure is an answer as well."""
-    study_name, cell_name, parameters, folder = job
-    start = time.perf_counter()
-    place = make_folder(folder)
-    try:
-        values = find_study(study_name).run(parameters, place)
-    except ForgefieldError as error:
-        write_text(place / "error.txt", traceback.format_exc())
-        return cell_name, {"error": str(error).splitlines()[0]}
-    return cell_name, {"values": values, "seconds": time.perf_counter() - start}
-
-
-Executor = Callable[[Sequence[tuple[str, str, dict[str, Any], str]]], Iterator[tuple[str, dict[str, Any]]]]
-
-
-@contextmanager
-def _executor(workers: int, scheduler: str | None) -> Iterator[Executor]:
-    if workers == 1 and scheduler is None:
-        yield lambda jobs: map(work, jobs)
-        return
-    try:
-        from dask.distributed import Client, LocalCluster, as_completed
-    except ImportError:
-        raise ConfigError("several workers need Dask: pip install 'forgefield[dist]'") from None
-    cluster = None
-    if scheduler is None:
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address=None,
-            env={"OMP_NUM_THREADS": "1"},
+    Raises
+    ------
+    StudyError
+        Something failed.
+    """
+    failures = record.failures
+    if failures:
+        first = "; ".join(f"{k}: {v}" for k, v in list(failures.items())[:3])
+        if set(failures) == {REPORT}:
+            raise StudyError(
+                f"all cells are finished, but {failures[REPORT]}; the report without it is in {place}"
+            )
+        n = len(failures) - (REPORT in failures)
+        raise StudyError(
+            f"{n} of {record.n_cells} cells failed ({first}); the others and a report of them are kept in {place}, "
+            "start the same command again to repeat only these"
         )
-    try:
-        client = Client(cluster if scheduler is None else scheduler)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler`, or leave --scheduler "
-            "out to work on this machine"
-        ) from error
-
-    def spread(jobs: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        futures = dict(zip(client.map(work, list(jobs), pure=False), [job[1] for job in jobs], strict=True))
-        for future in as_completed(futures):
-            yield _answer(future, futures[future])
-
-    try:
-        yield spread
-    finally:
-        client.close()
-        if cluster is not None:
-            cluster.close()
-
-
-def _answer(future: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """Return what a worker answered, or that it died over this cell, for which memory is the usual reason."""
-    from dask.distributed import KilledWorker
-
-    try:
-        answer: tuple[str, dict[str, Any]] = future.result()
-    except KilledWorker as error:
-        times = f"{error.allowed_failures + 1} workers died over it"
-        return name, {"error": f"{times}; is there enough memory for so many? take fewer with -w"}
-    return answer
-
-
-def _write(
-    study: Study[Any],
-    settings: Schema,
-    folder: Path,
-    results: Sequence[CellResult],
-    failures: Mapping[str, str],
-    n_cells: int,
-) -> None:
-    record = {
-        "study": study.name,
-        "n_cells": n_cells,
-        "n_done": len(results),
-        "seconds": sum(r.seconds for r in results),
-        "settings": settings.model_dump(mode="json"),
-        "versions": versions(),
-        "failures": dict(failures),
-        "results": [
-            {
-                "name": r.cell.name,
-                "parameters": dict(r.cell.parameters),
-                "values": r.values,
-                "seconds": r.seconds,
-            }
-            for r in results
-        ],
-    }
-    write_json(folder / "results.json", record)
-    if results:
-        page = study.conclude(settings, results, study.page(settings, results), folder)
-        write_text(folder / "report.html", render_page(page, record))
-        write_text(folder / "report.md", render_markdown(page))
+    return StudyRun(place, record.results, failures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from forgefield import api, datasets
 from forgefield.api.run import Run
 from forgefield.api.train import Listener
-from forgefield.errors import DataError
+from forgefield.errors import CheckpointError, DataError
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
+from forgefield.studies.clock import TIMES
 from forgefield.training.settings import RunSettings
 
 __all__ = [
@@ -78,10 +80,15 @@ def checked(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def train_cell(config: Mapping[str, Any], folder: Path, listener: Listener | None = None) -> Run:
-    """Train, or go on where an interrupted cell stopped."""
+    """Train, or go on where an interrupted cell stopped; where its checkpoint cannot be read, from the beginning."""
     output = folder / "run"
-    resume = (output / "checkpoint.ff").exists()
-    return api.train(config, output=output, resume=resume, listener=listener)
+    if (output / "checkpoint.ff").exists():
+        try:
+            return api.train(config, output=output, resume=True, listener=listener)
+        except CheckpointError:
+            shutil.rmtree(output)
+            (folder / TIMES).unlink(missing_ok=True)
+    return api.train(config, output=output, listener=listener)
 
 
 def single(run: Run) -> Potential:
