@@ -154,7 +154,34 @@ def test_pressure_is_that_of_ase():
     moved = dynamics.atoms()
     moved.calc = LennardJones(epsilon=0.0104, sigma=3.4, rc=5.0)
     expected = -moved.get_stress(voigt=False, include_ideal_gas=True)
+    # ASE's has the 3 N - 3 velocities that there are with the centre of mass at rest.
+    expected += units.kB * dynamics.temperature / atoms.get_volume() * np.eye(3)
     assert records["pressure"][-1] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+@pytest.mark.parametrize("fix_centre", [True, False])
+def test_pressure_of_an_ideal_gas(ensemble, fix_centre):
+    n, atoms = 4, gas(4)
+    settings = {"ensemble": ensemble, "fix_centre": fix_centre, "temperature": 300.0, "friction": 0.05}
+    _, records = run(atoms, Free(), 8000, 8, timestep=4.0, seed=2, **settings)
+    found = np.trace(records["pressure"], axis1=1, axis2=2) / 3.0 * atoms.get_volume()
+    # N kT / V at the temperature of every moment, of which only 3 N - 3 velocities have some if the centre rests.
+    assert found == pytest.approx(n * units.kB * records["temperature"], rel=1e-9)
+    if ensemble == "nvt":
+        assert found.mean() == pytest.approx(n * KT, rel=0.06)  # without kT/V: 0.75
+
+
+def test_mean_pressure_at_constant_pressure_is_the_one_outside():
+    n, pressure = 6, 0.05
+    _, records = run(
+        gas(n, 9.0), Free(), 24000, 10, ensemble="npt", timestep=1.0, temperature=300.0, pressure=pressure,
+        barostat_time=80.0, compressibility=1 / pressure, seed=3, thermostat="bussi", thermostat_time=5.0,
+    )  # fmt: skip
+    found = np.trace(records["pressure"], axis1=1, axis2=2)[100:] / 3.0 * 160.2176634
+    # V^(n-1) exp(-P V / kT): <V> = n kT / P, as of infinitely many atoms; with kT/V the pressure would be 1.2 times that.
+    assert found.mean() == pytest.approx(pressure, rel=0.09)
+    assert records["volume"][100:].mean() == pytest.approx(n * KT * 160.2176634 / pressure, rel=0.09)
 
 
 @pytest.mark.parametrize("ensemble", ["nvt", "npt"])

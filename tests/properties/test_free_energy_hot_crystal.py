@@ -7,12 +7,13 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
 from forgefield.properties.dynamics_forces import CalculatorForces
+from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_phases import _finite_size
 from forgefield.properties.free_energy_settings import FreeEnergySettings
 
 
 def test_correction_of_an_unstable_crystal_is_that_of_the_nearest_stable_one() -> None:
-    def correction(edge: float) -> tuple[float, tuple[str, ...]]:
+    def correction(edge: float) -> tuple[Measured | None, tuple[str, ...]]:
         atoms = bulk("Ar", a=edge, cubic=True).repeat(2)
         calculator = LennardJones(sigma=3.4, epsilon=0.0104, rc=5.2, smooth=True)
         return _finite_size(
@@ -23,11 +24,12 @@ def test_correction_of_an_unstable_crystal_is_that_of_the_nearest_stable_one() -
         )
 
     stable, nothing = correction(5.8)
-    assert stable > 0
+    assert stable.value > 0
+    assert stable.error == 0.0
     assert nothing == ()
     found, (warning,) = correction(6.0)
     assert "% shorter" in warning
-    assert found == pytest.approx(stable, rel=0.5)
+    assert found.value == pytest.approx(stable.value, rel=0.5)
     none, (warning,) = correction(7.5)
-    assert none == 0.0
+    assert none is None
     assert warning.startswith("no correction")

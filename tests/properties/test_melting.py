@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk
 
 from forgefield.errors import ConfigError, SimulationError, StructureError
+from forgefield.properties.base import PropertyResult
 from forgefield.properties.coexistence import COEXISTENCE, CoexistenceSettings, _bisect
 from forgefield.properties.dynamics import DynamicsSettings, State
 from forgefield.properties.dynamics_forces import Forces
@@ -295,6 +296,22 @@ def test_bad_settings_of_melting() -> None:
         MELTING_POINT(atoms, field, temperature=5.0, relative_range=0.1)
 
 
+def _have_errors(result: PropertyResult) -> None:
+    # Whatever fluctuates has an error: 0.3 and 0.4 Å^3 of 8 atoms, the heat's over the temperature's.
+    found = result.quantities
+    assert [found[f"volume_{name}"].error for name in ("solid", "liquid", "of_melting")] == pytest.approx(
+        [0.3 / 8, 0.4 / 8, 0.5 / 8]
+    )
+    assert found["entropy_of_melting"].value == pytest.approx(0.3 / 1100.0 / units.kB, rel=1e-3)
+    relative = np.hypot(found["latent_heat"].error / 0.3, found["melting_temperature"].error / 1100.0)
+    assert found["entropy_of_melting"].error / found["entropy_of_melting"].value == pytest.approx(
+        relative, rel=1e-2
+    )
+    assert found["finite_size_solid"].error is None
+    assert found["finite_size_liquid"].error == pytest.approx(0.01 / 8)
+    assert result.conditions["liquid_cell_A"][0][0] == pytest.approx(5.43)
+
+
 def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(monkeypatch) -> None:
     # Two Einstein crystals stand for the phases, so that everything but the sampling is exact.
     from forgefield.properties import melting_point as module
@@ -305,7 +322,11 @@ def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(
         n, t = len(atoms), settings.temperature
         value = n * (heat - t * entropy)
         walker = Stand(atoms, heat)
-        phase = PhaseFreeEnergy(Measured(value, n * 1e-3), 0.0, {}, {}, atoms.get_volume(), t, n, {}, ())
+        solid, cell = settings.phase == "solid", atoms.cell.array
+        volume = atoms.get_volume() + (0.0 if solid else 4.0)
+        found = Measured(value, n * 1e-3), 0.0, {}, {}, volume, t, n, cell
+        size = Measured(0.2, 0.0) if solid else Measured(-0.2, 0.01)
+        phase = PhaseFreeEnergy(*found, finite_size=size, volume_error=0.3 if solid else 0.4)
         return phase, walker
 
     class Stand:
@@ -332,6 +353,7 @@ def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(
     assert result["melting_temperature"] == pytest.approx(1100.0, rel=1e-3)
     assert result["latent_heat"] == pytest.approx(0.3, abs=1e-9)
     assert 2.0 < result.quantities["melting_temperature"].error < 12.0
+    _have_errors(result)
     times = (result.quantities["melting_temperature"].error / 0.5) ** 2
     (text,) = result.warnings
     assert "asked for 0.5 K" in text

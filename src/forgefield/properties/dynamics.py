@@ -44,7 +44,9 @@ Drive = Callable[[State, Forces], FloatArray]
 
 Records = dict[str, FloatArray]
 """One row per sample: ``step``, ``temperature`` [K], ``potential`` [eV], ``kinetic`` [eV], ``volume`` [Å^3],
-``pressure`` (n, 3, 3) [eV/Å^3] with its kinetic part (where there is a virial), and what was observed."""
+``pressure`` (n, 3, 3) [eV/Å^3] with its kinetic part (where there is a virial), and what was observed. At constant volume
+the pressure of a cell whose centre of mass rests has the kT/V that this takes away, so that it is N kT/V for an ideal gas;
+at constant pressure not: volumes then are those of ``V^(N-1) exp(-(U + P V) / kT)``, and the mean is the pressure outside."""
 
 
 @dataclass(frozen=True)
@@ -314,10 +316,17 @@ class Dynamics:
             "volume": s.volume,
         }
         if forces.virial is not None:
-            row["pressure"] = (s.kinetic_tensor + forces.virial) / s.volume
+            row["pressure"] = self._pressure(forces.virial)
         row |= {name: of(s, forces) for name, of in observe.items()}
         for name, value in row.items():
             self._rows.setdefault(name, []).append(np.array(value, dtype=np.float64))
+
+    def _pressure(self, virial: FloatArray) -> FloatArray:
+        """Return ``-dF/dV`` of this moment: with kT/V for a centre at rest, which `npt` has in its volumes instead."""
+        tensor = self.state.kinetic_tensor + virial
+        if self.fixed and self.settings.ensemble != "npt":
+            tensor = tensor + units.kB * self.temperature * np.eye(3)
+        return tensor / self.state.volume
 
     def _save(self, path: Path, first: int) -> None:
         s, forces = self.state, self._forces

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from forgefield.errors import SimulationError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.dynamics_forces import ForceField, force_field
+from forgefield.properties.free_energy_estimators import Measured
 from forgefield.properties.free_energy_phases import (
     PhaseFreeEnergy,
     liquid_free_energy,
@@ -26,7 +27,15 @@ from forgefield.properties.structures import require_crystal
 from forgefield.properties.walks import open_journal, quantity
 from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["FREE_ENERGY", "JOURNAL", "phase_free_energy", "planned_steps", "steps_of"]
+__all__ = [
+    "FREE_ENERGY",
+    "JOURNAL",
+    "finite_size_of",
+    "phase_free_energy",
+    "planned_steps",
+    "steps_of",
+    "volume_of",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -134,7 +143,12 @@ def _compute(
         quantities=quantities,
         conditions=settings.model_dump()
         | phase.conditions
-        | {"n_atoms": phase.n_atoms, "ensemble": "nvt", "n_steps": steps_of(phase, settings)},
+        | {
+            "cell_A": np.round(phase.cell, 6).tolist(),
+            "n_atoms": phase.n_atoms,
+            "ensemble": "nvt",
+            "n_steps": steps_of(phase, settings),
+        },
         curves=curves,
         warnings=phase.warnings,
     )
@@ -147,9 +161,11 @@ def _quantities(phase: PhaseFreeEnergy, settings: FreeEnergySettings) -> dict[st
         "helmholtz": quantity(phase.free_energy, note="absolute, classical, kinetic part included", **atom),
         "potential_energy": quantity(phase.target["potential"], **atom),
         "entropy": quantity(phase.entropy, "k_B/atom", scale=1.0 / n / units.kB),
-        "volume": Quantity(phase.volume / n, "Å^3/atom"),
+        "volume": volume_of(phase),
         "reference": Quantity(phase.reference / n, "eV/atom", None, "closed form"),
     }
+    if phase.finite_size is not None:
+        found["finite_size"] = finite_size_of(phase, "helmholtz")
     if "pressure" in phase.target:
         found["pressure"] = quantity(phase.target["pressure"], "GPa", "measured", scale=EV_PER_A3_TO_GPA)
     if settings.pressure is not None or "pressure" in phase.target:
@@ -160,6 +176,20 @@ def _quantities(phase: PhaseFreeEnergy, settings: FreeEnergySettings) -> dict[st
             leg.hysteresis, note="way up minus way down; wasted work of switching", **atom
         )
     return found
+
+
+def volume_of(phase: PhaseFreeEnergy) -> Quantity:
+    """Return the volume per atom: measured at the pressure asked for, or that of the structure."""
+    error, n = phase.volume_error, phase.n_atoms
+    note = "" if error else "that of the structure"
+    return Quantity(phase.volume / n, "Å^3/atom", error / n if error else None, note)
+
+
+def finite_size_of(phase: PhaseFreeEnergy, part_of: str) -> Quantity:
+    """Return the correction for the finite size of the cell per atom; that of a crystal has no statistical error."""
+    size, n = phase.finite_size or Measured(0.0, 0.0), phase.n_atoms
+    note = f"infinite system minus this cell; in `{part_of}`"
+    return Quantity(size.value / n, "eV/atom", size.error / n if size.error else None, note)
 
 
 def _curves(phase: PhaseFreeEnergy) -> dict[str, Curve]:

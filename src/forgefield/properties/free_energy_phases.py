@@ -22,6 +22,7 @@ from forgefield.properties.free_energy_checks import (
     square_displacement,
 )
 from forgefield.properties.free_energy_estimators import Measured, quadrature
+from forgefield.properties.free_energy_fluid import FluidFluctuations, fluid_finite_size
 from forgefield.properties.free_energy_paths import Leg, path_warnings, walk
 from forgefield.properties.free_energy_potentials import (
     EinsteinSprings,
@@ -48,6 +49,10 @@ SHORTER = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04)
 """Of edges, in parts of them: crystals whose correction for the finite size may stand for that of an unstable one."""
 
 
+RESOLVED = 2.0
+"""A bulk modulus of more standard errors than these is known well enough for its logarithm."""
+
+
 @dataclass(frozen=True)
 class PhaseFreeEnergy:
     """The free energy of one phase, of all its atoms.
@@ -62,11 +67,15 @@ class PhaseFreeEnergy:
     target : dict of Measured
         Averages of the potential itself: ``potential`` [eV], ``pressure`` [eV/Å^3], ...
     volume, temperature, n_atoms
+    cell : (3, 3) [Å]
+        Of the crystal's sites, or of the liquid.
     conditions : dict
         Numbers of the reference system.
     warnings : tuple of str
-    cell : (3, 3) [Å], optional
-        Of the crystal's sites.
+    finite_size : Measured, optional [eV]
+        What the cell lacks of an infinite system; it is in `free_energy`. None: it was left out.
+    volume_error : float, optional [Å^3]
+        Standard error; None: the volume was given.
     """
 
     free_energy: Measured
@@ -76,9 +85,11 @@ class PhaseFreeEnergy:
     volume: float
     temperature: float
     n_atoms: int
+    cell: FloatArray
     conditions: dict[str, float | str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    cell: FloatArray | None = None
+    finite_size: Measured | None = None
+    volume_error: float | None = None
 
     def gibbs(self, pressure: float | None) -> Measured:
         """Return ``F + P V`` [eV] with a pressure [GPa] that was given, or else the measured one."""
@@ -149,38 +160,39 @@ def solid_free_energy(
     size, warnings = _finite_size(sites, target, settings, lattice)
     conditions |= _facts({"einstein": leg})
     conditions |= {f"spring_{z}_eV_per_A2": float(springs[sites.numbers == z][0]) for z in species}
-    conditions |= {
-        "finite_size_correction_eV_per_atom": size,
+    conditions |= _correction(size, len(atoms)) | {
         "volume_per_lattice_point_A3": lattice,
         "correction_centre_of_mass_eV": reference
         - einstein_crystal_free_energy(springs, sites.get_masses(), settings.temperature, None),
         "largest_excursion": averages["excursion"].value,
     }
     return PhaseFreeEnergy(
-        free_energy=leg.difference + reference + len(atoms) * size,
+        free_energy=leg.difference + reference + (size or 0.0),
         reference=reference,
         legs={"einstein": leg},
         target=averages,
-        volume=volume,
+        volume=volume.value,
         temperature=settings.temperature,
         n_atoms=len(atoms),
         conditions=conditions,
         warnings=path_warnings({"einstein": leg}, len(atoms)) + warnings,
         cell=sites.cell.array.copy(),
+        finite_size=size,
+        volume_error=volume.error or None,
     )
 
 
 def _sites(
     atoms: Atoms, target: ForceField, walker: Walker, settings: FreeEnergySettings
-) -> tuple[Atoms, float, dict[str, float | str]]:
+) -> tuple[Atoms, Measured, dict[str, float | str]]:
     """Return the crystal on its sites in the cell of the pressure asked for, its volume, and what moved."""
     sites = atoms.copy()
     if settings.pressure is None:
-        return sites, float(sites.get_volume()), {}
+        return sites, Measured(float(sites.get_volume()), 0.0), {}
     barostat = choose_barostat(settings.barostat, atoms)
     walker.dynamics = walker.dynamics.model_copy(update={"barostat": barostat})
     volume = _equilibrium_volume(target, walker, settings)
-    cell = sites.cell.array * (volume / sites.get_volume()) ** (1.0 / 3.0)
+    cell = sites.cell.array * (volume.value / sites.get_volume()) ** (1.0 / 3.0)
     sites.set_cell(cell if barostat == "isotropic" else walker.profile("volume", "cell"), scale_atoms=True)
     return sites, volume, {"barostat": barostat}
 
@@ -195,7 +207,6 @@ def liquid_free_energy(
     SimulationError
         The liquid does not flow: it froze, or never melted.
     """
-    thermal = units.kB * settings.temperature
     if settings.melt_steps:
         hot = settings.melt_temperature or 2.0 * settings.temperature
         ensemble = "nvt" if settings.pressure is None else "npt"
@@ -203,53 +214,90 @@ def liquid_free_energy(
             "melt", target, {}, steps=settings.melt_steps, equilibration=0, temperature=hot, ensemble=ensemble
         )
     volume = _equilibrium_volume(target, walker, settings)
-    distance = (volume / len(atoms)) ** (1.0 / 3.0)
+    distance = (volume.value / len(atoms)) ** (1.0 / 3.0)
+    spread = FluidFluctuations(walker.atoms.copy(), target, settings.temperature)
     averages = walker.average(
         "potential",
         target,
         {"flow": flow(distance)},
         steps=settings.target_steps,
         equilibration=settings.equilibration,
+        fluctuations=spread if settings.finite_size else None,
     )
     time = settings.target_steps * settings.timestep / 1000.0
     check_liquid(averages["flow"].value, settings.temperature, time)
-    repulsion, conditions = _repulsion(walker.atoms, settings, thermal, distance)
-    legs = {
-        "repulsion": walk(
-            walker,
-            "repulsion",
-            Mixture(repulsion, target),
-            quadrature(settings.points),
-            settings,
-            settings.temperature,
-            first_up=False,
-            legs=2,
-        ),
-        "ideal_gas": walk(
-            walker,
-            "ideal_gas",
-            Mixture(None, repulsion),
-            quadrature(settings.reference_points, _power(settings)),
-            settings.model_copy(
-                update={"method": "equilibrium", "steps": settings.reference_steps or settings.steps}
-            ),
-            settings.temperature,
-            first_up=False,
-            legs=2,
-        ),
-    }
-    reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume, settings.temperature)
+    legs, conditions = _liquid_legs(target, walker, settings, distance)
+    reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume.value, settings.temperature)
+    size, facts, warnings = _finite_number(averages, spread, walker, settings)
     return PhaseFreeEnergy(
-        free_energy=legs["repulsion"].difference + legs["ideal_gas"].difference + reference,
+        free_energy=legs["repulsion"].difference + legs["ideal_gas"].difference + reference + (size or 0.0),
         reference=reference,
         legs=legs,
         target=averages,
-        volume=volume,
+        volume=volume.value,
         temperature=settings.temperature,
         n_atoms=len(atoms),
-        conditions=conditions | _facts(legs) | {"flow": averages["flow"].value},
-        warnings=path_warnings(legs, len(atoms)),
+        cell=spread.atoms.cell.array.copy(),
+        conditions=conditions | _facts(legs) | facts | {"flow": averages["flow"].value},
+        warnings=path_warnings(legs, len(atoms)) + warnings,
+        finite_size=size,
+        volume_error=volume.error or None,
     )
+
+
+def _liquid_legs(
+    target: ForceField, walker: Walker, settings: FreeEnergySettings, distance: float
+) -> tuple[dict[str, Leg], dict[str, float | str]]:
+    """Walk from the liquid to the soft repulsion and from there to the ideal gas, and back."""
+    thermal = units.kB * settings.temperature
+    repulsion, conditions = _repulsion(walker.atoms, settings, thermal, distance)
+    steps = settings.reference_steps or settings.steps
+    parts = {
+        "repulsion": (Mixture(repulsion, target), quadrature(settings.points), settings),
+        "ideal_gas": (
+            Mixture(None, repulsion),
+            quadrature(settings.reference_points, _power(settings)),
+            settings.model_copy(update={"method": "equilibrium", "steps": steps}),
+        ),
+    }
+    legs = {
+        name: walk(walker, name, mixture, rule, chosen, settings.temperature, first_up=False, legs=2)
+        for name, (mixture, rule, chosen) in parts.items()
+    }
+    return legs, conditions
+
+
+def _correction(size: Measured | None, n_atoms: int) -> dict[str, float | str]:
+    return {"finite_size_correction_eV_per_atom": 0.0 if size is None else size.value / n_atoms}
+
+
+def _finite_number(
+    averages: dict[str, Measured], spread: FluidFluctuations, walker: Walker, settings: FreeEnergySettings
+) -> tuple[Measured | None, dict[str, float | str], tuple[str, ...]]:
+    """Return what the liquid's cell lacks [eV], the numbers it is made of, and why it was left out."""
+    n = len(spread.atoms)
+    if not settings.finite_size:
+        return None, _correction(None, n), ()
+    if "bulk_modulus" not in averages:
+        text = "no correction for the finite size of the cell: the journal is of a version that had none"
+        return None, _correction(None, n), (text,)
+    modulus, numbers = averages["bulk_modulus"], spread.atoms.numbers
+    facts: dict[str, float | str] = {
+        "bulk_modulus_GPa": modulus.value * EV_PER_A3_TO_GPA,
+        "bulk_modulus_error_GPa": modulus.error * EV_PER_A3_TO_GPA,
+    }
+    if not modulus.value > RESOLVED * modulus.error:
+        text = (
+            "no correction for the finite size of the cell: the bulk modulus of the liquid, "
+            f"{facts['bulk_modulus_GPa']:.3g} ± {facts['bulk_modulus_error_GPa']:.2g} GPa, is not resolved; raise `target_steps`"
+        )
+        return None, _correction(None, n) | facts, (text,)
+    ideal = n * units.kB * settings.temperature / float(spread.atoms.get_volume())
+    chi = Measured(ideal / modulus.value, ideal * modulus.error / modulus.value**2)
+    _, counts = np.unique(numbers, return_counts=True)
+    mixed = spread.composition(walker.profile("potential", "waves")) if len(counts) > 1 else None
+    size = fluid_finite_size(counts, chi, mixed, settings.temperature)
+    return size, _correction(size, n) | facts | {"density_fluctuation": chi.value}, ()
 
 
 def _facts(legs: dict[str, Leg]) -> dict[str, float | str]:
@@ -258,14 +306,14 @@ def _facts(legs: dict[str, Leg]) -> dict[str, float | str]:
 
 def _finite_size(
     sites: Atoms, target: ForceField, settings: FreeEnergySettings, lattice: float
-) -> tuple[float, tuple[str, ...]]:
-    """Return the correction per atom [eV], and why it is not quite that of the crystal.
+) -> tuple[Measured | None, tuple[str, ...]]:
+    """Return the correction of all atoms [eV], and why it is not quite that of the crystal.
 
     Hot crystals are held on their sites by motion where the sites alone are unstable. The correction, of the order of
     ``k T ln(N) / N``, varies little with the volume, so that of the nearest smaller one that is stable stands for theirs.
     """
     if not settings.finite_size:
-        return 0.0, ()
+        return None, ()
     reason = ""
     for shorter in SHORTER:
         crystal = sites.copy()
@@ -276,14 +324,14 @@ def _finite_size(
             reason = reason or str(error)
             continue
         stands = f"the correction for the finite size of the cell is that of edges {100 * shorter:g} % shorter, for"
-        return found, (f"{stands} {reason}",) if reason else ()
-    return 0.0, (f"no correction for the finite size of the cell: {reason}",)
+        return Measured(len(sites) * found, 0.0), (f"{stands} {reason}",) if reason else ()
+    return None, (f"no correction for the finite size of the cell: {reason}",)
 
 
-def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergySettings) -> float:
+def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergySettings) -> Measured:
     """Return the volume at the pressure asked for, and bring the walker there."""
     if settings.pressure is None:
-        return float(walker.atoms.get_volume())
+        return Measured(float(walker.atoms.get_volume()), 0.0)
     found = walker.average(
         "volume",
         target,
@@ -293,7 +341,7 @@ def _equilibrium_volume(target: ForceField, walker: Walker, settings: FreeEnergy
         ensemble="npt",
     )
     walker.settle("volume")
-    return found["volume"].value
+    return found["volume"]
 
 
 def _repulsion(

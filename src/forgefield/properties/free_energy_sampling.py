@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -26,10 +26,21 @@ from forgefield.properties.free_energy_temperature import Ramp
 from forgefield.properties.journal import Journal
 from forgefield.properties.statistics import series_mean
 
-__all__ = ["Switched", "Walker"]
+__all__ = ["Fluctuations", "Switched", "Walker"]
 
 FloatArray = NDArray[np.float64]
 Direction = Literal["up", "down"]
+
+
+class Fluctuations(Protocol):
+    """What a run tells by its fluctuations rather than by means."""
+
+    @property
+    def observe(self) -> Mapping[str, Observable]:
+        """What to record for it; means of arrays are kept as profiles."""
+
+    def summarise(self, records: Records) -> dict[str, list[float]]:
+        """Return numbers as value, standard error and independent samples."""
 
 
 class Switched:
@@ -117,6 +128,7 @@ class Walker:
         equilibration: int,
         every: int = 5,
         profiles: Mapping[str, Observable] | None = None,
+        fluctuations: Fluctuations | None = None,
         **changes: Any,
     ) -> dict[str, Measured]:
         """Return means over a run in equilibrium, with the standard errors that its correlations leave.
@@ -131,6 +143,8 @@ class Walker:
             Steps that count, before them, and between samples.
         profiles : mapping of callables, optional
             Arrays; their means over the run are kept, see `profile`.
+        fluctuations : Fluctuations, optional
+            What follows from them is returned with the means.
         **changes
             To the settings of the dynamics, e.g. ``ensemble="npt"``.
 
@@ -144,14 +158,17 @@ class Walker:
             before = self.atoms.cell.array.copy()
             shape = self._shape(**changes)
             self._run(field, equilibration, stage + " (equilibration)", **changes)
+            spread = {} if fluctuations is None else dict(fluctuations.observe)
             records = self._run(
-                field, steps, stage, {**observe, **(profiles or {}), **shape}, every, **changes
+                field, steps, stage, {**observe, **(profiles or {}), **shape, **spread}, every, **changes
             )
             names = ["potential", "temperature", "volume", *observe]
             known = {name: _mean(records[name]) for name in names}
             if "pressure" in records:
                 known["pressure"] = _mean(np.trace(records["pressure"], axis1=1, axis2=2) / 3.0)
-            for name in profiles or {}:
+            known |= {} if fluctuations is None else fluctuations.summarise(records)
+            arrays = [name for name in spread if records[name].ndim > 1]
+            for name in [*(profiles or {}), *arrays]:
                 self.journal.profiles[f"{self.name}/{stage}/{name}"] = records[name].mean(axis=0).tolist()
             if "cell" in records:
                 cell = mean_cell(records["cell"], known["volume"][0])

@@ -35,7 +35,8 @@ class PathSettings(BathSettings):
         None, gt=0, description="of the Einstein crystal [eV/Å^2]; null: from the mean square displacements"
     )
     finite_size: bool = Field(
-        default=True, description="solid: add what the cell lacks of an infinite harmonic crystal"
+        default=True,
+        description="add what the cell lacks of an infinite system: of a harmonic crystal; of a liquid of this compressibility",
     )
     reference: Literal["uhlenbeck-ford", "soft-core"] = Field(
         "uhlenbeck-ford", description="repulsion between ideal gas and liquid"

@@ -194,13 +194,13 @@ class Crossing:
     temperature : Measured [K]
     latent_heat : Measured [eV/atom]
         Enthalpy of the second phase minus that of the first.
-    entropy : float [k_B per atom]
+    entropy : Measured [k_B per atom]
         Of melting: latent heat over temperature.
     """
 
     temperature: Measured
     latent_heat: Measured
-    entropy: float
+    entropy: Measured
 
 
 def crossing(solid: GibbsCurve, liquid: GibbsCurve, low: float, high: float) -> Crossing:
@@ -229,4 +229,5 @@ def crossing(solid: GibbsCurve, liquid: GibbsCurve, low: float, high: float) -> 
     heat = liquid.heat(melting) - solid.heat(melting)
     entropy = heat.value / melting
     error = (liquid(melting) - solid(melting)).error / max(abs(entropy), 1e-12)
-    return Crossing(Measured(melting, error), heat, entropy / units.kB)
+    spread = math.hypot(heat.error / melting, entropy * error / melting)
+    return Crossing(Measured(melting, error), heat, Measured(entropy, spread) * (1.0 / units.kB))

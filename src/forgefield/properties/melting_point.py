@@ -13,7 +13,12 @@ from pydantic import Field, model_validator
 
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
 from forgefield.properties.dynamics_forces import ForceField, force_field
-from forgefield.properties.free_energy import phase_free_energy, planned_steps
+from forgefield.properties.free_energy import (
+    finite_size_of,
+    phase_free_energy,
+    planned_steps,
+    volume_of,
+)
 from forgefield.properties.free_energy_checks import (
     check_liquid,
     check_solid,
@@ -154,8 +159,7 @@ def _compute(
 def _sites(atoms: Atoms, phase: PhaseFreeEnergy) -> Atoms:
     """Return the crystal on its sites in the cell that its free energy was computed for."""
     sites = atoms.copy()
-    factor = (phase.volume / atoms.get_volume()) ** (1.0 / 3.0)
-    sites.set_cell(atoms.cell.array * factor if phase.cell is None else phase.cell, scale_atoms=True)
+    sites.set_cell(phase.cell, scale_atoms=True)
     return sites
 
 
@@ -172,15 +176,21 @@ def _result(
     quantities = {
         "melting_temperature": quantity(found.temperature, "K", "equal Gibbs energies"),
         "latent_heat": quantity(found.latent_heat, "eV/atom"),
-        "entropy_of_melting": Quantity(found.entropy, "k_B/atom"),
+        "entropy_of_melting": quantity(found.entropy, "k_B/atom"),
         "gibbs_difference": quantity(
             difference, "eV/atom", f"liquid minus solid at {settings.temperature:g} K"
         ),
-        "volume_of_melting": Quantity((liquid.volume - solid.volume) / n, "Å^3/atom"),
+        "volume_of_melting": Quantity(
+            (liquid.volume - solid.volume) / n,
+            "Å^3/atom",
+            math.hypot(liquid.volume_error or 0.0, solid.volume_error or 0.0) / n,
+        ),
     }
     for name, phase in phases.items():
         quantities[f"helmholtz_{name}"] = quantity(phase.free_energy, "eV/atom", scale=1.0 / n)
-        quantities[f"volume_{name}"] = Quantity(phase.volume / n, "Å^3/atom")
+        quantities[f"volume_{name}"] = volume_of(phase)
+        if phase.finite_size is not None:
+            quantities[f"finite_size_{name}"] = finite_size_of(phase, f"helmholtz_{name}")
     fine = np.linspace(grid[0], grid[-1], 41)
     lines = {}
     reference = np.array([curves["solid"](float(t)).value for t in fine])
@@ -202,6 +212,7 @@ def _result(
         quantities=quantities,
         conditions=settings.model_dump()
         | {f"{name}_{k}": v for name, phase in phases.items() for k, v in phase.conditions.items()}
+        | {f"{name}_cell_A": np.round(phase.cell, 6).tolist() for name, phase in phases.items()}
         | {"n_atoms": n},
         curves=lines,
         warnings=solid.warnings + liquid.warnings + _too_short(found, settings),
