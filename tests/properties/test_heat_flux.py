@@ -242,6 +242,8 @@ def test_properties_run_resume_and_warn(tmp_path):
     assert result.quantities["conductivity"].error > 0
     assert result.quantities["energy_drift"].value < 0.1
     assert any("replicas of" in text for text in result.warnings)
+    assert (result.conditions["ensemble"], result.conditions["engine"]) == ("nve", "own")
+    assert result.conditions["cell_A"] == pytest.approx(atoms.cell.array * [[2], [1], [1]], abs=1e-5)
     again = CONDUCTIVITY_GK(atoms, potential, folder=tmp_path, **green)
     assert again["conductivity"] == result["conductivity"]
     driven = CONDUCTIVITY_HNEMD(atoms, potential, length=0.06, settle=0.01, fields=(1e-3, 2e-3), **options)
@@ -296,5 +298,12 @@ def test_bad_input():
         CONDUCTIVITY_HNEMD(Atoms("Si2", [[0, 0, 0], [0, 0, 2]]), small_potential())
     with pytest.raises(ConfigError, match="at least twice"):
         CONDUCTIVITY_GK(atoms, EMT(), length=10.0)
+    with pytest.raises(ConfigError, match="beyond `correlation_time`"):
+        CONDUCTIVITY_GK(atoms, EMT(), read_at=11.0)
+    with pytest.raises(ConfigError, match="less than 4 times `interval`"):
+        CONDUCTIVITY_GK(atoms, EMT(), read_at=0.01)
+    for fields in ((0.0,), (1e-3, float("nan")), (2.0,)):
+        with pytest.raises(ConfigError, match="driving forces"):
+            CONDUCTIVITY_HNEMD(atoms, small_potential(), fields=fields)
     with pytest.raises(ConfigError, match="virials"):
         CONDUCTIVITY_GK(atoms, small_potential(), virials="IV", length=40.0)

@@ -9,15 +9,22 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 from pair_force_field import LennardJonesForces
+from scipy.signal import lfilter
 
 from forgefield.errors import ConfigError, DataError
-from forgefield.properties.correlation import correlation, green_kubo, mean_squared_displacement, spectrum
+from forgefield.properties.correlation import (
+    correlation,
+    doubts,
+    green_kubo,
+    mean_squared_displacement,
+    spectrum,
+)
 from forgefield.properties.diffusion import MSD, diffusion, yeh_hummer
 from forgefield.properties.dynamics import Dynamics, DynamicsSettings
 from forgefield.properties.dynamics_forces import Forces
 from forgefield.properties.trajectory import Trajectory, from_frames, read_trajectory
 from forgefield.properties.vibrations import VDOS, vibrations
-from forgefield.properties.viscosity import VISCOSITY, shear_components, viscosity
+from forgefield.properties.viscosity import VISCOSITY, ViscositySettings, shear_components, viscosity
 
 
 def made(positions, velocities=None, pressure=None, interval=10.0, numbers=None):
@@ -62,17 +69,6 @@ def test_random_walk_diffuses():
         assert one.exponent == pytest.approx(1.0, abs=0.15)
 
 
-def test_errors_of_diffusion_cover_the_truth():
-    pulls = []
-    for seed in range(30):
-        walk = np.random.default_rng(seed).standard_normal((400, 10, 3)).cumsum(axis=0) * 0.1
-        one = diffusion(made(walk), blocks=8)["Ar"]
-        exact = 0.005 / 0.01 * 0.9  # relative to the centre of mass of ten atoms
-        pulls.append((one.coefficient - exact) / one.error)
-    assert np.std(pulls) == pytest.approx(1.2, abs=0.4)
-    assert abs(np.mean(pulls)) < 0.7
-
-
 class Free:
     def evaluate(self, positions, cell, *, virial=False, atomic=False):  # noqa: ARG002
         return Forces(0.0, np.zeros_like(positions), np.zeros((3, 3)))
@@ -91,7 +87,7 @@ def test_langevin_particles_diffuse_as_einstein_says():
     )
     exact = units.kB * 300 / 39.948 / (friction / units.fs) * 1000 * units.fs  # Å^2/ps
     moving = made(records["x"], records["v"])
-    slope = diffusion(moving, blocks=8, window=(0.5, 0.9))["Ar"]
+    slope = diffusion(moving, window=(0.5, 0.9))["Ar"]
     area = vibrations(moving, correlation_time=0.4, blocks=8)["Ar"]
     exact *= 59 / 60
     assert abs(slope.coefficient - exact) < 4 * slope.error
@@ -137,12 +133,86 @@ def test_green_kubo_integral_of_a_known_process():
     found = green_kubo(2.0 * series, 0.5, n_lags=150, blocks=2)
     exact = 4.0 * 0.5 * (0.5 + 1 / (np.exp(1 / 8) - 1))
     assert found.converged
-    assert 5 < found.plateau < 149
+    assert found.read_at == 74.5
+    assert found.value == pytest.approx(found.integral[112:].mean())
     assert abs(found.value - exact) < 4 * found.error
-    assert found.error < 0.15 * exact
+    assert found.error < 0.2 * exact
     assert found.correlation[0] == pytest.approx(4.0, rel=0.1)
+    early = green_kubo(2.0 * series, 0.5, n_lags=150, blocks=2, read_at=30.0)
+    assert early.value == pytest.approx(early.integral[45:61].mean())
+    assert early.error < found.error
+    assert early.change == pytest.approx(early.value - found.value)
     with pytest.raises(DataError, match="times as long"):
         green_kubo(series, 0.5, n_lags=4000)
+    with pytest.raises(DataError, match="as often"):
+        green_kubo(series, 0.5, n_lags=150, read_at=1.0)
+
+
+def process(rng, shape, step, parts):
+    """Series (n_replicas, n, n_components) whose correlations are sums of exp(-t/time) cos(2 pi f t); integral 1.
+
+    `parts`: (time, f, weight in the integral).
+    """
+    n_replicas, n, n_components = shape
+    total = np.zeros(shape)
+    for time, f, weight in parts:
+        turn = np.exp((-1.0 / time + 2j * np.pi * f) * step)
+        noise = rng.standard_normal((2, n_replicas, n_components, n))
+        noise = (noise[0] + 1j * noise[1]) * np.sqrt(1.0 - abs(turn) ** 2)
+        noise[..., 0] /= np.sqrt(1.0 - abs(turn) ** 2)
+        series = np.moveaxis(lfilter([1.0], [1.0, -turn], noise, axis=-1).real, -1, 1)
+        total += np.sqrt(weight / (step * (0.5 + turn / (1.0 - turn))).real) * series
+    return total / np.sqrt(sum(weight for *_, weight in parts))
+
+
+TWO_TIMES = ((0.05, 0.0, 0.5), (1.0, 0.0, 0.5))
+OPTICAL = ((0.5, 0.0, 1.0), (1.0, 6.0, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("parts", "replicas", "length", "lag", "blocks", "components"),
+    [
+        (((0.5, 0.0, 1.0),), 8, 20.0, 4.0, 1, 3),
+        (TWO_TIMES, 8, 20.0, 4.0, 1, 3),
+        (OPTICAL, 8, 20.0, 4.0, 1, 3),
+        (((0.05, 0.0, 0.5), (0.5, 0.0, 0.5)), 1, 100.0, 2.0, 10, 5),
+    ],
+)
+def test_errors_of_green_kubo_cover_the_truth(parts, replicas, length, lag, blocks, components):
+    step = 0.02
+    shape = (replicas, round(length / step), components)
+    found = [
+        green_kubo(
+            process(np.random.default_rng(seed), shape, step, parts), step, n_lags=round(lag / step) + 1,
+            blocks=blocks, equivalent=components == 5,
+        )
+        for seed in range(40)
+    ]  # fmt: skip
+    values, errors = (np.array([getattr(one, name) for one in found]) for name in ("value", "error"))
+    assert 0.75 < np.sqrt((((values - 1.0) / errors) ** 2).mean()) < 1.35
+    assert abs(values.mean() - 1.0) < np.sqrt((errors**2).mean())
+    assert np.mean(errors) < 0.35
+    assert np.mean([one.converged for one in found]) > 0.9
+    assert all(one.sampled for one in found)
+
+
+def test_green_kubo_says_when_the_lag_or_the_series_are_short():
+    rng = np.random.default_rng(3)
+    slow = process(rng, (30, 1000, 3), 0.02, ((2.0, 0.0, 1.0),))
+    early = green_kubo(slow, 0.02, n_lags=151)
+    assert not early.converged
+    assert early.change > 0
+    assert any("take a longer `correlation_time`" in text for text in doubts(early, "replicas"))
+    few = green_kubo(slow[:2], 0.02, n_lags=500)
+    assert not few.sampled
+    assert any("short for a lag of 9.98 ps" in text for text in doubts(few, "replicas"))
+    enough = process(rng, (20, 2000, 3), 0.02, ((0.2, 0.0, 1.0),))
+    assert doubts(green_kubo(enough, 0.02, n_lags=151), "replicas") == []
+    # One series alone has no spread; theory knows its error all the same.
+    alone = [green_kubo(one[None, :, :1], 0.02, n_lags=51) for one in enough]
+    scatter = np.std([one.value for one in alone])
+    assert np.mean([one.error for one in alone]) == pytest.approx(scatter, rel=0.4)
+    assert alone[0].correlation_error is None
 
 
 def test_viscosity_of_a_known_process():
@@ -208,10 +278,10 @@ def test_properties_run_and_say_what_is_missing():
 
 def test_bad_input():
     moving = made(np.zeros((50, 2, 3)))
-    with pytest.raises(DataError, match="too few"):
-        diffusion(moving)
-    with pytest.raises(ConfigError, match="`fit`"):
-        diffusion(moving, blocks=2, window=(0.1, 5.0))
+    with pytest.raises(DataError, match="30 frames are too few .* 0.4 ps or more"):
+        diffusion(made(np.zeros((30, 2, 3))))
+    with pytest.raises(ConfigError, match="`fit` from 0.1 to 0.2 ps .* 0.6 ps or more, got 0.49 ps"):
+        diffusion(moving, window=(0.1, 0.2))
     with pytest.raises(DataError, match="no velocities"):
         vibrations(moving)
     with pytest.raises(DataError, match="no pressures"):
@@ -221,9 +291,14 @@ def test_bad_input():
     # Said before anything is simulated.
     with pytest.raises(ConfigError, match="too short"):
         MSD(bulk("Cu"), EMT(), length=0.1)
-    with pytest.raises(ConfigError, match="at least 50"):
-        MSD(bulk("Cu"), EMT(), length=20.0, fit=(1.0, 5.0))
+    with pytest.raises(ConfigError, match="at least 30 ps"):
+        MSD(bulk("Cu"), EMT(), length=20.0, fit=(1.0, 10.0))
     with pytest.raises(ConfigError, match="10 blocks of `correlation_time`"):
         VDOS(bulk("Cu"), EMT(), length=10.0)
     with pytest.raises(ConfigError, match="at least 40"):
         VISCOSITY(bulk("Cu"), EMT(), length=30.0)
+    with pytest.raises(ConfigError, match="beyond `correlation_time`"):
+        VISCOSITY(bulk("Cu"), EMT(), read_at=3.0)
+    with pytest.raises(ConfigError, match="4 times `interval`"):
+        VISCOSITY(bulk("Cu"), EMT(), read_at=0.03)
+    assert ViscositySettings().length >= 40.4

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +17,15 @@ from forgefield.properties.conductivity_flux import TO_W_PER_M_K
 from forgefield.properties.conductivity_simulation import (
     UNIT,
     FluxSettings,
-    flux_run,
+    FluxSystem,
     flux_system,
     mean_energies,
 )
-from forgefield.properties.correlation import GreenKubo, green_kubo
-from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.conductivity_starts import conditions_of, flux_run, not_as_named, stage, starts_of
+from forgefield.properties.correlation import FEWEST_LAGS, GreenKubo, doubts, green_kubo
+from forgefield.properties.dynamics import Records
 from forgefield.properties.simulation import dynamics_settings, short_of
-from forgefield.properties.statistics import series_mean
+from forgefield.properties.statistics import of_replicas, series_mean
 
 __all__ = [
     "CONDUCTIVITY_GK",
@@ -35,18 +37,25 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
+FLOWING = 4.0
+"""Standard errors by which a mean flux may differ from 0."""
+UNEQUAL = 11.8
+"""Of chi squared with two degrees of freedom, beyond it once in 370 times by chance."""
+
 
 class GreenKuboSettings(FluxSettings):
     """Green-Kubo."""
 
     interval: float = Field(5.0, gt=0, description="between samples of the flux [fs]")
-    replicas: int = Field(3, ge=1, description="independent simulations")
+    length: float = Field(40.0, gt=0, description="of every simulation [ps]")
+    replicas: int = Field(8, ge=1, description="independent simulations")
     blocks: int = Field(1, ge=1, description="parts that every simulation is divided into")
     correlation_time: float = Field(10.0, gt=0, description="longest lag [ps]")
     read_at: float | None = Field(
         None,
         gt=0,
-        description="upper limit of the integral [ps]; null: where it changes no more than its error",
+        description="lag at which the integral is read off, the mean over the last quarter before it [ps]; null: "
+        "`correlation_time`. Two potentials are compared at the same lag",
     )
 
     @model_validator(mode="after")
@@ -56,8 +65,13 @@ class GreenKuboSettings(FluxSettings):
             raise ValueError(
                 f"`length` ({self.length} ps) must be at least twice `correlation_time` for every block: {need:.4g} ps"
             )
-        if self.read_at is not None and self.read_at > self.correlation_time:
+        read_at = self.read_at or self.correlation_time
+        if read_at > self.correlation_time:
             raise ValueError(f"`read_at` ({self.read_at} ps) lies beyond `correlation_time`")
+        if read_at * 1000.0 < FEWEST_LAGS * self.spacing:
+            raise ValueError(
+                f"the integral is read off at {read_at} ps, less than {FEWEST_LAGS} times `interval` ({self.spacing} fs)"
+            )
         return self
 
 
@@ -75,6 +89,9 @@ class Fluxes:
     drift : float [eV/atom/ps]
         Largest change of the total energy: that of the integrator.
     temperature_error : float [K]
+        From the spread of the simulations.
+    conditions : dict
+        What was simulated.
     """
 
     parts: FloatArray
@@ -83,6 +100,7 @@ class Fluxes:
     temperature: float
     drift: float
     temperature_error: float = 0.0
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     def total(self, *, convective: bool = True) -> FloatArray:
         """Return ``V J`` (n_replicas, n_samples, 3)."""
@@ -101,6 +119,8 @@ def conductivity_green_kubo(
 ) -> GreenKubo:
     """Return the conductivity [W/(m K)] as a function of the upper limit of time [ps], averaged over components.
 
+    Components may have different conductivities: its error is that of their mean, from the spread of simulations.
+
     Notes
     -----
     ``kappa = V / (kB T^2) integral_0^inf <J(0) J(t)> dt`` (paper 5, eq. 10).
@@ -109,50 +129,53 @@ def conductivity_green_kubo(
     flux = fluxes.total(convective=convective)[:, :, list(components)] * np.sqrt(scale)
     n_lags = round(correlation_time / fluxes.interval) + 1
     n_lags = min(n_lags, flux.shape[1] // blocks // 2)
-    return green_kubo(flux, fluxes.interval, n_lags=n_lags, blocks=blocks, until=read_at)
+    return green_kubo(flux, fluxes.interval, n_lags=n_lags, blocks=blocks, read_at=read_at)
 
 
 def simulate_fluxes(
-    atoms: Atoms,
-    field: ForceField,
+    system: FluxSystem,
     settings: GreenKuboSettings,
     *,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Fluxes:
-    """Run the simulations in equilibrium: thermostat first, then at constant energy."""
-    origins = mean_energies(atoms, field)
+    """Run the simulations in equilibrium: thermostat first, then at constant energy, the same for all."""
+    warming = settings.equilibration / (settings.equilibration + settings.length)
+    count, first = settings.replicas, stage(progress, 0.0, warming)
+    starts = starts_of(system, settings, count, level=True, folder=folder, progress=first)
+    origins = mean_energies(system.atoms, system.field)
     runs = []
-    for n in range(settings.replicas):
+    for n, start in enumerate(starts.atoms):
         own = settings.model_copy(update={"seed": settings.seed + 1000 * n})
-        runs.append(
-            flux_run(
-                atoms,
-                field,
-                own,
-                dynamics_settings(own, ensemble="nve"),
-                place=(n, settings.replicas, "simulation"),
-                label=f"heat flux, virials {settings.virials}",
-                origins=origins,
-                checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
-                progress=progress,
-            )
+        dynamics, records = flux_run(
+            start,
+            system,
+            own,
+            dynamics_settings(own, ensemble="nve"),
+            label="heat flux",
+            origins=origins,
+            checkpoint=None if folder is None else folder / f"simulation_{n + 1}.npz",
+            progress=stage(progress, warming, 1.0, f"simulation {n + 1}", n, count),
         )
-    drifts = []
-    for records in runs:
-        total = records["potential"] + records["kinetic"]
-        slope = np.polynomial.polynomial.polyfit(np.arange(len(total)) * settings.spacing / 1000.0, total, 1)[
-            1
-        ]
-        drifts.append(abs(float(slope)) / len(atoms))
+        runs.append(records)
+    warmth = np.array([records["temperature"].mean() for records in runs])
+    error = of_replicas(warmth)[1] if len(runs) > 1 else series_mean(runs[0]["temperature"]).error
     return Fluxes(
-        np.stack([r["flux"] for r in runs]),
+        np.stack([records["flux"] for records in runs]),
         settings.spacing / 1000.0,
-        float(np.mean([r["volume"].mean() for r in runs])),
-        float(np.mean([r["temperature"].mean() for r in runs])),
-        max(drifts),
-        float(np.sqrt(np.mean([series_mean(r["temperature"]).error ** 2 for r in runs]) / len(runs))),
+        dynamics.state.volume,
+        float(warmth.mean()),
+        max(_drift(records, settings) for records in runs) / len(system.atoms),
+        float(error),
+        conditions_of(dynamics, settings, starts),
     )
+
+
+def _drift(records: Records, settings: GreenKuboSettings) -> float:
+    """Return the rate at which the total energy changes [eV/ps]."""
+    total = records["potential"] + records["kinetic"]
+    times = np.arange(len(total)) * settings.spacing / 1000.0
+    return abs(float(np.polynomial.polynomial.polyfit(times, total, 1)[1]))
 
 
 def _compute(
@@ -164,8 +187,7 @@ def _compute(
     progress: Progress = silent,
 ) -> PropertyResult:
     system = flux_system(atoms, calculator, settings)
-    quantities, warnings = dict(system.quantities), list(system.warnings)
-    fluxes = simulate_fluxes(system.atoms, system.field, settings, folder=folder, progress=progress)
+    fluxes = simulate_fluxes(system, settings, folder=folder, progress=progress)
     options: dict[str, Any] = {
         "correlation_time": settings.correlation_time,
         "convective": settings.convective,
@@ -173,24 +195,26 @@ def _compute(
         "read_at": settings.read_at,
     }
     whole = conductivity_green_kubo(fluxes, **options)
-    options["read_at"] = float(whole.time[whole.plateau])
+    quantities = dict(system.quantities)
     quantities["conductivity"] = Quantity(whole.value, UNIT, whole.error, "mean of three directions")
     curves = {"mean": _curve(whole)}
-    if settings.replicas * settings.blocks > 1:
-        for axis, name in enumerate("xyz"):
-            one = conductivity_green_kubo(fluxes, components=(axis,), **options)
-            quantities[f"conductivity_{name}{name}"] = Quantity(one.value, UNIT, one.error)
-            curves[name * 2] = _curve(one)
-        other = conductivity_green_kubo(fluxes, **(options | {"convective": not settings.convective}))
-        name = "without_convection" if settings.convective else "with_convection"
-        quantities[f"conductivity_{name}"] = Quantity(other.value, UNIT, other.error)
+    directions = {}
+    for axis, name in enumerate("xyz"):
+        one = directions[name * 2] = conductivity_green_kubo(fluxes, components=(axis,), **options)
+        quantities[f"conductivity_{name}{name}"] = Quantity(one.value, UNIT, one.error)
+        curves[name * 2] = _curve(one)
+    other = conductivity_green_kubo(fluxes, **(options | {"convective": not settings.convective}))
+    name = "without_convection" if settings.convective else "with_convection"
+    quantities[f"conductivity_{name}"] = Quantity(other.value, UNIT, other.error)
+    pull = _mean_flux(fluxes, convective=settings.convective)
     quantities |= {
-        "read_at": Quantity(options["read_at"], "ps", note="upper limit of the integral"),
+        "read_at": Quantity(whole.read_at, "ps", note="upper limit of the integral"),
         "temperature": Quantity(fluxes.temperature, "K", fluxes.temperature_error),
         "energy_drift": Quantity(fluxes.drift, "eV/atom/ps"),
-        "mean_flux": _mean_flux(fluxes, convective=settings.convective),
+        "mean_flux": Quantity(
+            pull, "", note="largest mean component, in its standard errors; 0 in equilibrium"
+        ),
     }
-    warnings += _doubts(whole, settings)
     curves["autocorrelation"] = Curve(
         whole.time,
         whole.correlation,
@@ -198,11 +222,17 @@ def _compute(
         "flux autocorrelation [W/(m K ps)]",
         whole.correlation_error,
     )
+    warnings = system.warnings + _doubts(whole, settings) + _unequal(directions)
+    warnings += not_as_named(settings, fluxes.temperature, fluxes.temperature_error)
+    if pull > FLOWING:
+        warnings.append(
+            f"a mean component of the heat flux is {pull:.2g} standard errors from 0, as in no equilibrium; take a longer "
+            "`equilibration`, and look for atoms that drift"
+        )
     return PropertyResult(
         name="conductivity-gk",
         quantities=quantities,
-        conditions={"n_atoms": len(system.atoms), "volume_A3": fluxes.volume}
-        | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json") | fluxes.conditions,
         curves=curves,
         warnings=tuple(warnings),
     )
@@ -212,14 +242,31 @@ def _curve(one: GreenKubo) -> Curve:
     return Curve(one.time, one.integral, "time [ps]", "conductivity [W/(m K)]", one.integral_error)
 
 
-def _mean_flux(fluxes: Fluxes, *, convective: bool) -> Quantity:
+def _mean_flux(fluxes: Fluxes, *, convective: bool) -> float:
     """Return the largest mean component of the flux in its standard errors."""
     flux = fluxes.total(convective=convective)
     pulls = []
     for series in np.moveaxis(flux, 2, 1).reshape(-1, flux.shape[1]):
         found = series_mean(series)
         pulls.append(abs(found.value) / found.error if found.error > 0 else 0.0)
-    return Quantity(max(pulls), "", note="largest mean component, in its standard errors; 0 in equilibrium")
+    return max(pulls)
+
+
+def _unequal(directions: Mapping[str, GreenKubo]) -> list[str]:
+    """Return a warning where directions differ by more than chance."""
+    values = np.array([one.value for one in directions.values()])
+    mean = float(values.mean())
+    # Were they equal, each would have the same error; what their spread alone says is itself by chance.
+    error = np.sqrt(np.mean([max(abs(mean) * one.relative, one.error) ** 2 for one in directions.values()]))
+    squared = float(((values - mean) ** 2).sum() / error**2)
+    if squared <= UNEQUAL:
+        return []
+    found = ", ".join(f"{name} {Quantity(one.value, '', one.error)}" for name, one in directions.items())
+    text = (
+        f"the directions differ by more than chance ({found} {UNIT}): take them and not their mean, or, where symmetry makes "
+        "them equal, more `replicas`"
+    )
+    return [text]
 
 
 def _doubts(whole: GreenKubo, settings: GreenKuboSettings) -> list[str]:
@@ -229,11 +276,7 @@ def _doubts(whole: GreenKubo, settings: GreenKuboSettings) -> list[str]:
         settings.error,
         lambda times: f"{settings.replicas * times:.0f} replicas of {settings.length} ps",
     )
-    if not whole.converged:
-        found.append(
-            f"the integral still grows at {whole.time[-1]:.4g} ps; take a longer `correlation_time` and `length`"
-        )
-    return found
+    return found + doubts(whole, f"`replicas` (now {settings.replicas}) or `length` ({settings.length} ps)")
 
 
 CONDUCTIVITY_GK = Property(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forgefield.errors import SimulationError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
@@ -17,11 +17,12 @@ from forgefield.properties.conductivity_flux import TO_W_PER_M_K, Driving
 from forgefield.properties.conductivity_simulation import (
     UNIT,
     FluxSettings,
-    flux_run,
+    FluxSystem,
     flux_system,
     mean_energies,
 )
-from forgefield.properties.dynamics_forces import ForceField
+from forgefield.properties.conductivity_starts import conditions_of, flux_run, stage, starts_of
+from forgefield.properties.dynamics import Dynamics
 from forgefield.properties.simulation import dynamics_settings, short_of
 from forgefield.properties.statistics import Estimate, block_means, of_replicas, series_mean, straight_line
 
@@ -29,6 +30,8 @@ __all__ = ["CONDUCTIVITY_HNEMD", "HnemdSettings", "Response", "conductivity_hnem
 
 FloatArray = NDArray[np.float64]
 AXES = {"x": 0, "y": 1, "z": 2}
+STRONGEST = 1.0
+"""Driving force [1/Å]: an atom that is 1 eV above the mean would feel 1 eV/Å."""
 
 
 class HnemdSettings(FluxSettings):
@@ -42,6 +45,20 @@ class HnemdSettings(FluxSettings):
     direction: Literal["x", "y", "z"] = Field("x", description="of the driving force")
     thermostat_time: float = Field(100.0, gt=0, description="relaxation time of the temperature [fs]")
     settle: float = Field(5.0, ge=0, description="with the driving force on, left out at the start [ps]")
+
+    @model_validator(mode="after")
+    def _driving(self) -> Self:
+        wrong = [one for one in self.fields if one == 0.0 or not np.isfinite(one)]
+        if wrong:
+            raise ValueError(
+                f"`fields` are driving forces, finite and not 0, got {wrong[0]}; conductivity-gk needs none"
+            )
+        strongest = max(map(abs, self.fields))
+        if strongest > STRONGEST:
+            raise ValueError(
+                f"`fields` of {strongest:g}/Å are no weak driving forces; at most {STRONGEST:g}, usually 1e-5 to 1e-2"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -123,50 +140,74 @@ def response(
 
 
 def conductivity_hnemd(
-    atoms: Atoms,
-    field: ForceField,
+    system: FluxSystem,
     settings: HnemdSettings,
     *,
     folder: Path | None = None,
     progress: Progress = silent,
-) -> list[Response]:
-    """Run one driven simulation for each driving force."""
-    axis = AXES[settings.direction]
-    origins = mean_energies(atoms, field)
+) -> tuple[list[Response], dict[str, Any]]:
+    """Run one driven simulation for each driving force, all in one cell; return the answers and what was done."""
+    count = len(settings.fields)
+    whole = settings.equilibration + settings.settle + settings.length
+    warming = settings.equilibration / whole
+    first = stage(progress, 0.0, warming)
+    starts = starts_of(system, settings, count, level=False, folder=folder, progress=first)
+    origins = mean_energies(system.atoms, system.field)
     found = []
-    for n, strength in enumerate(settings.fields):
-        own = settings.model_copy(update={"seed": settings.seed + 1000 * n})
-        vector = np.zeros(3)
-        vector[axis] = strength
-
-        equations = dynamics_settings(
-            own, ensemble="nvt", thermostat="bussi", thermostat_time=own.thermostat_time, seed=own.seed + 2
+    for n, (strength, start) in enumerate(zip(settings.fields, starts.atoms, strict=True)):
+        own = settings.model_copy(
+            update={"seed": settings.seed + 1000 * n, "length": settings.length + settings.settle}
         )
-        try:
-            records = flux_run(
-                atoms,
-                field,
-                own.model_copy(update={"length": own.length + own.settle}),
-                equations,
-                place=(n, len(settings.fields), "driving force"),
-                label=f"{own.direction} {strength:g}, virials {own.virials}, convective {own.convective}",
-                origins=origins,
-                drive=Driving(vector, origins, own.convective),
-                checkpoint=None if folder is None else folder / f"driven_{n + 1}.npz",
-                progress=progress,
-            )
-        except SimulationError as error:
-            raise SimulationError(
-                f"{error}. It was driven by {strength:g}/Å: take smaller `fields` or a shorter `thermostat_time`"
-            ) from None
-        skip = round(settings.settle * 1000.0 / settings.spacing)
-        flux = records["flux"][skip:]
-        flux = flux.sum(axis=1) if settings.convective else flux[:, 0]
-        warmth = series_mean(records["temperature"][skip:])
-        volume = float(records["volume"].mean())
-        one = response(flux, volume, warmth.value, strength, axis, settings.spacing / 1000.0, settings.blocks)
-        found.append(replace(one, temperature_error=warmth.error, volume=volume))
-    return found
+        told = stage(progress, warming, 1.0, f"driving force {n + 1}", n, count)
+        checkpoint = None if folder is None else folder / f"driven_{n + 1}.npz"
+        dynamics, one = _driven(start, system, own, strength, origins, checkpoint, told)
+        found.append(one)
+    return found, conditions_of(dynamics, settings, starts)
+
+
+def _driven(
+    start: Atoms,
+    system: FluxSystem,
+    settings: HnemdSettings,
+    strength: float,
+    origins: FloatArray,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> tuple[Dynamics, Response]:
+    """Return the answer to one driving force."""
+    axis = AXES[settings.direction]
+    vector = np.zeros(3)
+    vector[axis] = strength
+    equations = dynamics_settings(
+        settings,
+        ensemble="nvt",
+        thermostat="bussi",
+        thermostat_time=settings.thermostat_time,
+        seed=settings.seed + 2,
+    )
+    try:
+        dynamics, records = flux_run(
+            start,
+            system,
+            settings,
+            equations,
+            label=f"{settings.direction} {strength:g}, convective {settings.convective}",
+            origins=origins,
+            drive=Driving(vector, origins, settings.convective),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+    except SimulationError as error:
+        raise SimulationError(
+            f"{error}. It was driven by {strength:g}/Å: take smaller `fields` or a shorter `thermostat_time`"
+        ) from None
+    skip = round(settings.settle * 1000.0 / settings.spacing)
+    flux = records["flux"][skip:]
+    flux = flux.sum(axis=1) if settings.convective else flux[:, 0]
+    warmth = series_mean(records["temperature"][skip:])
+    volume = dynamics.state.volume
+    one = response(flux, volume, warmth.value, strength, axis, settings.spacing / 1000.0, settings.blocks)
+    return dynamics, replace(one, temperature_error=warmth.error, volume=volume)
 
 
 def _compute(
@@ -179,7 +220,7 @@ def _compute(
 ) -> PropertyResult:
     system = flux_system(atoms, calculator, settings)
     quantities, warnings = dict(system.quantities), list(system.warnings)
-    found = conductivity_hnemd(system.atoms, system.field, settings, folder=folder, progress=progress)
+    found, conditions = conductivity_hnemd(system, settings, folder=folder, progress=progress)
     values, errors = np.array([r.value for r in found]), np.array([r.error for r in found])
     weights = 1.0 / errors**2
     mean, error = float(weights @ values / weights.sum()), float(1.0 / np.sqrt(weights.sum()))
@@ -200,8 +241,7 @@ def _compute(
     return PropertyResult(
         name="conductivity-hnemd",
         quantities=quantities,
-        conditions={"n_atoms": len(system.atoms), "volume_A3": float(np.mean([r.volume for r in found]))}
-        | settings.model_dump(mode="json"),
+        conditions=settings.model_dump(mode="json") | conditions,
         curves={f"F={r.field:g}": _running(r) for r in found},
         warnings=tuple(warnings),
     )

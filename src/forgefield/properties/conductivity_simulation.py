@@ -1,9 +1,8 @@
-"""What both conductivities from simulations share: settings, atomic virials to be had, the heat flux proven, the runs."""
+"""What both conductivities from simulations share: settings, atomic virials to be had, the heat flux proven."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ from forgefield.errors import ConfigError
 from forgefield.models.committee import Committee
 from forgefield.models.potential import Potential
 from forgefield.models.results import VirialKind
-from forgefield.properties.base import Progress, Quantity, silent
-from forgefield.properties.conductivity_flux import HeatFlux, energy_origins, flux_error
-from forgefield.properties.dynamics import Drive, DynamicsSettings, Records
+from forgefield.properties.base import Quantity
+from forgefield.properties.conductivity_flux import energy_origins, flux_error
 from forgefield.properties.dynamics_forces import ForceField, force_field
-from forgefield.properties.simulation import RunSettings, equilibrate, produce
+from forgefield.properties.simulation import RunSettings
 from forgefield.properties.structures import require_crystal
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "FluxSettings",
     "FluxSystem",
     "certificate",
-    "flux_run",
     "flux_system",
     "mean_energies",
     "takes_stresses",
@@ -170,56 +167,3 @@ def certificate(
         f"derivative it should be; {cure}"
     )
     return found, [text]
-
-
-def flux_run(
-    atoms: Atoms,
-    field: ForceField,
-    settings: FluxSettings,
-    equations: DynamicsSettings,
-    *,
-    place: tuple[int, int, str],
-    label: str,
-    origins: FloatArray,
-    drive: Drive | None = None,
-    checkpoint: Path | None = None,
-    progress: Progress = silent,
-) -> Records:
-    """Run one simulation of the heat flux: equilibration with a thermostat, then production.
-
-    Parameters
-    ----------
-    atoms, field, settings
-    equations : DynamicsSettings
-        Of the production.
-    place : (int, int, str)
-        Which of how many it is, and what each is called.
-    label : str
-        What makes this run what it is, for the checkpoint.
-    origins : (n_atoms,) [eV]
-        See `energy_origins`.
-    drive : callable, optional
-        Extra force.
-    checkpoint : Path, optional
-    progress : callable
-    """
-    n, count, name = place
-    folder = None if checkpoint is None else checkpoint.parent
-
-    def told(done: float, text: str = "") -> None:
-        progress((n + done) / count, f"{name} {n + 1}: {text}")
-
-    _, records = produce(
-        lambda: equilibrate(atoms, field, settings, folder=folder, progress=told)[0],
-        field,
-        settings,
-        equations,
-        like=atoms,
-        observe={"flux": HeatFlux(origins)},
-        drive=drive,
-        atomic=drive is None,
-        checkpoint=checkpoint,
-        label=label,
-        progress=told,
-    )
-    return records

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forgefield.errors import DataError
-from forgefield.properties.statistics import of_replicas
 
 __all__ = [
     "GreenKubo",
     "correlation",
+    "doubts",
     "green_kubo",
     "mean_squared_displacement",
     "spectrum",
 ]
 
 FloatArray = NDArray[np.float64]
+
+CHANGED = 2.5
+"""Errors by which an integral may differ between the lag it is read at and another one."""
+SHORT = 0.25
+"""Relative error above which a Green-Kubo integral is not known well enough to say how well."""
+FEWEST_LAGS = 4
+"""Intervals up to the lag an integral is read at."""
 
 
 def correlation(series: ArrayLike, n_lags: int | None = None) -> FloatArray:
@@ -92,65 +100,88 @@ def spectrum(function: ArrayLike, interval: float, *, pad: int = 4) -> tuple[Flo
 
 @dataclass(frozen=True)
 class GreenKubo:
-    """The time integral of a correlation function.
+    """The time integral of a correlation function, read off at a lag that was fixed beforehand.
 
     Attributes
     ----------
     time : (n_lags,)
         In the unit of the interval given.
-    correlation, correlation_error : (n_lags,)
+    correlation : (n_lags,)
+    correlation_error : (n_lags,) or None
+        None: one series, which has no spread.
     integral, integral_error : (n_lags,)
         Running integral from 0.
-    plateau : int
-        Index at which the integral is read off: beyond it, it changes by no more than its error.
-    converged : bool
-        Whether such a lag was found before the end.
+    read_at : float
+        The value is the mean of the running integral over the last quarter before this lag.
     value, error : float
-        Integral there.
+    relative : float
+        Relative standard error that the length of the series allows, from theory.
+    change, change_error : float
+        By how much the value differs from the one read at half that lag (at the last lag, where that is later).
     """
 
     time: FloatArray
     correlation: FloatArray
-    correlation_error: FloatArray
+    correlation_error: FloatArray | None
     integral: FloatArray
     integral_error: FloatArray
-    plateau: int
-    converged: bool
+    read_at: float
+    value: float
+    error: float
+    relative: float
+    change: float
+    change_error: float
 
     @property
-    def value(self) -> float:
-        """The integral at the plateau."""
-        return float(self.integral[self.plateau])
+    def converged(self) -> bool:
+        """Whether the integral no longer changes, by more than `CHANGED` errors of the change."""
+        return abs(self.change) <= CHANGED * self.change_error
 
     @property
-    def error(self) -> float:
-        """Its standard error."""
-        return float(self.integral_error[self.plateau])
+    def sampled(self) -> bool:
+        """Whether the series are long enough for the lag, so that the error means something."""
+        return self.relative <= SHORT
 
 
 def green_kubo(
-    replicas: ArrayLike, interval: float, *, n_lags: int, blocks: int = 1, until: float | None = None
+    replicas: ArrayLike,
+    interval: float,
+    *,
+    n_lags: int,
+    blocks: int = 1,
+    read_at: float | None = None,
+    equivalent: bool = False,
 ) -> GreenKubo:
-    """Return the integral of the autocorrelation of fluxes.
+    """Return the integral of the autocorrelation of fluxes, averaged over their components.
 
     Parameters
     ----------
     replicas : (n_replicas, n_frames, n_components)
-        Fluxes of independent simulations; components are equivalent and averaged.
+        Fluxes of independent simulations, whose mean is 0.
     interval : float
         Between frames.
     n_lags : int
         Correlations up to this many intervals.
     blocks : int
-        Every simulation is divided into so many parts; replicas, parts and components together give the error.
-    until : float, optional
-        Where to read the integral off; default: the first lag t with ``|I(2t) - I(t)|`` below the error of ``I(2t)``,
-        and then at 2t.
+        Every simulation is divided into so many parts; their spread gives the error.
+    read_at : float, optional
+        Where to read the integral off; default: at the last lag.
+    equivalent : bool
+        All components have the same integral by symmetry, so that they are repeats as parts are.
+
+    Notes
+    -----
+    The lag must not be chosen from the same data: where the integral seems to stand still is where its noise says so, and its
+    error there knows nothing of that choice. The error is the larger of two: the spread of the parts, within each component
+    unless they are equivalent; and the relative error of an integral to a fixed lag with weights w(t), ``r^2 = 4 / n
+    integral w(t)^2 / (L - t) dt`` of n series of length L (M. S. Bartlett's variance of a smoothed periodogram at frequency 0),
+    times that factor by which the estimate, about chi squared with ``2 / r^2`` degrees of freedom, is relatively too small
+    where it is small.
 
     Raises
     ------
     DataError
-        The parts are shorter than twice the correlation asked for, or there is one part only.
+        The parts are shorter than twice the correlation asked for, or there are too few lags.
     """
     x = np.asarray(replicas, dtype=np.float64)
     _, n_frames, n_components = x.shape
@@ -161,28 +192,99 @@ def green_kubo(
             f"correlations over {n_lags * interval:.4g} need parts of twice that length, got {size * interval:.4g}; "
             f"make the simulation {need:.2g} times as long, or the correlation time shorter, or have fewer blocks"
         )
+    last = n_lags - 1 if read_at is None else min(n_lags - 1, round(read_at / interval))
+    if last < FEWEST_LAGS:
+        raise DataError(
+            f"an integral over {last} intervals of {interval:.4g} is none; sample {FEWEST_LAGS} times as often as the lag it "
+            "is read at, or read it later"
+        )
     parts = x[:, : size * blocks].reshape(-1, size, n_components)
     each = np.stack([correlation(part, n_lags) for part in parts])  # (n_parts, n_lags, n_components)
-    each = np.moveaxis(each, 1, 2).reshape(-1, n_lags)
+    each = np.moveaxis(each, 1, 2)
+    if equivalent:
+        each = each.reshape(-1, 1, n_lags)
     areas = np.zeros_like(each)
-    areas[:, 1:] = np.cumsum(0.5 * interval * (each[:, 1:] + each[:, :-1]), axis=1)
-    mean, mean_error = of_replicas(each)
-    integral, error = of_replicas(areas)
-    if until is not None:
-        plateau, converged = min(n_lags - 1, round(until / interval)), True
-    else:
-        plateau, converged = _plateau(integral, error)
-    times = np.asarray(np.arange(n_lags) * interval, dtype=np.float64)
-    return GreenKubo(times, mean, mean_error, integral, error, plateau, converged)
+    areas[..., 1:] = np.cumsum(0.5 * interval * (each[..., 1:] + each[..., :-1]), axis=-1)
+    late, other = (
+        _window(n_lags, last),
+        _window(n_lags, last // 2 if last > (n_lags - 1) // 2 else n_lags - 1),
+    )
+    windows = np.array([late, late - other]).T
+    found = areas @ windows  # (n_parts, n_components, 2)
+    value, change = found.mean(axis=(0, 1))
+    count = len(parts) * n_components
+    # How a weight over upper limits weighs each lag: all limits at and after it count.
+    each_lag = np.cumsum(windows[::-1], axis=0)[::-1]
+    relative, relative_change = np.sqrt(_variance(each_lag, size, count).sum(axis=0))
+    running = np.sqrt(np.cumsum(_variance(np.ones((n_lags, 1)), size, count)[:, 0]))
+    spread = _spread(found)
+    skew = _skewness(float(relative))
+    error, change_error = abs(value) * skew * relative, abs(value) * relative_change
+    if spread is not None:
+        error, change_error = max(error, spread[0]), max(change_error, spread[1])
+    spread = _spread(areas)
+    return GreenKubo(
+        time=np.asarray(np.arange(n_lags) * interval, dtype=np.float64),
+        correlation=each.mean(axis=(0, 1)),
+        correlation_error=_spread(each),
+        integral=areas.mean(axis=(0, 1)),
+        integral_error=np.asarray(abs(value) * running if spread is None else spread),
+        read_at=last * interval,
+        value=float(value),
+        error=float(error),
+        relative=float(relative),
+        change=float(change),
+        change_error=float(change_error),
+    )
 
 
-def _plateau(integral: FloatArray, error: FloatArray) -> tuple[int, bool]:
-    n = len(integral)
-    half = np.arange(1, (n - 1) // 2 + 1)
-    still = np.abs(integral[2 * half] - integral[half]) <= error[2 * half]
-    # Not where the correlation is merely crossing zero once: it must hold from here to twice as far.
-    for t in half[still]:
-        stretch = half[(half >= t) & (half <= 2 * t)]
-        if np.all(np.abs(integral[2 * stretch] - integral[stretch]) <= 1.5 * error[2 * stretch]):
-            return int(2 * t), True
-    return n - 1, False
+def doubts(found: GreenKubo, more: str) -> list[str]:
+    """Return warnings about an integral; `more` is what there should be more of."""
+    said = []
+    if not found.sampled:
+        said.append(
+            f"the simulations are short for a lag of {found.read_at:.4g} ps: they leave the integral a relative error of "
+            f"{found.relative:.2g} and its error uncertain; take more {more}, or read the integral earlier"
+        )
+    if not found.converged:
+        said.append(
+            f"the integral still changes with the lag it is read at, by {found.change:.3g} ± {found.change_error:.2g} about "
+            f"{found.read_at:.4g} ps; take a longer `correlation_time`"
+        )
+    return said
+
+
+def _window(n_lags: int, last: int) -> FloatArray:
+    """Return weights (n_lags,) of the running integral: its mean over the last quarter before lag `last`."""
+    weights = np.zeros(n_lags)
+    weights[round(0.75 * last) : last + 1] = 1.0
+    weights /= weights.sum()
+    return weights
+
+
+def _variance(weights: FloatArray, size: int, count: int) -> FloatArray:
+    """Return what each lag adds to the relative variance of an integral, of weights (n_lags, k)."""
+    lags = np.arange(len(weights))[:, None]
+    half = np.where(
+        lags == 0, 0.5, 1.0
+    )  # the first term of the trapezoid rule is half, its variance twice as large
+    found: FloatArray = 4.0 * half * weights**2 / (count * (size - lags))
+    return found
+
+
+def _spread(values: FloatArray) -> FloatArray | None:
+    """Return the standard error of the mean over parts and components of (n_parts, n_components, ...), from the spread of parts.
+
+    What components have apart from each other counts as no error of their mean.
+    """
+    n_parts, n_components = values.shape[:2]
+    if n_parts < 2:
+        return None
+    found: FloatArray = np.sqrt(values.var(axis=0, ddof=1).mean(axis=0) / (n_parts * n_components))
+    return found
+
+
+def _skewness(relative: float) -> float:
+    """Return the factor of the relative error of a mean of `nu` squares which makes the rms of (x - truth) / error 1."""
+    freedom = max(2.0 / relative**2, 6.0)
+    return math.sqrt(freedom * (freedom + 4.0) / ((freedom - 2.0) * (freedom - 4.0)))

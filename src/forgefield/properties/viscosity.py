@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from forgefield.errors import DataError
 from forgefield.properties.base import Curve, Progress, Property, PropertyResult, Quantity, silent
-from forgefield.properties.correlation import GreenKubo, green_kubo
+from forgefield.properties.correlation import FEWEST_LAGS, GreenKubo, doubts, green_kubo
 from forgefield.properties.simulation import SimulationSettings, require_length, short_of, trajectory_of
 from forgefield.properties.statistics import series_mean
 from forgefield.properties.trajectory import Trajectory
@@ -39,7 +39,12 @@ def shear_components(pressure: FloatArray) -> FloatArray:
 
 
 def viscosity(
-    moving: Trajectory, temperature: float, *, correlation_time: float = 2.0, blocks: int = 10
+    moving: Trajectory,
+    temperature: float,
+    *,
+    correlation_time: float = 2.0,
+    blocks: int = 10,
+    read_at: float | None = None,
 ) -> GreenKubo:
     """Return the shear viscosity [mPa s] of an isotropic liquid as a function of the upper limit of time [ps].
 
@@ -50,6 +55,8 @@ def viscosity(
     temperature : float [K]
     correlation_time : float [ps]
     blocks : int
+    read_at : float, optional [ps]
+        Lag at which the integral is read off; default: `correlation_time`.
 
     Notes
     -----
@@ -68,13 +75,21 @@ def viscosity(
     step = moving.interval / 1000.0
     factor = float(moving.volumes.mean()) / (units.kB * temperature) * TO_MPA_S
     flux = shear_components(moving.pressure) * np.sqrt(factor)
-    return green_kubo(flux[None], step, n_lags=round(correlation_time / step) + 1, blocks=blocks)
+    n_lags = round(correlation_time / step) + 1
+    return green_kubo(flux[None], step, n_lags=n_lags, blocks=blocks, read_at=read_at, equivalent=True)
 
 
 class ViscositySettings(SimulationSettings):
     """Viscosity."""
 
+    length: float = Field(100.0, gt=0, description="of production [ps]")
     correlation_time: float = Field(2.0, gt=0, description="longest lag [ps]")
+    read_at: float | None = Field(
+        None,
+        gt=0,
+        description="lag at which the integral is read off, the mean over the last quarter before it [ps]; null: "
+        "`correlation_time`. Two potentials are compared at the same lag",
+    )
     error: float | None = Field(
         None, gt=0, description="relative standard error wanted; said in a warning where it is not reached"
     )
@@ -85,6 +100,13 @@ class ViscositySettings(SimulationSettings):
         require_length(
             self, need, f"{self.blocks} blocks of twice `correlation_time` = {self.correlation_time} ps"
         )
+        read_at = self.read_at or self.correlation_time
+        if read_at > self.correlation_time:
+            raise ValueError(f"`read_at` ({self.read_at} ps) lies beyond `correlation_time`")
+        if self.trajectory is None and read_at * 1000.0 < FEWEST_LAGS * self.spacing:
+            raise ValueError(
+                f"the integral is read off at {read_at} ps, less than {FEWEST_LAGS} times `interval` ({self.spacing} fs)"
+            )
         return self
 
 
@@ -100,20 +122,23 @@ def _compute(
         atoms, calculator, settings, purpose="a viscosity", folder=folder, progress=progress
     )
     temperature = settings.temperature if moving.temperature is None else moving.mean_temperature()
-    found = viscosity(moving, temperature, correlation_time=settings.correlation_time, blocks=settings.blocks)
+    found = viscosity(
+        moving,
+        temperature,
+        correlation_time=settings.correlation_time,
+        blocks=settings.blocks,
+        read_at=settings.read_at,
+    )
     warnings = short_of(
         found.value, found.error, settings.error, lambda times: f"{moving.length * times:.3g} ps"
     )
-    if not found.converged:
-        warnings.append(
-            f"the integral still grows at {settings.correlation_time} ps; take a longer `correlation_time`"
-        )
+    warnings += doubts(found, f"`length` (now {moving.length:.4g} ps)")
     time = "time [ps]"
     return PropertyResult(
         name="viscosity",
         quantities={
             "viscosity": Quantity(found.value, "mPa s", found.error),
-            "read_at": Quantity(float(found.time[found.plateau]), "ps", note="upper limit of the integral"),
+            "read_at": Quantity(found.read_at, "ps", note="upper limit of the integral"),
             "temperature": Quantity(
                 temperature,
                 "K",
