@@ -21,9 +21,9 @@ __all__ = ["Chart", "Series", "styles_of"]
 
 Array = NDArray[np.float64]
 
-WIDTH, HEIGHT = 520.0, 356.0
+WIDTH, HEIGHT = 520.0, 362.0
 """Of a chart [pixels of its view box]."""
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 502.0, 30.0, 302.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 502.0, 36.0, 308.0
 """Of the plotting area; the left edge gives way to long labels."""
 LETTER = 9.7
 """Width of a letter where the text is largest, on a phone."""
@@ -193,7 +193,7 @@ class Chart:
             drawing.text(x.start - 6, at, label, "tick end", down=0.35)
         drawing.rectangle(x.start, TOP, x.end - x.start, BOTTOM - TOP, "box")
         drawing.text((x.start + x.end) / 2, HEIGHT - 9, self.x_title, "axis mid")
-        drawing.text(2, TOP - 11, self.y_title, "axis")
+        drawing.text(2, TOP - 18, self.y_title, "axis")
 
     def _description(self) -> str:
         parts = []

@@ -123,12 +123,18 @@ def render_page(page: Page, record: Mapping[str, Any]) -> str:
         record=record,
         key_of=lambda chart: keys[id(chart)],
         file_of=lambda chart: files[keys[id(chart)]],
+        settings={key: _told(value) for key, value in record["settings"].items()},
         styles=styles_of(charts.values()),
         dash_patterns=DASHES,
         data_link=_data_link,
         payload=_script_safe(points),
         results=_data_link(json.dumps(record, indent=1, ensure_ascii=False), "application/json"),
     )
+
+
+def _told(value: Any) -> str:
+    """Return a setting as it is written in a configuration."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _slug(title: str) -> str:

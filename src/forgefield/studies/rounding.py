@@ -14,14 +14,15 @@ MOST = 7
 def rounded(mean: float, error: float = math.nan) -> str:
     """Return ``mean ± standard error``, both to the second significant digit of the error; a dash where there is no mean.
 
-    Without an error three significant digits are shown.
+    Without an error three significant digits are shown, and as many as it takes (up to seven) of what has none because all
+    runs are the same.
     """
     if not math.isfinite(mean):
         return "-"
     if not math.isfinite(error):
         return plain(mean)
     if error <= 0.0:
-        return f"{mean:.{MOST}g} ± 0"
+        return plain(mean, MOST)
     places = _places(error, 2)
     if mean != 0.0 and places > _places(mean, MOST):
         return f"{mean:.{MOST}g} ± {float(f'{error:.1g}'):g}"
@@ -52,7 +53,7 @@ def aligned(values: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _alone(mean: float, error: float) -> bool:
-    return math.isfinite(mean) and not math.isfinite(error)
+    return math.isfinite(mean) and not error > 0.0
 
 
 def _places(value: float, digits: int) -> int:

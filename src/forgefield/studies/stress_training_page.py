@@ -108,16 +108,12 @@ def _run(name: str, result: CellResult) -> str:
 
 
 def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableView, ...]:
+    every = _everyone(fits, truths)
+    paths = (("pressure_error",), ("eos", "a0"), ("eos", "bulk_modulus"), ("length_at_rest", "value"))
+    columns = [aligned([known_mean(values_of(r, *path)) for r in every.values()]) for path in paths]
     rows = [
-        [
-            name,
-            text(known_mean(values_of(results, "pressure_error"))),
-            text(known_mean(values_of(results, "eos", "a0"))),
-            text(known_mean(values_of(results, "eos", "bulk_modulus"))),
-            text(known_mean(values_of(results, "length_at_rest", "value"))),
-            _span(values_of(results, "length_at_rest", "value")),
-        ]
-        for name, results in _everyone(fits, truths).items()
+        [name, *(column[n] for column in columns), _span(values_of(results, "length_at_rest", "value"))]
+        for n, (name, results) in enumerate(every.items())
     ]
     heads = [
         "fit",
@@ -135,8 +131,7 @@ def _stress_tables(fits: Groups, truths: Sequence[CellResult]) -> tuple[TableVie
 
 def _span(values: Sequence[float]) -> str:
     known = [v for v in values if math.isfinite(v)]
-    low, high = aligned([(min(known, default=math.nan), math.nan), (max(known, default=math.nan), math.nan)])
-    return f"{low} to {high}" if known else "-"
+    return f"{plain(min(known), 4)} to {plain(max(known), 4)}" if known else "-"
 
 
 # ---- melting -------------------------------------------------------------------------------------------------
