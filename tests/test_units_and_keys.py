@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forgefield import units
-from forgefield.errors import did_you_mean
+from forgefield.errors import counted, did_you_mean
 from forgefield.keys import VOIGT, matrix_to_voigt, voigt_to_matrix
 
 
@@ -50,3 +50,11 @@ def test_voigt_of_many_and_of_asymmetric_matrices():
 def test_hints():
     assert did_you_mean("cutof", ["cutoff", "alpha"]) == "choose from alpha, cutoff; did you mean 'cutoff'?"
     assert did_you_mean("zzz", ["cutoff", "alpha"]) == "choose from alpha, cutoff"
+
+
+def test_numbers_agree_with_nouns_and_verbs():
+    assert counted(1, "structure") == "1 structure"
+    assert counted(0, "structure") == "0 structures"
+    assert [counted(n, "label", "have") for n in (1, 2)] == ["1 label has", "2 labels have"]
+    assert [counted(n, "atom", "are") for n in (1, 2)] == ["1 atom is", "2 atoms are"]
+    assert [counted(n, "cell", "repeat") for n in (1, 2)] == ["1 cell repeats", "2 cells repeat"]

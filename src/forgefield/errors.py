@@ -19,6 +19,7 @@ __all__ = [
     "StructureError",
     "TrainingError",
     "UnknownSpeciesError",
+    "counted",
     "did_you_mean",
     "of_structure",
 ]
@@ -101,3 +102,20 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"choose from {', '.join(allowed)}{hint}"
+
+
+SINGULAR = {"have": "has", "are": "is"}
+
+
+def counted(n: int, noun: str, verb: str = "") -> str:
+    """Return a number with its noun, and a verb that agrees: ``1 structure has``, ``3 structures have``.
+
+    Parameters
+    ----------
+    n : int
+    noun, verb : str
+        The noun in the singular, the verb as of several; regular ones, and those of `SINGULAR`.
+    """
+    if verb:
+        verb = f" {SINGULAR.get(verb, verb + 's') if n == 1 else verb}"
+    return f"{n} {noun}{'' if n == 1 else 's'}{verb}"

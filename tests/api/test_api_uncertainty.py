@@ -149,6 +149,12 @@ def test_grades_from_training_data_given_afterwards(trained, alloy_frames, candi
     )
 
 
+def test_training_data_that_selection_would_not_use_are_refused(trained, alloy_frames, candidates):
+    with pytest.raises(ConfigError, match=r"--train.*spread of the members.*--by grade"):
+        api.select(trained.potential, candidates, 3, train=alloy_frames)
+    assert api.select(trained.potential, candidates, 3, by="grade", train=alloy_frames).by == "grade"
+
+
 def test_select_command(trained, candidates, tmp_path):
     ase.io.write(tmp_path / "candidates.xyz", candidates, format="extxyz")
     arguments = [

@@ -18,6 +18,7 @@ from forgefield.api.dry_run import dry_run
 from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
 from forgefield.api.train import train
 from forgefield.cli.app import app
+from forgefield.cli.learning_curve import trend
 from forgefield.data import DataSettings, load
 from forgefield.errors import ConfigError
 from forgefield.training.gradient import GradientTrainer
@@ -93,6 +94,12 @@ def test_exponent_and_error_bars_of_known_numbers():
     assert curve.exponent("forces") == pytest.approx(1.0)
     assert points[0].spread("forces") == pytest.approx(np.sqrt(2.0))
     assert LearningCurve("test", (0,), tuple(points[:1])).exponent("forces") is None
+
+
+def test_the_trend_is_said_in_words():
+    assert trend(0.456) == "falls as structures^-0.46"
+    assert trend(-0.11) == "grows as structures^0.11: more structures did not help"
+    assert trend(-0.001) == "does not change with the number of structures"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,7 @@ def test_the_commands(alloy_file, tmp_path):
     assert "Memory: about" in dry.output
     made = runner.invoke(app, ["shard", str(path), "-o", str(tmp_path / "shards")])
     assert made.exit_code == 0, made.output
-    assert "24 structures, 96 atoms in 1 shards" in made.output
+    assert "24 structures, 96 atoms in 1 shard;" in made.output
     curve = runner.invoke(
         app,
         f"learning-curve {path} -o {tmp_path / 'curve'} --fractions 0.5,1 --seeds 2 --json "

@@ -156,8 +156,10 @@ def test_isolated_atoms_train():
 def test_no_set_is_silently_empty():
     with pytest.raises(DataError, match=r"the valid set would be empty.*split.valid=0"):
         split(groups(3, 0), SplitSettings(valid=0.1))
-    with pytest.raises(DataError, match="the valid set would be empty"):
+    with pytest.raises(DataError, match="the valid set would be empty: 20 structures in 1 group and"):
         split(groups(20, 0), SplitSettings(valid=0.3, by="group"))
+    with pytest.raises(DataError, match="would be empty: 1 structure and"):
+        split(groups(1, 0), SplitSettings(valid=0.1))
     assert len(split(groups(3, 0), SplitSettings(valid=0.0)).train) == 3
     with pytest.raises(DataError, match="no structures to split"):
         split([])

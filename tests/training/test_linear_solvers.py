@@ -250,7 +250,9 @@ def test_row_weights_are_those_of_the_rows(frames):
         labels += [v * bars * atoms.get_stress()]
     expected = np.linalg.lstsq(np.concatenate(rows), np.concatenate(labels), rcond=1e-13)[0]
     assert np.allclose(fit.solution.values, expected, rtol=1e-6, atol=1e-9)
-    with pytest.raises(ConfigError, match="lacks the group 'b'"):
+    with pytest.raises(
+        ConfigError, match="lacks 'b': every group of the training data needs an entry, such as `b: "
+    ):
         fit_linear(potential, data, LossSettings(), LeastSquaresSettings(row_weights={"a": given["a"]}))
 
 

@@ -91,12 +91,12 @@ def select(
         Largest extrapolation grade, or largest spread of the forces, of an atom: of a committee, or by the last layer of a
         potential that keeps its posterior. auto: spread of a committee, else grade, else spread by the last layer.
     train : sequence of ase.Atoms, optional
-        What the potential was trained on, for one that was saved without grades.
+        What the potential was trained on, for one that was saved without grades. A committee uses it with `by: grade` only.
 
     Raises
     ------
     ConfigError
-        `n` or `by` is wrong, or the potential does not offer what is needed.
+        `n` or `by` is wrong, `train` is of no use, or the potential does not offer what is needed.
     DataError
         No candidates.
     UnknownSpeciesError, StructureError
@@ -110,6 +110,12 @@ def select(
         raise DataError("no candidates to select from")
     loaded = load(potential) if isinstance(potential, str | Path) else potential
     criterion = _criterion(loaded, by, train)
+    if criterion == "spread" and train is not None:
+        whose = "members" if isinstance(loaded, Committee) else "last layer"
+        raise ConfigError(
+            f"training data (--train) serve extrapolation grades, but the spread of the {whose} would select: leave them "
+            "out, or ask for --by grade"
+        )
     grader = Grader(loaded)
     with naming(loaded, candidates):
         if criterion == "grade" and train is not None:

@@ -43,7 +43,7 @@ def init(
     """Write a commented configuration with defaults read off the data."""
     from forgefield.api.init import commented_yaml, suggest
     from forgefield.data import read
-    from forgefield.errors import ConfigError
+    from forgefield.errors import ConfigError, counted
     from forgefield.files import write_text
 
     if output.exists() and not force:
@@ -59,7 +59,7 @@ def init(
             markup=False,
         )
     stdout().print(
-        f"Wrote {output} for {len(frames)} structures. Read it, then: forgefield train {output} -o run",
+        f"Wrote {output} for {counted(len(frames), 'structure')}. Read it, then: forgefield train {output} -o run",
         markup=False,
     )
 

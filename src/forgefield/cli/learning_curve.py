@@ -56,5 +56,14 @@ def learning_curve(
     for name in curve.properties:
         exponent = curve.exponent(name)
         if exponent is not None:
-            console.print(f"{name}: RMSE falls as structures^-{exponent:.2f}", markup=False)
+            console.print(f"{name}: RMSE {trend(exponent)}", markup=False)
     console.print(f"Table: {output / 'learning_curve.csv'}", markup=False)
+
+
+def trend(exponent: float) -> str:
+    """Return what the exponent b of ``RMSE ~ structures^-b`` says."""
+    if round(exponent, 2) == 0.0:
+        return "does not change with the number of structures"
+    if exponent < 0.0:
+        return f"grows as structures^{-exponent:.2f}: more structures did not help"
+    return f"falls as structures^-{exponent:.2f}"

@@ -13,6 +13,7 @@ from forgefield.api.estimate import MemoryEstimate
 from forgefield.api.findings import report_form
 from forgefield.cli.show import STYLES, print_findings
 from forgefield.data import Dataset
+from forgefield.errors import counted
 from forgefield.models.potential import Potential
 from forgefield.training.gradient import GradientSettings, Row
 from forgefield.training.settings import RunSettings
@@ -95,7 +96,7 @@ class PlainListener:
         """Print a line about every tenth of the structures."""
         step = max(total // MILESTONES, 1)
         if done % step == 0 or done == total:
-            self.console.print(f"least squares: {done} of {total} structures")
+            self.console.print(f"least squares: {done} of {counted(total, 'structure')}")
 
     def close(self) -> None:
         """Nothing is open."""

@@ -23,6 +23,7 @@ def shard(
     """Write data files of any size into shards, from which training reads batch by batch."""
     from forgefield.data import DataSettings
     from forgefield.data.sharding import write_shards
+    from forgefield.errors import counted
 
     if len(data) == 1 and data[0].suffix in (".yaml", ".yml"):
         from forgefield.cli.training import read_settings
@@ -36,7 +37,7 @@ def shard(
         return
     console = stdout()
     console.print(
-        f"{report.structures} structures, {report.atoms} atoms in {report.shards} shards; train on them with "
+        f"{counted(report.structures, 'structure')}, {counted(report.atoms, 'atom')} in {counted(report.shards, 'shard')}; train on them with "
         f"--set data.train=[{output}]",
         markup=False,
     )

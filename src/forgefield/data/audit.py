@@ -10,7 +10,7 @@ from ase import Atoms
 from rich.table import Table
 
 from forgefield.data.frames import get_energy, get_forces, get_stress, group_of
-from forgefield.errors import LabelError, did_you_mean
+from forgefield.errors import LabelError, counted, did_you_mean
 from forgefield.keys import PROPERTIES
 
 __all__ = ["GroupAudit", "LabelAudit", "audit"]
@@ -184,11 +184,13 @@ def _remarks(groups: Mapping[str, GroupAudit], total: GroupAudit, weights: Mappi
     for name in PROPERTIES:
         found, used, missing = total.found[name], total.used[name], total.missing[name]
         if weights[name] == 0.0 and found:
-            remarks.append(f"{name}: found in {found} structures but not used (weight 0)")
+            remarks.append(f"{name}: found in {counted(found, 'structure')} but not used (weight 0)")
         elif found > used:
-            remarks.append(f"{name}: {found - used} labels found but not used (structure weight 0)")
+            remarks.append(
+                f"{name}: {counted(found - used, 'label')} found but not used (structure weight 0)"
+            )
         if missing:
             where = [group for group, counts in groups.items() if counts.missing[name]]
             listed = ", ".join(where[:5]) + (", ..." if len(where) > 5 else "")
-            remarks.append(f"{name}: missing in {missing} structures, masked ({listed})")
+            remarks.append(f"{name}: missing in {counted(missing, 'structure')}, masked ({listed})")
     return remarks

@@ -15,6 +15,7 @@ from forgefield.data.conventions.pairs import find_pairs
 from forgefield.data.fingerprint import neighbour_pairs, twin_links
 from forgefield.data.frames import get_energy, get_forces, get_stress, group_of
 from forgefield.data.references import is_isolated_atom, reference_fit, relative_energies
+from forgefield.errors import counted
 
 __all__ = ["CHECKS", "Finding", "check_frames"]
 
@@ -158,7 +159,9 @@ def _broken(frames: Sequence[Atoms], sound: list[int]) -> Iterator[Finding]:
     for code, (severity, text) in texts.items():
         if bad[code]:
             names = tuple(_name(frames, k) for k in bad[code])
-            yield Finding(severity, code, f"{len(names)} structures {text}", names, tuple(bad[code]))
+            verb, rest = text.split(" ", 1)
+            whole = f"{counted(len(names), 'structure', verb)} {rest}"
+            yield Finding(severity, code, whole, names, tuple(bad[code]))
 
 
 def _overlaps(frames: Sequence[Atoms]) -> Iterator[Finding]:
@@ -172,7 +175,7 @@ def _overlaps(frames: Sequence[Atoms]) -> Iterator[Finding]:
             shortest = min(shortest, float(d.min()))
     if close:
         text = (
-            f"{len(close)} structures have atoms closer than half the sum of their covalent radii (down to "
+            f"{counted(len(close), 'structure', 'have')} atoms closer than half the sum of their covalent radii (down to "
             f"{shortest:.2f} Å); right if repulsion is to be learned, else drop them (data.drop: [overlap])"
         )
         yield _of("warning", "overlap", text, close)
@@ -193,19 +196,17 @@ def _twins(frames: Sequence[Atoms]) -> Iterator[Finding]:
             across.add(first if roles[1] == "train" else second)
     if conflicts:
         text = (
-            f"{len(conflicts)} structures have the same neighbour distances as another but an energy that differs "
+            f"{counted(len(conflicts), 'structure', 'have')} the same neighbour distances as another but an energy that differs "
             f"by more than {1e3 * _ENERGY_CONFLICT:g} meV/atom; the settings of the calculations differ?"
         )
         yield _of("warning", "conflicting-duplicate", text, sorted(conflicts))
     if same:
-        text = (
-            f"{len(same)} structures repeat another (rotated or renumbered perhaps); data.drop: [duplicate]"
-        )
+        text = f"{counted(len(same), 'structure', 'repeat')} another (rotated or renumbered perhaps); data.drop: [duplicate]"
         yield _of("warning", "duplicate", text, same)
     near = sorted({k for first, second, gap in links if gap > _DUPLICATE for k in (first, second)})
     if near:
         text = (
-            f"{len(near)} structures have a twin (all neighbour distances within {_TWIN} Å); a random split would "
+            f"{counted(len(near), 'structure', 'have')} a twin (all neighbour distances within {_TWIN} Å); a random split would "
             "measure the training error: set split.by=cluster"
         )
         yield _of("note", "twin", text, near)
@@ -245,7 +246,7 @@ def _forces(frames: Sequence[Atoms]) -> Iterator[Finding]:
         odd.extend(members[largest[members] > limit].tolist())
     if odd:
         text = (
-            f"{len(odd)} structures have forces up to {largest[odd].max():.1f} eV/Å, far above the rest of their "
+            f"{counted(len(odd), 'structure', 'have')} forces up to {largest[odd].max():.1f} eV/Å, far above the rest of their "
             "group; set data.max_force to leave them out"
         )
         yield _of("warning", "force-outlier", text, sorted(odd))
@@ -262,7 +263,7 @@ def _net_forces(frames: Sequence[Atoms]) -> Iterator[Finding]:
             odd.append(k)
             worst = max(worst, net)
     if odd:
-        text = f"{len(odd)} structures have forces that do not sum to zero (up to {worst:.3f} eV/Å per atom)"
+        text = f"{counted(len(odd), 'structure', 'have')} forces that do not sum to zero (up to {worst:.3f} eV/Å per atom)"
         yield _of("warning", "net-force", text, odd)
 
 
@@ -343,4 +344,4 @@ def _notes(frames: Sequence[Atoms]) -> Iterator[Finding]:
             notes.setdefault(str(note).split(":")[0].split("(")[0].strip(), []).append(k)
     for members in notes.values():
         first = str(frames[members[0]].info["read_notes"][0])
-        yield _of("note", "reader-note", f"{len(members)} structures: {first}", members)
+        yield _of("note", "reader-note", f"{counted(len(members), 'structure')}: {first}", members)

@@ -20,7 +20,7 @@ from forgefield.config import Schema
 from forgefield.data.fingerprint import twin_clusters
 from forgefield.data.frames import group_of
 from forgefield.data.references import is_isolated_atom
-from forgefield.errors import DataError
+from forgefield.errors import DataError, counted
 
 __all__ = ["Split", "SplitSettings", "part_of_training", "split"]
 
@@ -143,9 +143,7 @@ def split(
         share = min(1.0, fraction * max(undecided, int(pool.sum())) / max(1, int(pool.sum())))
         chosen = _draw(units, strata, np.flatnonzero(pool), share, rng)
         if not len(chosen):
-            raise DataError(
-                _empty(role, fraction, f"{int(pool.sum())} structures in {len(set(units[pool]))} {what}")
-            )
+            raise DataError(_empty(role, fraction, _there(int(pool.sum()), len(set(units[pool])), what)))
         assigned[chosen] = role
     assigned[assigned == ""] = "train"
     sets = {role: np.flatnonzero(assigned == role) for role in _ROLES}
@@ -203,20 +201,26 @@ def _units(frames: Sequence[Atoms], settings: SplitSettings) -> tuple[NDArray[np
     """Return a number per structure, equal for structures that must stay together, and what that is."""
     if settings.by == "group":
         keys: list[object] = [group_of(a) for a in frames]
-        what = "groups"
+        what = "group"
     elif settings.by == "cluster":
-        what = "clusters"
+        what = "cluster"
         if all("cluster" in a.info for a in frames):
             keys = [str(a.info["cluster"]) for a in frames]
         else:
             keys = list(twin_clusters(frames, settings.twin_distance or 0.05))
     else:
-        keys, what = list(range(len(frames))), "structures"
+        keys, what = list(range(len(frames))), "structure"
     names = {key: k for k, key in enumerate(dict.fromkeys(keys))}
     units = np.array([names[key] for key in keys], dtype=np.int64)
     if settings.twin_distance is not None and settings.by != "cluster":
         units = _joined(units, twin_clusters(frames, settings.twin_distance))
+        what = "cluster" if what == "structure" else what
     return units, what
+
+
+def _there(n_structures: int, n_units: int, what: str) -> str:
+    alone = what == "structure" and n_units == n_structures
+    return counted(n_structures, "structure") + ("" if alone else f" in {counted(n_units, what)}")
 
 
 def _joined(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from forgefield.data import group_of
-from forgefield.errors import ConfigError, TrainingError, did_you_mean
+from forgefield.errors import ConfigError, TrainingError, counted
 from forgefield.models.potential import Potential
 from forgefield.training.batches import LabelledSet
 from forgefield.training.linear.assembly import RowBackend
@@ -129,7 +129,7 @@ def fit_linear(
     n_folds = settings.folds if settings.cross_validated else 1
     if n_folds > len(data):
         raise ConfigError(
-            f"`training.folds` is {n_folds}, but there are only {len(data)} structures; lower it or give the strength"
+            f"`training.folds` is {n_folds}, but the data have only {counted(len(data), 'structure')}; lower it or give the strength"
         )
     # Equal parts, drawn in a fixed order: neighbours in a file are often neighbours on a trajectory.
     fold = np.random.default_rng(0).permutation(len(data)) % n_folds
@@ -167,8 +167,10 @@ def _weighting(data: LabelledSet, loss: LossSettings, settings: LeastSquaresSett
             )
         return from_loss(data, loss)
     groups = [group_of(atoms) for atoms in data.frames]
-    for name in sorted(set(groups) - set(settings.row_weights)):
+    missing = sorted(set(groups) - set(settings.row_weights))
+    if missing:
         raise ConfigError(
-            f"`training.row_weights` lacks the group {name!r}: {did_you_mean(name, settings.row_weights)}"
+            f"`training.row_weights` lacks {', '.join(map(repr, missing))}: every group of the training data needs an entry, "
+            f"such as `{missing[0]}: {{eweight: 1.0, fweight: 1.0, vweight: 0.0}}`; it has {', '.join(settings.row_weights)}"
         )
     return from_groups([settings.row_weights[g] for g in groups])
