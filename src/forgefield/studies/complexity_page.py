@@ -3,44 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from forgefield.studies.base import CellResult
 from forgefield.studies.complexity_choice import Attempt, cost, excesses, recommend, with_common_cost
+from forgefield.studies.complexity_claims import (
+    cost_claims,
+    missing_claims,
+    property_claims,
+    saturation_claims,
+    shape_claims,
+)
 from forgefield.studies.complexity_figures import (
     PHONONS,
     Errors,
     correlation_charts,
     correlation_table,
-    derivative_charts,
-    derivative_correlations,
-    derivative_table,
-    force_correlation,
     front_table,
     liquid_chart,
-    on_common_splits,
     pareto,
     property_table,
-    rank_correlation,
     ratio_table,
-    saturated,
     saturation,
     saturation_table,
+    shown,
     trade_off,
 )
 from forgefield.studies.complexity_loop import TRANSPORT, transport_errors
 from forgefield.studies.complexity_scan import each_ratio
+from forgefield.studies.complexity_shapes import (
+    derivative_charts,
+    derivative_correlations,
+    derivative_table,
+)
 from forgefield.studies.diamond import NUMBERS, properties_of_dft, property_errors
 from forgefield.studies.page import Page, Section, table
-from forgefield.studies.summary import Groups, error, grouped, number, paired, text
+from forgefield.studies.summary import Groups, error, grouped, text
+from forgefield.studies.verdicts import Claim, asked
 
 __all__ = ["Found", "complexity_page", "sort_results", "written"]
 
 METHOD = (
     "Every point is one ratio of the weights of forces and energies; mean over random splits, test structures that "
-    "training and selection did not see."
+    "training and selection did not see: where a ratio is chosen, validation structures choose it. Differences are those on "
+    "the same splits, with the 95 % interval of Student's t: what includes zero is undecided."
+)
+COSTS = (
+    "Each potential runs as it was trained: linear and quadratic models in double, networks in single precision, which about "
+    "halves the time. The front and what is cheapest compare potentials as they are used, not models in one precision."
+)
+CHOICE = (
+    "What is recommended keeps its limits on validation structures; the errors told are those of test structures. Properties "
+    "and the closed loop have no second set: what was chosen by them is reported by them."
+)
+RANKS = (
+    "Spearman's rank correlation; its 95 % interval comes from drawing families (descriptor and model) anew 2000 times, for the "
+    "potentials of one family at several weights are no independent witnesses."
 )
 LOOP = (
     "The truth is known here: all structures were simulated and labelled by it, and it answers every question as the "
@@ -147,6 +167,7 @@ def complexity_page(
     """
     data = [r for r in results if "loop" not in r.cell.parameters]
     shapes = derivative_correlations(data)
+    papers, own = _claims(found, data, shapes)
     sections = [
         Section(
             "Energy against forces",
@@ -159,12 +180,13 @@ def complexity_page(
         ),
         Section(
             "Accuracy and cost",
+            (COSTS, CHOICE),
             charts=pareto(found.cases, found.errors, found.liquid),
             tables=(front_table(found.cases, found.errors, found.liquid),),
         ),
     ]
     if found.errors:
-        told = ("Diamond silicon against the DFT reference, first split only; Spearman's rank correlation.",)
+        told = (f"Diamond silicon against the DFT reference, first split only. {RANKS}",)
         sections.append(
             Section(
                 "Do properties notice?",
@@ -193,7 +215,8 @@ def complexity_page(
         question="How far do descriptors and models lower the force error once the weight of forces is scanned, does "
         "a lower force error buy better properties, and which potential is the cheapest that is good enough?",
         answer=_answer(found, limits),
-        claims=(*_claims(found), *_shape_claims(shapes)),
+        claims=tuple(papers),
+        own=asked(own),
         sections=tuple(sections),
     )
 
@@ -234,7 +257,7 @@ def _answer(found: Found, limits: Mapping[str, float | None]) -> str:
     if chosen is not None:
         results = found.cases[chosen]
         return (
-            f"Recommended, the cheapest that meets {asked}: {chosen} with {cost(results):.3g} µs per atom and step, "
+            f"Recommended, the cheapest that meets {asked}: {shown(chosen)} with {cost(results):.3g} µs per atom and step, "
             f"forces {text(error(results, 'test', 'forces'))} meV/Å, energy {text(error(results, 'test', 'energy'))} "
             "meV/atom."
         )
@@ -248,77 +271,19 @@ def _nearest(found: Found, limits: Mapping[str, float | None]) -> str:
     if name is None or not math.isfinite(max(over[name].values())):
         return ""
     missed = ", ".join(f"{key} by a factor of {value:.2g}" for key, value in over[name].items() if value > 1)
-    return f" The nearest, {name}, misses {missed}."
+    return f" The nearest, {shown(name)}, misses {missed}."
 
 
-def _claims(found: Found) -> tuple[tuple[str, str, str], ...]:
-    claims = []
-    gains: dict[str, list[tuple[float, float]]] = {}
-    for name, results in found.families.items():
-        descriptor, _, model = name.rpartition(", ")
-        linear = f"{descriptor}, linear"
-        if model != "linear" and linear in found.families:
-            both = on_common_splits({"new": results, "old": found.families[linear]})
-            if not all(both.values()):
-                continue
-            new, old = (saturated(own, "forces") for own in both.values())
-            gain = paired(new, old, lambda r: number(r.values["errors"]["test"]["forces"]))
-            a, b = (text(error(own, "test", "forces")) for own in (new, old))
-            claim = f"{name} saturates at a lower force error than the linear model"
-            claims.append((claim, f"{a} against {b} meV/Å on the same splits: {gain}", gain.lower))
-            gains.setdefault(model, []).append((error(old, "test", "forces")[0], -gain.mean))
-    return (*claims, *_gain_claims(gains), *_property_claims(found))
-
-
-def _gain_claims(gains: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[tuple[str, str, str]]:
-    """Yield whether each model gains less on descriptors that serve the linear one better, as ACE in figure 4.
-
-    Parameters
-    ----------
-    gains : mapping of model to pairs
-        Lowest force error of the linear model [meV/Å] and the gain over it [%], one pair for each descriptor.
-    """
-    for model, pairs in gains.items():
-        if len(pairs) > 3 and not math.isnan(r := rank_correlation(*zip(*pairs, strict=True))):
-            claim = f"{model} gains less on descriptors whose linear model is better"
-            said = (
-                f"rank correlation {r:.2f} of the linear model's error and the gain, {len(pairs)} descriptors"
-            )
-            yield claim, said, _followed(r)
-
-
-def _followed(correlation: float) -> str:
-    return "agrees" if correlation > 0.5 else "disagrees" if correlation < 0.2 else "undecided"
-
-
-def _property_claims(found: Found) -> tuple[tuple[str, str, str], ...]:
-    claims = []
-    subjects = [("Phonon errors follow the force error", found.cases, found.errors, PHONONS)]
-    subjects += [
-        (f"Closed loop: errors of {label} follow the force error", found.loop, found.transport, key)
-        for key, label in {PHONONS: "phonons", **TRANSPORT}.items()
-    ]
-    for claim, cases, errors, key in subjects:
-        if sum(math.isfinite(e[key]) for e in errors.values()) > 3:
-            r, failed = force_correlation(cases, errors, key)
-            if math.isnan(r):
-                continue
-            lost = f", {failed} that failed ranked as worst" if failed else ""
-            claims.append(
-                (claim, f"rank correlation {r:.2f} over {len(errors)} potentials{lost}", _followed(r))
-            )
-    return tuple(claims)
-
-
-def _shape_claims(shapes: Mapping[tuple[str, str, str, str], float]) -> tuple[tuple[str, str, str], ...]:
-    claims = []
-    for (d, a, b, order), second in shapes.items():
-        if order == "second":
-            first = shapes[d, a, b, "first"]
-            verdict = "agrees" if first > second + 0.1 else "disagrees" if first < second else "undecided"
-            claim = f"{d}: {a} and {b} agree in first derivatives more than in second ones"
-            claims.append((claim, f"correlation {first:.2f} against {second:.2f}", verdict))
-    return tuple(claims)
+def _claims(
+    found: Found, results: Sequence[CellResult], shapes: Mapping[tuple[str, str, str, str], float]
+) -> tuple[list[Claim], list[Claim]]:
+    """Return what the paper states, and what is asked of more descriptors, each with what was found."""
+    papers, own = saturation_claims(found.families)
+    noted = (found.cases, found.errors), (found.loop, found.transport)
+    papers += property_claims(*noted, found.noise)
+    of_shapes, more = shape_claims(results, shapes)
+    papers += [*of_shapes, *cost_claims(results), *missing_claims(found.families)]
+    return papers, [*own, *more]
 
 
 def written(chosen: str | None, attempts: Sequence[Attempt]) -> Section:
@@ -335,7 +300,7 @@ def written(chosen: str | None, attempts: Sequence[Attempt]) -> Section:
     ]
     told = (
         (
-            f"{chosen}: potential.ff, its configuration, the export with its certificate and a README are in the folder "
+            f"{shown(chosen)}: potential.ff, its configuration, the export with its certificate and a README are in the folder "
             "`recommended` of the study."
         ),
     )

@@ -24,6 +24,8 @@ __all__ = [
     "known_of",
     "not_run",
     "permutation",
+    "quantiles",
+    "resampled",
 ]
 
 Claim = tuple[str, str, str]
@@ -102,6 +104,23 @@ def known_of(values: Iterable[float]) -> Known:
     return Known(*mean_and_error(finite), len(finite) - 1)
 
 
+def resampled(n: int) -> NDArray[np.float64]:
+    """Return how often each of n things comes in every draw of a bootstrap, (`RESAMPLES`, n); always the same draws."""
+    drawn = np.random.default_rng(0).integers(0, max(1, n), (RESAMPLES, n))
+    counts = np.zeros((RESAMPLES, n))
+    np.add.at(counts, (np.arange(RESAMPLES)[:, None], drawn), 1.0)
+    return counts
+
+
+def quantiles(value: float, samples: NDArray[np.float64]) -> Interval:
+    """Return a number with the interval that its draws give; without one where half of them have no number."""
+    known = samples[np.isfinite(samples)]
+    if not math.isfinite(value) or len(known) < RESAMPLES // 2:
+        return Interval(value, math.nan, math.nan)
+    low, high = np.quantile(known, [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
+    return Interval(value, float(low), float(high))
+
+
 class Ranks:
     """Spearman's rank correlations with intervals from drawing whole groups of points anew.
 
@@ -117,11 +136,8 @@ class Ranks:
     def __init__(self, groups: Sequence[Hashable]) -> None:
         names = list(dict.fromkeys(groups))
         index = np.array([names.index(g) for g in groups], dtype=np.int64)
-        rng = np.random.default_rng(0)
-        drawn = rng.integers(0, max(1, len(names)), (RESAMPLES, len(names)))
-        counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names)) if names else drawn
         self.n_groups = len(names)
-        self.weights: NDArray[np.float64] = counts[:, index].astype(np.float64) if names else np.zeros((0, 0))
+        self.weights: NDArray[np.float64] = resampled(len(names))[:, index]
 
     def samples(self, x: Sequence[float], y: Sequence[float]) -> NDArray[np.float64]:
         """Return the correlation in every draw; NaN where it has none. Infinite values rank last."""
@@ -149,11 +165,9 @@ class Ranks:
         return self._interval(value, self.samples(x, y) - self.samples(x, z))
 
     def _interval(self, value: float, samples: NDArray[np.float64]) -> Interval:
-        known = samples[np.isfinite(samples)]
-        if self.n_groups < FEWEST or not math.isfinite(value) or len(known) < RESAMPLES // 2:
+        if self.n_groups < FEWEST:
             return Interval(value, math.nan, math.nan)
-        low, high = np.quantile(known, [0.5 - LEVEL / 2.0, 0.5 + LEVEL / 2.0])
-        return Interval(value, float(low), float(high))
+        return quantiles(value, samples)
 
 
 def _spearman(x: Sequence[float], y: Sequence[float]) -> float:
