@@ -11,10 +11,12 @@ from forgefield import datasets
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
+from forgefield.studies.optimisers_claims import missing_claims, own_claims, paper_claims, seconds
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.rounding import aligned, plain
-from forgefield.studies.summary import Groups, error_table, grouped, number, paired, score, score_of, text
+from forgefield.studies.summary import Groups, error_table, grouped, number, score, text
 from forgefield.studies.training import UNITS
+from forgefield.studies.verdicts import Claim, asked
 
 __all__ = ["RMSE", "optimisers_page"]
 
@@ -43,7 +45,9 @@ def optimisers_page(names: Sequence[str], results: Sequence[CellResult]) -> Page
     results : sequence of CellResult
     """
     sections: list[Section] = []
-    answers, claims = [], []
+    answers: list[str] = []
+    claims: list[Claim] = []
+    ours: list[Claim] = []
     for name in names:
         own = [r for r in results if r.cell.parameters["set"] == name]
         methods = grouped([r for r in own if r.cell.parameters["family"] == "method"], "case")
@@ -53,7 +57,8 @@ def optimisers_page(names: Sequence[str], results: Sequence[CellResult]) -> Page
         answers.append(
             f"{name}: best on validation is {best}, test score {text(score(methods[best], 'test'))}"
         )
-        claims += _claims(name, methods)
+        claims += paper_claims(name, methods, own)
+        ours += own_claims(name, methods)
         sections += _sections(name, methods, own)
     return Page(
         title="Optimisers: evolution or gradients?",
@@ -61,7 +66,8 @@ def optimisers_page(names: Sequence[str], results: Sequence[CellResult]) -> Page
         "neuroevolution potential, and how good does it get?",
         answer=". ".join(answers)
         + ". The score is the geometric mean of the RMSE of energy, forces and stress, as far as there are labels.",
-        claims=tuple(claims),
+        claims=(*claims, *missing_claims()),
+        own=asked(ours),
         sections=tuple(sections),
     )
 
@@ -95,48 +101,6 @@ def _sections(name: str, methods: Groups, own: Sequence[CellResult]) -> list[Sec
     return sections + [part for part in physics if part is not None]
 
 
-# ---- claims --------------------------------------------------------------------------------------------------
-
-
-def _claims(data: str, methods: Groups) -> list[tuple[str, str, str]]:
-    claims = []
-    adam, snes, own = "Adam (paper 3)", "SNES", "our default"
-    if adam in methods and snes in methods:
-        a, b = (f"{text(score(methods[m], 'test'))} after {_seconds(methods[m]):.0f} s" for m in (adam, snes))
-        gain = paired(methods[adam], methods[snes], lambda r: score_of(r, "test"))
-        said = f"test score {a}; SNES {b}: {gain}"
-        claims.append((f"{data}: Adam reaches lower errors than SNES", said, gain.lower))
-    if adam in methods and own in methods:
-        goal = float(np.mean([_row_scores(r)[-1] for r in methods[adam]]))
-        times = [_time_to(r, goal) for r in methods[own]]
-        known = [t for t in times if t is not None]
-        full = _seconds(methods[adam])
-        reached = len(known) == len(times)
-        said = f"{np.mean(known):.1f} s of {full:.1f} s" if reached else "not reached in every run"
-        agrees = reached and float(np.mean(known)) <= full / 3.0
-        statement = f"{data}: our default reaches Adam's final validation error in a third of its time"
-        claims.append((statement, said, "agrees" if agrees else "disagrees"))
-    return claims
-
-
-def _seconds(results: Sequence[CellResult], column: str = "cpu_seconds") -> float:
-    return float(np.mean([number(r.values["log"][column][-1]) for r in results]))
-
-
-def _row_scores(result: CellResult) -> list[float]:
-    log = result.values["log"]
-    columns = [[number(v) for v in log[column]] for column in RMSE.values()]
-    labelled = [column for column in columns if any(map(math.isfinite, column))]
-    return [float(np.exp(np.mean(np.log(row)))) for row in zip(*labelled, strict=True)]
-
-
-def _time_to(result: CellResult, goal: float) -> float | None:
-    for seconds, value in zip(result.values["log"]["cpu_seconds"], _row_scores(result), strict=True):
-        if value <= goal:
-            return number(seconds)
-    return None
-
-
 # ---- time and epochs -----------------------------------------------------------------------------------------
 
 
@@ -160,7 +124,7 @@ def _times(methods: Groups) -> TableView:
     rows = []
     for name, results in methods.items():
         epochs = number(results[0].values["log"]["epoch"][-1])
-        times = [f"{_seconds(results, column):.1f}" for column in ("cpu_seconds", "seconds")]
+        times = [f"{seconds(results, column):.1f}" for column in ("cpu_seconds", "seconds")]
         rows.append([name, f"{epochs:.0f}", *times, f"{len(results)}"])
     return table("Training time", ["method", "epochs", "processor time [s]", "wall time [s]", "runs"], rows)
 
@@ -200,23 +164,32 @@ def _scaled(key: str, found: Mapping[str, Sequence[float]]) -> tuple[list[float]
 
 
 def _scan(results: Sequence[CellResult], family: str, title: str) -> tuple[Chart, TableView] | None:
-    own = [r for r in results if r.cell.parameters["family"] == family]
+    setting = "epochs" if family == "length" else "batch_size"
+    own: dict[int, list[CellResult]] = {}
+    for r in results:
+        if r.cell.parameters["family"] == family:
+            own.setdefault(int(r.cell.parameters["config"]["training"][setting]), []).append(r)
     if len(own) < 2:
         return None
-    setting = "epochs" if family == "length" else "batch_size"
-    x = [float(r.cell.parameters["config"]["training"][setting]) for r in own]
-    seconds = [f"{_seconds([r]):.1f}" for r in own]
-    scores = {split: [score([r], split)[0] for r in own] for split in ("train", "test")}
+    x = [float(n) for n in own]
+    times = [f"{seconds(runs):.1f}" for runs in own.values()]
+    runs_each = f"mean of {max(map(len, own.values()))} run(s)"
+    scores = {split: [score(runs, split) for runs in own.values()] for split in ("train", "test")}
     series = tuple(
         Series(
-            f"{split} score", x, y, labels=[f"{split} score, {t} s, {_first('Adam', own)}" for t in seconds]
+            f"{split} score",
+            x,
+            [v[0] for v in values],
+            [v[1] for v in values],
+            labels=[f"{split} score, {t} s, {runs_each}" for t in times],
         )
-        for split, y in scores.items()
+        for split, values in scores.items()
     )
-    epochs = own[0].cell.parameters["config"]["training"]["epochs"]
+    first = next(iter(own.values()))[0].cell.parameters
+    epochs = first["config"]["training"]["epochs"]
     caption = f"{epochs} epochs each" if family == "batch" else "batches of 4"
     chart = Chart(
-        f"{own[0].cell.parameters['set']}, Adam: {title}",
+        f"{first['set']}, Adam: {title}",
         series,
         title,
         "score, geometric mean of the RMSE",
@@ -225,11 +198,11 @@ def _scan(results: Sequence[CellResult], family: str, title: str) -> tuple[Chart
         y_log=True,
     )
     rows = [
-        [f"{n:.0f}", plain(a), plain(b), t]
-        for n, a, b, t in zip(x, scores["train"], scores["test"], seconds, strict=True)
+        [f"{n:.0f}", str(len(runs)), text(a), text(b), t]
+        for (n, runs), a, b, t in zip(own.items(), scores["train"], scores["test"], times, strict=True)
     ]
-    heads = [title, "train score", "test score", "processor time [s]"]
-    return chart, table(f"Adam (paper 3), {caption}, one seed", heads, rows, text_columns=0)
+    heads = [title, "runs", "train score", "test score", "processor time [s]"]
+    return chart, table(f"Adam (paper 3), {caption}", heads, rows, text_columns=0)
 
 
 # ---- physics -------------------------------------------------------------------------------------------------
