@@ -71,6 +71,8 @@ class RunSettings(Schema):
     def _sampled(self) -> Self:
         if min(self.supercell) < 1:
             raise ValueError(f"`supercell` needs three numbers >= 1, got {self.supercell}")
+        if not self.simulates:
+            return self
         if self.interval < self.timestep:
             raise ValueError(
                 f"`interval` ({self.interval} fs) must not be below `timestep` ({self.timestep} fs)"
@@ -82,6 +84,11 @@ class RunSettings(Schema):
                 f"at least {need:.3g} ps"
             )
         return self
+
+    @property
+    def simulates(self) -> bool:
+        """Whether there is something to simulate."""
+        return True
 
     @property
     def every(self) -> int:
@@ -121,6 +128,11 @@ class SimulationSettings(RunSettings):
         None,
         description="elements of the atom types of that file, if it is a LAMMPS dump that does not say them",
     )
+
+    @property
+    def simulates(self) -> bool:
+        """Whether there is something to simulate: not where there is a file."""
+        return self.trajectory is None
 
 
 def require_length(settings: SimulationSettings, need: float, why: str) -> None:

@@ -97,34 +97,32 @@ def slabs(crystal: Atoms, miller: Miller, layers: int, vacuum: float) -> list[Sl
         Repetitions of the shortest lattice translation across the plane.
     vacuum : float [Å]
     """
-    block = surface(crystal, miller, layers, periodic=True)
-    across = block.get_scaled_positions()[:, 2] % 1.0
-    normal = np.cross(block.cell.array[0], block.cell.array[1])
-    area = float(np.linalg.norm(normal))
-    normal /= area
-    height = float(block.cell.array[2] @ normal)
-    planes = _planes(across, 1e-3 / abs(height))
+    block = surface(
+        crystal, miller, layers + 1, periodic=True
+    )  # one more to cut from: it does not repeat along its normal
+    area = float(np.linalg.norm(np.cross(*block.cell.array[:2])))
+    normal = np.cross(*block.cell.array[:2]) / area
+    z = block.positions @ normal
+    z -= z.min()
+    height = abs(float(block.cell.array[2] @ normal)) / (layers + 1)
+    planes = _planes(z[z < height - 1e-3])
     found: list[Slab] = []
     for k, plane in enumerate(planes):
-        step = (plane - planes[k - 1]) % 1.0 or 1.0
-        if plane >= 1.0 / layers - 1e-9 and k > 0:
-            break  # repeats from here on
-        scaled = block.get_scaled_positions()
-        scaled[:, 2] = (across - plane + 0.5 * step) % 1.0
-        atoms = Atoms(block.numbers, cell=block.cell, scaled_positions=scaled, pbc=True)
-        z = atoms.positions @ normal
-        atoms.positions -= np.outer(z.min() - 0.5 * vacuum, normal)
-        atoms.set_cell([*block.cell.array[:2], (np.ptp(z) + vacuum) * normal])
-        found.append(Slab(atoms, area, step * abs(height)))
+        atoms = block[(z > plane - 1e-3) & (z < plane + layers * height - 1e-3)]
+        heights = atoms.positions @ normal
+        atoms.positions -= np.outer(np.full(len(atoms), heights.min() - 0.5 * vacuum), normal)
+        atoms.set_cell([*block.cell.array[:2], (np.ptp(heights) + vacuum) * normal])
+        gap = plane - (planes[k - 1] if k else planes[-1] - height)
+        found.append(Slab(atoms, area, float(gap)))
     return found
 
 
-def _planes(across: FloatArray, tolerance: float) -> list[float]:
-    """Return where along the normal there are planes of atoms, in parts of the block."""
+def _planes(heights: FloatArray, tolerance: float = 1e-3) -> list[float]:
+    """Return at which heights [Å] there are planes of atoms, from below."""
     planes: list[float] = []
-    for x in np.sort(across):
-        if (not planes or x - planes[-1] > tolerance) and not (planes and planes[0] + 1.0 - x < tolerance):
-            planes.append(float(x))
+    for z in np.sort(heights):
+        if not planes or z - planes[-1] > tolerance:
+            planes.append(float(z))
     return planes
 
 

@@ -10,6 +10,7 @@ import ase.io
 import numpy as np
 from ase import Atoms, units
 from ase.data import chemical_symbols
+from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
 from forgefield.errors import ConfigError, DataError
@@ -78,6 +79,18 @@ class Trajectory:
     def frame(self, n: int) -> Atoms:
         """Return a frame as a structure."""
         return Atoms(numbers=self.numbers, positions=self.positions[n], cell=self.cells[n], pbc=self.pbc)
+
+    def in_mean_cell(self) -> FloatArray:
+        """Return positions (n_frames, n_atoms, 3) [Å] as they would be if the cell did not move.
+
+        At constant pressure a crystal breathes with its cell, and atoms far from the origin the most: positions in units of
+        the cell, times the mean cell, leave that out. Constant cells change nothing.
+        """
+        if np.array_equal(self.cells, np.broadcast_to(self.cells[0], self.cells.shape)):
+            return self.positions
+        scaled = np.linalg.solve(np.swapaxes(self.cells, 1, 2), np.swapaxes(self.positions, 1, 2))
+        still: FloatArray = np.einsum("tbi,ba->tia", scaled, self.cells.mean(axis=0))
+        return still
 
     def mean_temperature(self) -> float:
         """Return the mean temperature [K].
@@ -237,6 +250,11 @@ def _unwrapped(positions: FloatArray, cells: FloatArray, pbc: NDArray[np.bool_],
     """Undo jumps of whole cell vectors from one frame to the next."""
     if not pbc.any():
         return positions
+    cells = np.array([complete_cell(cell) for cell in cells])  # directions that are open may have no vector
+    if not (np.abs(np.linalg.det(cells)) > 1e-6).all():
+        raise DataError(
+            f"{name}: the cell of a frame has no volume; give cells whose vectors are independent"
+        )
     inverse = np.linalg.inv(cells)
     fractional = np.einsum("tia,tab->tib", positions, inverse)
     moved = np.diff(fractional, axis=0)

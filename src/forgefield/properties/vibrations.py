@@ -123,6 +123,7 @@ def vibrations(
 class VdosSettings(SimulationSettings):
     """Vibrations."""
 
+    length: float = Field(25.0, gt=0, description="of production [ps]")
     interval: float = Field(4.0, gt=0, description="between samples [fs]; below half the shortest period")
     correlation_time: float = Field(2.0, gt=0, description="longest lag [ps]; its inverse is the resolution")
     f_max: float | None = Field(

@@ -167,7 +167,7 @@ def _liquid(settings: LoopSettings, calculator: Any, folder: Path, seed: int) ->
         _melt(settings, folder), calculator, run, purpose="the liquid of the closed loop"
     )
     g = radial_distribution(moving, r_max=R_MAX, n_bins=N_BINS, blocks=run.blocks)["all"]
-    motion = next(iter(diffusion(moving, blocks=run.blocks).values()))
+    motion = next(iter(diffusion(moving).values()))
     return {
         "r": g.r.tolist(),
         "rdf": g.g.tolist(),
