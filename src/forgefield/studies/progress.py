@@ -85,8 +85,9 @@ class Counter:
         self.done += not error
         worked = self.done + self.failed - self._kept
         remaining = self.total - self.done - self.failed
-        left = self._elapsed / worked * remaining
-        return Progress(self.done, self.failed, self.total, self._elapsed, left, name, error)
+        elapsed = self._elapsed
+        left = elapsed / worked * remaining
+        return Progress(self.done, self.failed, self.total, elapsed, left, name, error)
 
     @property
     def _elapsed(self) -> float:

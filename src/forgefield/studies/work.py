@@ -24,6 +24,7 @@ FAILURES = (
     MemoryError,
     OSError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
 )
