@@ -30,6 +30,7 @@ class ParameterMean:
     def __init__(self, flat: nn.Parameter, memory: float, plain_from: int | None) -> None:
         self.flat, self.memory, self.plain_from = flat, memory, plain_from
         self.mean = flat.detach().clone()
+        self.steps = 0
 
     def update(self, step: int) -> None:
         """Take in the parameters after a step (1, 2, ...).
@@ -40,11 +41,14 @@ class ParameterMean:
             share = 1.0 / (step - self.plain_from)
         else:
             share = 1.0 - min(self.memory, step / (step + START))
+        self.steps = step
         self.mean.lerp_(self.flat.detach(), share)
 
     def restart(self) -> None:
-        """Begin again at the parameters of this moment."""
+        """Begin again at the parameters of this moment; a plain mean counts the steps from here on alone."""
         self.mean = self.flat.detach().clone()
+        if self.plain_from is not None:
+            self.plain_from = max(self.plain_from, self.steps)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -58,8 +62,12 @@ class ParameterMean:
 
     def state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must hold."""
-        return {"mean": self.mean}
+        plain_from = {} if self.plain_from is None else {"plain_from": torch.tensor(self.plain_from)}
+        return {"mean": self.mean, "steps": torch.tensor(self.steps), **plain_from}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Restore from a checkpoint."""
         self.mean = torch.as_tensor(state["mean"]).clone()
+        self.steps = int(state.get("steps", self.steps))
+        if "plain_from" in state:
+            self.plain_from = int(state["plain_from"])

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -22,9 +22,13 @@ from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation, Potential
 from forgefield.models.tensors import TensorGraph, to_tensors
 
-__all__ = ["LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of"]
+__all__ = ["LEAST_SCALES", "LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of"]
 
 FloatArray = NDArray[np.float64]
+T = TypeVar("T")
+
+LEAST_SCALES = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-4}
+"""No labels are taken to vary by less than this: eV/atom, eV/Å, eV/Å^3."""
 
 _WEIGHTS = {k: f"{k}_weight" for k in PROPERTIES}
 
@@ -168,26 +172,32 @@ class LabelledSet:
     def scales(self) -> dict[str, float]:
         """Root mean square of the labels: energy per atom [eV], force components [eV/Å], stress [eV/Å^3].
 
-        The energy is taken about its mean, which the model's bias absorbs.
+        The energy is taken about its mean, which the model's bias absorbs. Labels of weight zero do not count, unless a
+        property has no others.
         """
-        energies = np.array(
-            [x.energy / len(a) for x, a in self._pairs() if x.energy is not None], dtype=np.float64
-        )
-        count, squares = 0, 0.0  # one by one: the labels may be on disk
+        energies = [
+            (x.weights["energy"] > 0, x.energy / len(a)) for x, a in self._pairs() if x.energy is not None
+        ]
+        forces = {True: (0, 0.0), False: (0, 0.0)}  # one by one: the labels may be on disk
         for x in self.labels:
             if x.forces is not None:
-                count, squares = count + x.forces.size, squares + float(np.square(x.forces).sum())
+                of = x.weights["forces"] > 0
+                count, squares = forces[of]
+                forces[of] = count + x.forces.size, squares + float(np.square(x.forces).sum())
         stresses = [
-            x.strain_gradient / volume_of(a) for x, a in self._pairs() if x.strain_gradient is not None
+            (x.weights["stress"] > 0, x.strain_gradient / volume_of(a))
+            for x, a in self._pairs()
+            if x.strain_gradient is not None
         ]
+        count, squares = forces[True] if forces[True][0] else forces[False]
         result = {}
-        if len(energies):
-            result["energy"] = max(float(energies.std()), 1e-3)
+        if energies:
+            result["energy"] = float(np.array(_counting(energies), dtype=np.float64).std())
         if count:
-            result["forces"] = max(float(np.sqrt(squares / count)), 1e-2)
+            result["forces"] = float(np.sqrt(squares / count))
         if stresses:
-            result["stress"] = max(float(np.sqrt(np.mean(np.square(stresses)))), 1e-4)
-        return result
+            result["stress"] = float(np.sqrt(np.mean(np.square(_counting(stresses)))))
+        return {k: max(v, LEAST_SCALES[k]) for k, v in result.items()}
 
     def _pairs(self) -> Iterator[tuple[Labels, Atoms]]:
         return zip(self.labels, self.frames, strict=True)
@@ -220,6 +230,11 @@ class LabelledSet:
             has_stress=tensor([x.strain_gradient is not None for x in labels], torch.bool),
             weights={k: tensor([x.weights[k] for x in labels], torch.float64) for k in PROPERTIES},
         )
+
+
+def _counting(values: Sequence[tuple[bool, T]]) -> list[T]:
+    """Return the values that are marked, or all where none is."""
+    return [x for marked, x in values if marked] or [x for _, x in values]
 
 
 def volume_of(atoms: Atoms) -> float:

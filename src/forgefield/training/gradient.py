@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from forgefield.errors import TrainingError
+from forgefield.errors import ConfigError, TrainingError
 from forgefield.models.potential import Potential
 from forgefield.training.accumulate import Errors
 from forgefield.training.averages import ParameterMean
@@ -19,6 +20,7 @@ from forgefield.training.batches import LabelledSet
 from forgefield.training.caching import stores_derivatives
 from forgefield.training.distributed import Processes, SharedObjective
 from forgefield.training.flat import flatten, segments
+from forgefield.training.judgement import shortcomings
 from forgefield.training.loss import Loss
 from forgefield.training.objective import Objective, make_objective
 from forgefield.training.optimisers import GradientSettings, Parameters, make_optimiser
@@ -37,6 +39,14 @@ PATIENCE_WHEN_LOST = 4
 
 VALIDATED_AT_A_TIME = 16
 """Structures."""
+
+JUDGED = 256
+"""Training structures at most that judge a potential where there are none for validation."""
+
+FEW = 10
+"""Fewer validation structures do not tell how much labels vary."""
+
+_log = logging.getLogger(__name__)
 
 
 class GradientTrainer:
@@ -85,10 +95,12 @@ class GradientTrainer:
             plain_from = math.floor(settings.swa_start * settings.epochs * self.steps_per_epoch)
         self.average = ParameterMean(self.flat, settings.average, plain_from)
         self.processes = processes or Processes()
-        self.labels = LabelWeights(train, loss)
+        self.labels, self._valid_labels = LabelWeights(train, loss), LabelWeights(valid, loss)
+        self._refuse_idle()
+        weights.floors = loss.floors()
         self.stored = stores_derivatives(settings, potential, (train, valid), self.processes.size)
         self.objective = self._objective(train, self.labels, threads)
-        self.valid_objective = self._objective(valid, LabelWeights(valid, loss), threads)
+        self.valid_objective = self._objective(valid, self._valid_labels, threads)
         self._boundary: tuple[dict[str, Tensor], str] | None = None
         parameters = Parameters(self.flat, places, len(potential.species))
         self.optimiser = make_optimiser(settings, parameters, loss, seed)
@@ -98,6 +110,16 @@ class GradientTrainer:
         own = make_objective(self.potential, data, self.loss, how, threads, stored=stored)
         shared = self.processes.size > 1
         return SharedObjective(own, self.flat, labels, self.processes) if shared else own
+
+    def _refuse_idle(self) -> None:
+        """Refuse a term of the loss of which nothing is left to learn."""
+        for name in self.labels.idle():
+            if name in self.weights.names:
+                raise ConfigError(
+                    f"`loss.{name}` is {self.weights.given[name]:g}, but all training structures with a label of it have "
+                    f"weight zero; set loss.{name}: 0, or give some of them a weight (group_weights, or `weight` and "
+                    f"`{name}_weight` of the structures)"
+                )
 
     @property
     def stored_bytes(self) -> int:
@@ -142,14 +164,16 @@ class GradientTrainer:
 
     def epoch(self) -> Row:
         """Train one epoch and validate; an exception leaves the last complete epoch untouched by the history."""
+        if not self.progress.epoch:
+            self._begin()
         start = time.monotonic()
         self.processes.check_equal(self.flat)
-        errors, terms, weights, rate = Errors(), Means(), Means(), 0.0
+        errors, terms, weights, rate = self._errors(), Means(), Means(), 0.0
         for index in self._batches():
             rate = self._step(index, errors, terms, weights)
         current = weights.means() or self._weights_now()
         self.weights.end_of_epoch(terms.means())
-        valid, valid_terms, p = Errors(), Means(), self.progress
+        valid, valid_terms, p = self._errors(), Means(), self.progress
         with self.average.in_place():
             self.validate(valid, valid_terms)
             judged = valid if len(self.valid) else errors
@@ -164,15 +188,53 @@ class GradientTrainer:
         self._rescue(judged)
         return row
 
+    def _errors(self) -> Errors:
+        return Errors(self.loss.precision)
+
+    def _begin(self) -> None:
+        """Judge the potential before training: it is kept until an epoch is better."""
+        p, s = self.progress, self.settings
+        warning = s.schedule.never_reached(s.epochs) if self.optimiser.follows_rate else ""
+        if warning and self.processes.leads:
+            _log.warning("%s", warning)
+        score = self._judge().score(self._used())
+        if math.isfinite(score):
+            p.initial_score = score
+            self._keep()
+
+    def _judge(self) -> Errors:
+        """Return the errors on the validation structures, or where there are none on some for training."""
+        if len(self.valid):
+            return self.validate()
+        errors, n = self._errors(), len(self.train)
+        some = np.unique(np.linspace(0, n - 1, min(n, JUDGED)).astype(int)).tolist()
+        for start in range(0, len(some), VALIDATED_AT_A_TIME):
+            index = some[start : start + VALIDATED_AT_A_TIME]
+            errors.add(self.objective.terms(index), self.labels.rows(index))
+        return errors
+
+    def warning(self) -> str:
+        """Return what is wrong with the potential as it is, the best one after `use_best`; nothing where it has learned."""
+        p, labels = self.progress, dict(self.loss.labels)
+        errors = {k: v for k, v in self._judge().roots().items() if k in self._used()}
+        if len(self.valid):
+            share = 0.1 if len(self.valid) >= FEW else 1.0
+            labels = {k: max(v, share * labels.get(k, 0.0)) for k, v in self.valid.scales().items()}
+        kept = p.kept_epoch if math.isfinite(p.initial_score) else p.kept_epoch or None
+        where = "validation" if len(self.valid) else "training"
+        return shortcomings(kept, errors, labels, where, self.settings.schedule.start)
+
     def _rate(self) -> float:
         p, s = self.progress, self.settings
         rate = learning_rate(s.schedule, p.step, self.steps_per_epoch, s.epochs, p.plateaus.left)
         return p.rate_factor * rate
 
-    def _weights_now(self, rate: float | None = None) -> dict[str, float]:
-        share = self.progress.epoch / self.settings.epochs
-        rate = self._rate() if rate is None else rate
-        return self.weights.current(min(rate / self.settings.schedule.start, 1.0), share)
+    def _moment(self, rate: float) -> tuple[float, float]:
+        """Return the learning rate relative to the highest, and the part of the training that is done."""
+        return min(rate / self.settings.schedule.start, 1.0), self.progress.epoch / self.settings.epochs
+
+    def _weights_now(self) -> dict[str, float]:
+        return self.weights.current(*self._moment(self._rate()))
 
     def _batches(self) -> Iterator[list[int]]:
         order: list[int] = self.sampler.permutation(len(self.train)).tolist()
@@ -183,23 +245,27 @@ class GradientTrainer:
 
     def _step(self, index: list[int], errors: Errors, terms: Means, weights: Means) -> float:
         p, rate = self.progress, self._rate()
-        current = self._weights_now(rate)
+        moment = self._moment(rate)
+        current = self.weights.current(*moment)
         p.step += 1
         if not any(current.values()):
             return rate
         size = self.settings.structures_at_a_time
-        step = Step(self.objective, self.flat, self.labels, index, current, size, self.weights)
+        step = Step(self.objective, self.flat, self.labels, index, current, size, self.weights, moment=moment)
         try:
             result = self.optimiser.step(step, rate)
         except DivergedError as reason:
+            kept = f"the best potential of epoch {p.kept_epoch} is kept"
+            if not p.kept_epoch:
+                kept = "no epoch before was better than the potential before training, so that none is kept"
             raise TrainingError(
-                f"the loss became {reason.loss} (gradient norm {reason.norm}) in epoch {p.epoch + 1}; the best potential "
-                f"of epoch {p.kept_epoch} is kept. Lower training.schedule.start (now {self.settings.schedule.start}), "
-                "or look for structures with extreme forces in the data audit"
+                f"the loss became {reason.loss} (gradient norm {reason.norm}) in epoch {p.epoch + 1}; {kept}. Lower "
+                f"training.schedule.start (now {self.settings.schedule.start}), or look for structures with extreme forces "
+                "in the data audit"
             ) from None
         self.average.update(p.step)
         self.weights.end_of_step(result.values)
-        errors.add(result)
+        errors.add(result, self.labels.rows(index))
         terms.add(result.total, result.values)
         weights.add(0.0, step.weights)
         return rate
@@ -212,11 +278,12 @@ class GradientTrainer:
 
     def validate(self, errors: Errors | None = None, terms: Means | None = None) -> Errors:
         """Return the errors on the validation structures, and add the loss terms to `terms`."""
-        errors = errors or Errors()
+        errors = errors or self._errors()
         n, size = len(self.valid), VALIDATED_AT_A_TIME
         for start in range(0, n, size):
-            result = self.valid_objective.terms(range(start, min(start + size, n)))
-            errors.add(result)
+            index = range(start, min(start + size, n))
+            result = self.valid_objective.terms(index)
+            errors.add(result, self._valid_labels.rows(index))
             if terms is not None:
                 terms.add(0.0, result.values)
         return errors
@@ -227,13 +294,20 @@ class GradientTrainer:
             p.best_score, p.best_epoch = score, epoch
         elif not score <= p.best_score + self.settings.margin:
             return
+        # Errors of an epoch of training are older than its potential: only a collapse tells that it is the worse one.
+        slack = self.settings.margin if len(self.valid) else math.log(BLOWN_UP)
+        if score > p.initial_score + slack:
+            return
         p.kept_epoch = epoch
+        self._keep()
+
+    def _keep(self) -> None:
         self.best = {k: v.detach().clone() for k, v in self.potential.state_dict().items()}
 
     def _rescue(self, errors: Errors) -> None:
         """Return to the best parameters at half the learning rate when the errors have blown up for good."""
         p = self.progress
-        lost = errors.score(self._used()) > p.best_score + math.log(BLOWN_UP)
+        lost = errors.score(self._used()) > min(p.best_score, p.initial_score) + math.log(BLOWN_UP)
         p.lost_epochs = p.lost_epochs + 1 if lost else 0
         if p.lost_epochs < PATIENCE_WHEN_LOST:
             return

@@ -13,10 +13,17 @@ from torch import Tensor
 from forgefield.config import Schema
 from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation
-from forgefield.training.batches import LabelledBatch
+from forgefield.training.batches import LEAST_SCALES, LabelledBatch
 from forgefield.units import EV_PER_A3_TO_GPA
 
 __all__ = ["PRESETS", "Loss", "LossSettings", "Residuals", "Terms"]
+
+LEARNED = 1e-4
+"""Errors of this share of the labels are as good as none: what is left of them is rounding and noise."""
+NOISE = 1e-2
+"""The same, as a share of `batches.LEAST_SCALES`: 0.01 meV/atom, 0.1 meV/Å, 0.16 MPa."""
+VOLUME = 10.0
+"""About that of an atom [Å^3], where a stress has to be told as a virial."""
 
 Normalisation = Literal["relative", "softadapt", "pyxtal_ff", "gnep", "efp"]
 
@@ -102,7 +109,7 @@ class Residuals:
 
 @dataclass(frozen=True)
 class Terms:
-    """Unweighted loss terms of a batch (scalars); properties without any label in the batch are absent."""
+    """Unweighted loss terms of a batch (scalars); properties without any label of some weight in the batch are absent."""
 
     values: Mapping[str, Tensor]
     residuals: Residuals
@@ -116,12 +123,33 @@ class Loss:
     settings : LossSettings
     scales : mapping of property to float
         Root mean square of the labels on the training set, used by ``relative``.
+
+    Attributes
+    ----------
+    labels : dict of property to float
+        These root mean squares: eV/atom, eV/Å, eV/Å^3.
+    precision : dict of property to float
+        Errors below this are as good as none, in the same units: no judgement of a potential and no weight of a term
+        may hang on them. Perfect crystals, whose forces any potential has right, are all noise there.
     """
 
     def __init__(self, settings: LossSettings, scales: Mapping[str, float]) -> None:
         self.settings = settings
         self.preset = PRESETS[settings.normalisation]
         self.scales = self.preset.scales(scales)
+        self.labels = {k: float(v) for k, v in scales.items()}
+        self.precision = {
+            k: max(LEARNED * self.labels.get(k, 0.0), NOISE * least) for k, least in LEAST_SCALES.items()
+        }
+
+    def floors(self) -> dict[str, float]:
+        """Return the terms of the loss of a potential whose errors are all `precision`."""
+        found = {}
+        for k, error in self.precision.items():
+            x = error * (VOLUME if k == "stress" and self.preset.virial else 1.0) / self.scales[k]
+            measure = self._measure(torch.tensor(x, dtype=torch.float64))
+            found[k] = self.preset.factor * float(measure)
+        return found
 
     def terms(self, out: Evaluation, batch: LabelledBatch) -> Terms:
         """Return the loss terms and residuals of a batch."""
@@ -133,28 +161,36 @@ class Loss:
         stress = strain / volumes[:, None]
         values: dict[str, Tensor] = {}
         if len(energy):
-            values["energy"] = self._mean("energy", energy, batch.weights["energy"][batch.has_energy])
+            self._add(values, "energy", energy, batch.weights["energy"][batch.has_energy])
         if len(forces):
             structure = batch.graph.structure
             weights = batch.weights["forces"][structure]
             if self.preset.forces_by_structure:
                 weights = weights / n_atoms[structure]
-            values["forces"] = self._mean("forces", forces, weights[batch.has_forces])
+            self._add(values, "forces", forces, weights[batch.has_forces])
         if len(stress):
             target = strain / n_atoms[batch.has_stress, None] if self.preset.virial else stress
-            values["stress"] = self._mean("stress", target, batch.weights["stress"][batch.has_stress])
+            self._add(values, "stress", target, batch.weights["stress"][batch.has_stress])
         return Terms(values, Residuals(energy.detach(), forces.detach(), stress.detach()))
 
-    def _mean(self, name: str, residual: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean over structures or atoms (first axis) and components of the error measure."""
-        x = residual.to(torch.float64) / self.scales[name]
-        if self.settings.error == "mse":
-            measure = x * x
-        elif self.settings.error == "mae":
-            measure = x.abs()
-        else:
-            delta = self.settings.huber_delta
-            size = x.abs()
-            measure = torch.where(size < delta, x * x, delta * (2.0 * size - delta))
+    def _add(self, values: dict[str, Tensor], name: str, residual: Tensor, weights: Tensor) -> None:
+        """Add the weighted mean over structures or atoms (first axis) and components of the error measure.
+
+        Where all weights are zero there is no term, as where there is no label.
+        """
+        total = weights.sum()
+        if not float(total) > 0:
+            return
+        measure = self._measure(residual.to(torch.float64) / self.scales[name])
         rows = measure if measure.ndim == 1 else measure.mean(dim=1)
-        return self.preset.factor * (rows * weights).sum() / weights.sum().clamp_min(1e-300)
+        values[name] = self.preset.factor * (rows * weights).sum() / total
+
+    def _measure(self, x: Tensor) -> Tensor:
+        """Return the error measure of residuals in units of their scale."""
+        if self.settings.error == "mse":
+            return x * x
+        if self.settings.error == "mae":
+            return x.abs()
+        delta = self.settings.huber_delta
+        size = x.abs()
+        return torch.where(size < delta, x * x, delta * (2.0 * size - delta))

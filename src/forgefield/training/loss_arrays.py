@@ -221,15 +221,18 @@ class _Part:
 def _term(
     loss: Loss, name: str, part: _Part, target: FloatArray, weight: float
 ) -> tuple[float | None, FloatArray | None]:
-    """Return a term, None without labels, and the derivative of `weight` times it, None where that is zero."""
+    """Return a term, None without labels of some weight, and the derivative of `weight` times it, None where zero."""
     has, w, unit = part.has, part.weights, part.unit
     if has is False:
         return None, None
     x = target if has is True else target[has]
     if has is not True:
         w, unit = w[has], None if unit is None else unit[has]
+    total = float(np.add.reduce(w))
+    if not total > 0:
+        return None, None
     scale = loss.scales[name]
-    factor = loss.preset.factor / (x.shape[1] * max(float(np.add.reduce(w)), 1e-300))
+    factor = loss.preset.factor / (x.shape[1] * total)
     if loss.settings.error == "mse":
         # Squares take their scale as a number, not array by array.
         factor /= scale * scale

@@ -97,12 +97,14 @@ def _longer(x: NDArray[Any]) -> NDArray[Any]:
 class Progress:
     """Everything beyond parameters and optimiser that a resumed run needs.
 
-    The best epoch has the lowest validation score; the epoch kept may be a later one within the margin of it.
+    The best epoch has the lowest validation score; the epoch kept may be a later one within the margin of it. Epoch 0 is
+    the potential before training, with the score `initial_score`: kept until an epoch is better.
     """
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    initial_score: float = math.inf
     best_score: float = math.inf
     best_epoch: int = 0
     kept_epoch: int = 0

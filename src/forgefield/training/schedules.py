@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forgefield.config import Schema
+from forgefield.errors import ConfigError
 
 __all__ = ["SCHEDULES", "Moment", "Plateaus", "ScheduleSettings", "learning_rate"]
 
@@ -54,6 +55,24 @@ class ScheduleSettings(Schema):
         20, ge=1, description="epochs between two steps, or without improvement before a plateau is left"
     )
     rise: float = Field(0.3, gt=0, lt=1, description="one_cycle: share of the steps in which the rate rises")
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.stop > self.start:
+            raise ConfigError(
+                f"`schedule.stop`, the lowest learning rate, is {self.stop:g}, above `schedule.start`, the highest, which is "
+                f"{self.start:g}; set schedule.stop to at most schedule.start"
+            )
+        return self
+
+    def never_reached(self, epochs: int) -> str:
+        """Return a warning where a training of so many epochs ends before the warm-up does, else nothing."""
+        if self.kind == "one_cycle" or self.warmup_epochs < epochs:
+            return ""
+        return (
+            f"training.schedule.warmup_epochs is {self.warmup_epochs:g} and training.epochs {epochs}: the learning rate never "
+            f"reaches training.schedule.start ({self.start:g}); train longer, or warm up for less"
+        )
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class GradientRule(Protocol):
         ...
 
     def from_gradients(
-        self, gradients: Mapping[str, Tensor], values: Mapping[str, float]
+        self, gradients: Mapping[str, Tensor], values: Mapping[str, float], rate: float, share: float
     ) -> dict[str, float]:
         """Return the weight of each term.
 
@@ -49,27 +49,61 @@ class GradientRule(Protocol):
         gradients : mapping of property to (n_parameters,) Tensor
             Of the unweighted terms.
         values : mapping of property to float
+        rate, share : float
+            Relative learning rate and part of the training done; see `Weighting.current`.
         """
         ...
 
 
 class LabelWeights:
-    """Summed weights of the labels of each structure: which part of a mean over a batch each of its parts is.
+    """Weights of the labels of each structure, and which part of a mean over a batch each of its parts is.
 
     Parameters
     ----------
     data : LabelledSet
     loss : Loss
+
+    Attributes
+    ----------
+    of : dict of property to (n_structures,)
+        Weights summed over the rows of each structure, zero without a label.
+    plain : bool
+        Whether all labels have weight one.
     """
 
     def __init__(self, data: LabelledSet, loss: Loss) -> None:
-        of: dict[str, list[float]] = {k: [] for k in PROPERTIES}
+        own: dict[str, list[float]] = {k: [] for k in PROPERTIES}
+        sizes: list[int] = []
         for x, atoms in zip(data.labels, data.frames, strict=True):
-            rows = 1.0 if loss.preset.forces_by_structure else float(len(atoms))
-            of["energy"].append(0.0 if x.energy is None else x.weights["energy"])
-            of["forces"].append(0.0 if x.forces is None else rows * x.weights["forces"])
-            of["stress"].append(0.0 if x.strain_gradient is None else x.weights["stress"])
-        self.of: dict[str, FloatArray] = {k: np.array(v, dtype=np.float64) for k, v in of.items()}
+            sizes.append(len(atoms))
+            for k, label in zip(PROPERTIES, (x.energy, x.forces, x.strain_gradient), strict=True):
+                own[k].append(np.nan if label is None else x.weights[k])
+        weights = {k: np.array(v, dtype=np.float64) for k, v in own.items()}
+        n_atoms = np.array(sizes, dtype=np.float64)
+        rows = {k: np.ones(len(n_atoms)) for k in PROPERTIES}
+        if not loss.preset.forces_by_structure:
+            rows["forces"] = n_atoms
+        self.of: dict[str, FloatArray] = {k: rows[k] * np.nan_to_num(w) for k, w in weights.items()}
+        self.plain = all(bool(((w == 1.0) | np.isnan(w)).all()) for w in weights.values())
+        self._own = weights
+        self._components = {"energy": np.ones(len(sizes), int), "forces": 3 * np.array(sizes, int)}
+        self._components["stress"] = np.full(len(sizes), 6)
+
+    def idle(self) -> list[str]:
+        """Return the properties of which there are labels, but none of some weight."""
+        return [k for k, w in self._own.items() if (w == 0.0).any() and not np.nansum(w) > 0]
+
+    def rows(self, index: Sequence[int]) -> dict[str, FloatArray] | None:
+        """Return the weight of each labelled number of some structures, flat; None where all are one."""
+        if self.plain:
+            return None
+        i = np.asarray(index, dtype=np.int64)
+        found = {}
+        for k, weights in self._own.items():
+            own = weights[i]
+            known = ~np.isnan(own)
+            found[k] = np.repeat(own[known], self._components[k][i][known])
+        return found
 
     def shares(self, part: Sequence[int], whole: Sequence[int]) -> dict[str, float]:
         """Return the share of a part of the structures in the mean of each term over the whole."""
@@ -99,6 +133,8 @@ class Step:
         Structures evaluated at a time.
     rule : GradientRule, optional
         Replaces the weights.
+    moment : (rate, share)
+        Relative learning rate and part of the training done, for the rule; see `Weighting.current`.
     """
 
     def __init__(
@@ -110,10 +146,13 @@ class Step:
         weights: Mapping[str, float],
         part: int,
         rule: GradientRule | None = None,
+        *,
+        moment: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.objective, self.flat, self.labels = objective, flat, labels
         self.index, self.part = list(index), part
         self.weights = dict(weights)
+        self._moment = moment
         self._rule = rule if rule is not None and rule.wants_gradients() else None
 
     def gradient(self) -> ArrayTerms:
@@ -183,7 +222,7 @@ class Step:
                 terms, gradients[name] = found, self.flat.grad.clone()
         if terms is None:
             return self._gradient(self.weights)
-        self.weights = rule.from_gradients(gradients, terms.values)
+        self.weights = rule.from_gradients(gradients, terms.values, *self._moment)
         self._rule = None
         if self.flat.grad is not None:
             torch.sum(torch.stack([self.weights[k] * g for k, g in gradients.items()]), 0, out=self.flat.grad)

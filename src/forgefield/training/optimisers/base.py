@@ -99,6 +99,8 @@ class Optimiser(ABC):
     Settings: ClassVar[type[GradientSettings]]
     least_squares: ClassVar[bool] = False
     """Whether the method needs a loss that is a sum of squares."""
+    follows_rate: ClassVar[bool] = True
+    """Whether moves are proportional to the learning rate."""
 
     def __init__(self, settings: GradientSettings, parameters: Parameters, seed: int) -> None:
         del seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,6 +20,8 @@ from forgefield.training.schedules import ScheduleSettings
 
 __all__ = ["SGD", "Adam", "AdamSettings", "AdamW", "AdamWSettings", "SGDSettings"]
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 EPSILON = 1e-8
 """Keeps steps finite where a gradient has always been zero."""
 
@@ -28,7 +30,7 @@ class AdamSettings(DescentSettings):
     """Adam (Kingma and Ba, arXiv:1412.6980)."""
 
     kind: Literal["adam"] = Field("adam", description="optimiser")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of Adam's moments")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="decay rates of Adam's moments")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="L2 decay, added to the gradient")
 
 

@@ -50,6 +50,7 @@ class LBFGS(Optimiser):
     """Quasi-Newton moves from remembered changes of the gradient."""
 
     Settings: ClassVar[type[GradientSettings]] = LBFGSSettings
+    follows_rate = False
 
     def __init__(self, settings: LBFGSSettings, parameters: Parameters, seed: int) -> None:
         super().__init__(settings, parameters, seed)

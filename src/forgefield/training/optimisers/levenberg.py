@@ -24,6 +24,8 @@ GOOD, BAD = 0.75, 0.25
 """Gains (actual over predicted decrease) from which the damping falls, and below which it rises."""
 TRIES = 8
 """Dampings tried before a step gives up."""
+LEAST, MOST = 1e-100, 1e12
+"""Dampings stay between these: moves against more are nothing but rounding, the loss has converged."""
 
 
 class LevenbergMarquardtSettings(GradientSettings):
@@ -32,7 +34,7 @@ class LevenbergMarquardtSettings(GradientSettings):
     Each epoch is one move p that solves ``(J^T J + mu D) p = -J^T r`` for the rows r of the loss ``|r|^2``, with D the
     diagonal of ``J^T J`` as estimated by random signs. ``J^T u`` is one reverse pass; ``J v`` is the central difference
     of the rows along v, whose relative error is about 1e-10 in float64 and 1e-4 in float32. The damping mu follows the
-    gain, the ratio of actual to predicted decrease. The learning rate plays no part.
+    gain, the ratio of actual to predicted decrease, up to 1e12, from where on nothing moves any more. The learning rate plays no part.
     """
 
     kind: Literal["levenberg_marquardt"] = Field("levenberg_marquardt", description="optimiser")
@@ -60,6 +62,7 @@ class LevenbergMarquardt(Optimiser):
     """Between Gauss-Newton and gradient descent, as far as the quadratic model can be trusted."""
 
     Settings: ClassVar[type[GradientSettings]] = LevenbergMarquardtSettings
+    follows_rate = False
     least_squares = True
 
     def __init__(self, settings: LevenbergMarquardtSettings, parameters: Parameters, seed: int) -> None:
@@ -83,9 +86,12 @@ class LevenbergMarquardt(Optimiser):
             gain = (loss - now) / max(predicted, 1e-300)
             if math.isfinite(now) and gain > 0:
                 self.damping *= 1.0 / 3.0 if gain > GOOD else (1.0 if gain > BAD else 2.0)
+                self.damping = max(self.damping, LEAST)
                 return terms
             self.flat.data.copy_(start)
-            self.damping *= 4.0
+            if self.damping >= MOST:
+                break
+            self.damping = min(4.0 * self.damping, MOST)
         return terms
 
     def _linearise(self, step: Step) -> tuple[ArrayTerms, FloatArray, FloatArray]:

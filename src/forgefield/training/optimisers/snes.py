@@ -12,7 +12,7 @@ from torch import Tensor
 
 from forgefield.training.loss_arrays import ArrayTerms
 from forgefield.training.optimisers.base import GradientSettings, Optimiser, Parameters
-from forgefield.training.step import Step
+from forgefield.training.step import DivergedError, Step
 
 __all__ = ["SNES", "SNESSettings"]
 
@@ -37,7 +37,7 @@ class SNESSettings(GradientSettings):
         description="memory per step of the running mean of the parameters that is validated and kept; 0: none",
     )
     population: int = Field(50, ge=4, le=10_000, description="parameter sets in a generation")
-    sigma: float = Field(0.1, gt=0, le=10, description="width of the search at the start")
+    sigma: float = Field(0.1, gt=0, le=1, description="width of the search at the start, and 1 at most later")
     lambda_1: float | None = Field(None, ge=0, description="weight of mean|z|; null: sqrt(N) / 1000")
     lambda_2: float | None = Field(None, ge=0, description="weight of sqrt(mean z^2); null: sqrt(N) / 1000")
 
@@ -51,6 +51,7 @@ class SNES(Optimiser):
     """Mean and widths of a normal distribution, moved along the natural gradient of the expected rank."""
 
     Settings: ClassVar[type[GradientSettings]] = SNESSettings
+    follows_rate = False
 
     def __init__(self, settings: SNESSettings, parameters: Parameters, seed: int) -> None:
         super().__init__(settings, parameters, seed)
@@ -83,8 +84,7 @@ class SNES(Optimiser):
                 best, result = cost, terms
         if result is None:
             self.flat.data.copy_(mean)
-            step.check(math.nan)
-            raise AssertionError  # `check` has raised
+            raise DivergedError(math.nan, 0.0)
         ranked = draws[torch.tensor(costs, dtype=torch.float64).argsort(stable=True)]
         self.flat.data.copy_(mean + self.sigma * (self.utilities @ ranked))
         change = self.eta * (self.utilities @ (ranked.square() - 1.0))

@@ -45,6 +45,9 @@ class Weighting:
     ----------
     names : tuple of str
         Properties with a weight.
+    floors : dict of property to float
+        Terms below this are as good as learned (`Loss.floors`): what they do from there on is noise, which no rule may
+        follow. Empty until a trainer says.
     signed : bool
         Whether weights may be negative, which sums of squares cannot follow.
     """
@@ -58,6 +61,7 @@ class Weighting:
         self.given = dict(given)
         self.names = tuple(k for k, w in self.given.items() if w > 0)
         self.seed = seed
+        self.floors: dict[str, float] = {}
         self._early = {str(k): float(v) for k, v in settings.early.items()}
 
     def current(self, rate: float = 0.0, share: float = 1.0) -> dict[str, float]:
@@ -82,6 +86,10 @@ class Weighting:
         del rate, share
         return {}
 
+    def floored(self, name: str, value: float) -> float:
+        """Return a term, or what it counts as where it is below its floor."""
+        return max(float(value), self.floors.get(name, 0.0), 1e-300)
+
     def end_of_step(self, terms: Mapping[str, float]) -> None:
         """Learn from the unweighted terms of a step."""
 
@@ -93,11 +101,15 @@ class Weighting:
         return False
 
     def from_gradients(
-        self, gradients: Mapping[str, Tensor], values: Mapping[str, float]
+        self,
+        gradients: Mapping[str, Tensor],
+        values: Mapping[str, float],
+        rate: float = 0.0,
+        share: float = 1.0,
     ) -> dict[str, float]:
         """Return the weights of a step from the gradients of its terms; see `step.GradientRule`."""
         del gradients, values
-        return self.current()
+        return self.current(rate, share)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold, as plain values."""

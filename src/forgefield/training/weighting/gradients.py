@@ -19,7 +19,8 @@ class GradNormSettings(WeightSettings):
 
     The weights that make ``w_k |grad l_k|`` equal to the mean norm times ``(l_k / l_k(0))^alpha`` relative to the mean of
     these: GradNorm follows a gradient towards them, here they are taken at once and smoothed. The norm is that of all
-    parameters. A measurement costs one gradient for each term.
+    parameters. A measurement costs one gradient for each term. A term whose errors are lost in rounding and noise is left
+    out, with the mean weight.
     """
 
     kind: Literal["gradnorm"] = Field("gradnorm", description="rule for the weights of the loss terms")
@@ -55,20 +56,32 @@ class GradNorm(Weighting):
         self.count += 1
 
     def from_gradients(
-        self, gradients: Mapping[str, Tensor], values: Mapping[str, float]
+        self,
+        gradients: Mapping[str, Tensor],
+        values: Mapping[str, float],
+        rate: float = 0.0,
+        share: float = 1.0,
     ) -> dict[str, float]:
         """See `Weighting.from_gradients`."""
         if all(k in gradients for k in self.names):
-            norms = {k: max(float(g.norm()), 1e-300) for k, g in gradients.items()}
-            self.first = self.first or {k: max(values[k], 1e-300) for k in self.names}
-            slow = {k: (values[k] / self.first[k]) ** self.settings.alpha for k in self.names}
-            mean_norm = sum(norms.values()) / len(norms)
-            mean_slow = max(sum(slow.values()) / len(slow), 1e-300)
-            keep = self.settings.memory if self.count else 0.0
-            found = {k: mean_norm * slow[k] / (mean_slow * norms[k]) for k in self.names}
-            total = sum(found.values()) / len(found)
-            self.weights = {k: keep * self.weights[k] + (1.0 - keep) * found[k] / total for k in self.names}
-        return self.current()
+            self._measure({k: float(g.norm()) for k, g in gradients.items()}, values)
+        return self.current(rate, share)
+
+    def _measure(self, norms: Mapping[str, float], values: Mapping[str, float]) -> None:
+        """Learn from the norms of the gradients of all terms and from the terms."""
+        self.first = self.first or {k: self.floored(k, values[k]) for k in self.names}
+        norms = {k: n for k, n in norms.items() if n > 0 and values[k] > self.floors.get(k, 0.0)}
+        if not norms:
+            return
+        names = [k for k in self.names if k in norms]
+        slow = {k: (values[k] / self.first[k]) ** self.settings.alpha for k in names}
+        mean_norm = sum(norms.values()) / len(norms)
+        mean_slow = max(sum(slow.values()) / len(slow), 1e-300)
+        keep = self.settings.memory if self.count else 0.0
+        found = {k: mean_norm * slow[k] / (mean_slow * norms[k]) for k in names}
+        total = sum(found.values()) / len(found)
+        new = {k: found[k] / total if k in found else 1.0 for k in self.names}
+        self.weights = {k: keep * self.weights[k] + (1.0 - keep) * new[k] for k in self.names}
 
     def state(self) -> dict[str, Any]:
         """See `Weighting.state`."""
@@ -86,7 +99,7 @@ class ConFIGSettings(WeightSettings):
 
     Along the direction u whose angles with the gradients of the terms have cosines in the ratio of the weights of
     `loss` (equal in the paper), as far as the projections of the gradients on it add up to. Costs one gradient for each
-    term, at every step.
+    term, at every step. Terms whose errors are lost in rounding and noise have no say.
     """
 
     kind: Literal["config"] = Field("config", description="rule for the weights of the loss terms")
@@ -103,7 +116,11 @@ class ConFIG(Weighting):
         return len(self.names) > 1
 
     def from_gradients(
-        self, gradients: Mapping[str, Tensor], values: Mapping[str, float]
+        self,
+        gradients: Mapping[str, Tensor],
+        values: Mapping[str, float],
+        rate: float = 0.0,
+        share: float = 1.0,
     ) -> dict[str, float]:
         """See `Weighting.from_gradients`.
 
@@ -112,9 +129,10 @@ class ConFIG(Weighting):
         With unit gradients as columns of U, ``u ~ U (U^T U)^-1 c`` for the wanted cosines c; the result is
         ``sum_k (g_k . u) u``, written as a combination of the g_k.
         """
-        del values
-        own = self.current()
-        names = [k for k, g in gradients.items() if float(g.norm()) > 0]
+        own = self.current(rate, share)
+        names = [
+            k for k, g in gradients.items() if float(g.norm()) > 0 and values[k] > self.floors.get(k, 0.0)
+        ]
         if not names:
             return own
         g = torch.stack([gradients[k] for k in names]).to(torch.float64)

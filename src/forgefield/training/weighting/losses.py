@@ -47,7 +47,7 @@ class Uncertainty(Weighting):
         for k in self.names:
             if k not in terms:
                 continue
-            slope = 1.0 - math.exp(-self.log_variance[k]) * float(terms[k])
+            slope = 1.0 - math.exp(-self.log_variance[k]) * self.floored(k, terms[k])
             self.count[k] += 1
             self.mean[k] = 0.9 * self.mean[k] + 0.1 * slope
             self.square[k] = 0.999 * self.square[k] + 0.001 * slope * slope
@@ -112,7 +112,7 @@ class ReLoBRaLo(Weighting):
         """See `Weighting.end_of_epoch`."""
         if any(k not in terms for k in self.names):
             return
-        now = {k: max(float(terms[k]), 1e-300) for k in self.names}
+        now = {k: self.floored(k, terms[k]) for k in self.names}
         if self.previous:
             s = self.settings
             draw = np.random.default_rng([self.seed, self.count]).random()

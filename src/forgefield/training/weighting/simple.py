@@ -104,7 +104,8 @@ class BalancedSettings(WeightSettings):
     """Each term divided by its running mean over epochs.
 
     A relative improvement of any property then counts the same whatever its unit and size; the weights of `loss`
-    multiply this. It is the closed form of uncertainty weighting (Kendall, Gal, Cipolla, arXiv:1705.07115): the
+    multiply this. A term whose errors are lost in rounding and noise (forces of perfect crystals) counts as it would at
+    1e-4 of its labels. It is the closed form of uncertainty weighting (Kendall, Gal, Cipolla, arXiv:1705.07115): the
     optimal variance of a term is its mean.
     """
 
@@ -135,7 +136,7 @@ class Balanced(Weighting):
         """See `Weighting.end_of_epoch`."""
         keep = self._memory
         for name, value in terms.items():
-            mean = max(float(value), 1e-300)
+            mean = self.floored(name, value)
             self.means[name] = keep * self.means[name] + (1 - keep) * mean if name in self.means else mean
 
     def state(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from forgefield.training.weighting.base import Factors, Weighting, WeightSetting
 __all__ = ["SoftAdapt", "SoftAdaptSettings"]
 
 EPSILON = 1e-8
+LARGE = 500.0
+"""Exponents up to here need no care: exp(709) overflows."""
 
 
 class SoftAdaptSettings(WeightSettings):
@@ -27,7 +29,7 @@ class SoftAdaptSettings(WeightSettings):
     """
 
     kind: Literal["softadapt"] = Field("softadapt", description="rule for the weights of the loss terms")
-    beta: float = Field(1.0, description="sensitivity; the paper finds the order of 1 best")
+    beta: float = Field(1.0, ge=-1e6, le=1e6, description="sensitivity; the paper finds the order of 1 best")
     n: int = Field(10, ge=1, le=100_000, description="epochs (or steps) between two changes of the weights")
     slope: Literal["normalised", "plain", "l2"] = Field("normalised", description="what divides the slopes")
     loss_weighted: bool = Field(default=False, description="exponentials times the terms of the loss")
@@ -90,7 +92,9 @@ class SoftAdapt(Weighting):
             size = 1.0
         exponents = {k: self.settings.beta * s / size for k, s in slopes.items()}
         # Moving all exponents does not change a softmax but keeps it from overflowing.
-        top = max(0.0, *exponents.values()) if self.settings.slope == "plain" else 0.0
+        top = max(0.0, *exponents.values())
+        if self.settings.slope != "plain" and top < LARGE:
+            top = 0.0
         parts = {
             k: math.exp(x - top) * (float(terms[k]) if self.settings.loss_weighted else 1.0)
             for k, x in exponents.items()
