@@ -7,11 +7,18 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from forgefield.errors import ConfigError, PredictionError, StructureError
 from forgefield.properties import equation_of_state
 from forgefield.properties.registry import find_property
-from forgefield.properties.relaxation import relax_cell, require_relaxed
+from forgefield.properties.relaxation import (
+    STRESS_LIMIT,
+    relax_cell,
+    require_relaxed,
+    state_of_rest,
+    strain_to_rest,
+)
 from forgefield.units import EV_PER_A3_TO_GPA
 
 
@@ -51,6 +58,53 @@ def test_unrelaxed_structure_is_refused_with_the_fix():
         require_relaxed(rattled, EMT())
     with pytest.raises(StructureError, match="Unrelaxed"):
         find_property("elastic")(bulk("Cu", "fcc", a=3.5), EMT())
+
+
+def argon(scale):
+    return bulk("Ar", "fcc", a=5.26 * scale), LennardJones(
+        epsilon=0.0104, sigma=3.4, rc=8.0, ro=6.5, smooth=True
+    )
+
+
+def test_soft_crystals_are_judged_by_strain():
+    # Compressed by 3 % argon is under less than 0.5 GPa, and its constants are twice those at rest.
+    atoms, calculator = argon(0.97)
+    rest = relax_cell(atoms, calculator, force_tolerance=1e-5)
+    for strain in (-0.02, -0.01, 0.01):
+        off = rest.copy()
+        off.set_cell(rest.cell.array * (1.0 + strain), scale_atoms=True)
+        assert state_of_rest(off, calculator)[0] < STRESS_LIMIT
+        # Stiffness changes with strain, the more the further.
+        assert strain_to_rest(off, calculator) == pytest.approx(abs(strain), rel=0.25)
+        with pytest.raises(StructureError, match=r"takes a strain of .* % to relax \(allowed: 0\.2 %\)"):
+            require_relaxed(off, calculator)
+    off.set_cell(rest.cell.array * 1.001, scale_atoms=True)
+    require_relaxed(off, calculator)
+    result = find_property("elastic")(off, calculator)
+    assert result.conditions["strain_to_rest"] == pytest.approx(0.001, rel=0.05)
+    shear = rest.cell.array @ (np.eye(3) + 0.004 * np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+    off.set_cell(shear, scale_atoms=True)
+    assert strain_to_rest(off, calculator) == pytest.approx(0.004, rel=0.05)
+
+
+def test_stiff_crystals_are_judged_by_stress():
+    atoms = relax_cell(bulk("Cu"), EMT(), force_tolerance=1e-5)
+    atoms.set_cell(atoms.cell.array * 0.9995, scale_atoms=True)
+    require_relaxed(atoms, EMT())
+    atoms.set_cell(atoms.cell.array * 0.9985, scale_atoms=True)
+    stress, _ = state_of_rest(atoms, EMT())
+    assert stress > STRESS_LIMIT
+    with pytest.raises(StructureError, match=r"allowed: 0\.5"):
+        require_relaxed(atoms, EMT())
+
+
+@pytest.mark.parametrize("cell", [None, [5.0, 5.0, 0.0]])
+def test_a_molecule_relaxes_without_a_cell(cell, tmp_path):
+    atoms = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.6]], cell=cell)
+    result = find_property("relax")(atoms, EMT(), cell="fixed", folder=tmp_path)
+    assert set(result.quantities) == {"energy", "largest_force"}
+    assert 2.0 < np.linalg.norm(np.diff(result.tables["positions"].values, axis=0)) < 2.5
+    assert (tmp_path / "relaxed.xyz").exists()
 
 
 def test_property_writes_the_structure(tmp_path):
