@@ -88,8 +88,10 @@ class Page:
 
 
 def table(caption: str, heads: list[str], rows: list[list[str]], *, text_columns: int = 1) -> TableView:
-    """Return a table; the first `text_columns` columns hold text, the others numbers."""
-    columns = tuple(Column(head, numeric=n >= text_columns) for n, head in enumerate(heads))
+    """Return a table; the first `text_columns` columns and those headed ``note`` hold text, the others numbers."""
+    columns = tuple(
+        Column(head, numeric=n >= text_columns and head != "note") for n, head in enumerate(heads)
+    )
     return TableView(caption, columns, rows)
 
 
