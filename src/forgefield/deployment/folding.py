@@ -146,7 +146,8 @@ def network_layers(potential: Potential) -> Layers:
     model, scaler, unit = potential.model, potential.scaler, float(potential.energy_scale)
     if not isinstance(model, Network):
         raise TypeError(f"{type(model).__name__} is no network")
-    weights, biases = [_array(w) for w in model.weights], [_array(b) for b in model.biases]
+    layers = model.layers()
+    weights, biases = [_array(w) for w, _ in layers], [_array(b) for _, b in layers]
     weights[0] = _array(scaler.mix) @ weights[0]
     weights[-1] = unit * weights[-1]
     biases[-1] = unit * biases[-1] + _constants(potential)[:, None]

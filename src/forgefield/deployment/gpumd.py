@@ -105,7 +105,8 @@ def parse_nep(text: str, *, dtype: DtypeName | None = None, name: str = "nep.txt
     numbers = _read_numbers(lines, header)
     try:
         descriptor = NEP(header.elements, _descriptor_settings(header))
-        layers = NetworkSettings.parse({"hidden": [header.n_neurons]}, where="model")
+        shared = header.version == 3 and header.n_elements > 1
+        layers = NetworkSettings.parse({"hidden": [header.n_neurons], "shared": shared}, where="model")
         zbl = ZBL(descriptor.species, _zbl_settings(header, numbers.zbl)) if header.zbl is not None else None
     except ConfigError as error:
         raise PotentialFileError(f"{name}: {error}") from None
@@ -197,12 +198,11 @@ def _set_parameters(potential: Potential, header: NEPHeader, x: _Numbers) -> Non
     descriptor, model = potential.descriptor, potential.model
     if not (isinstance(descriptor, NEP) and isinstance(model, Network)):
         raise TypeError(f"{type(descriptor).__name__} with {type(model).__name__} is no NEP")
-    types = header.n_elements
     order = np.argsort([atomic_numbers[e] for e in header.elements])  # the file's elements in our order
 
     def networks(values: FloatArray) -> torch.Tensor:
-        each = np.broadcast_to(values, (types, *values.shape[1:]))[order]  # one network may serve all
-        return torch.from_numpy(np.ascontiguousarray(each))
+        own = values if len(values) == 1 else values[order]  # one network may serve all
+        return torch.from_numpy(np.ascontiguousarray(own))
 
     with torch.no_grad():
         model.weights[0].copy_(networks(x.w0).transpose(1, 2))
@@ -355,18 +355,18 @@ def _folded(potential: Potential, descriptor: NEP, model: Network, header: NEPHe
     def array(tensor: torch.Tensor) -> FloatArray:
         return tensor.detach().double().cpu().numpy()
 
-    weights, bias = array(model.weights[0])[order], array(model.biases[0])[order]
+    (weights, bias), (output, output_bias) = ((array(w)[order], array(b)[order]) for w, b in model.layers())
     scaler, unit = potential.scaler, float(potential.energy_scale)
     scale, shift, mix = array(scaler.scale), array(scaler.shift), array(scaler.mix)
     if not np.array_equal(mix, np.eye(len(mix))):
         weights = mix @ weights
     w0, b0 = weights.transpose(0, 2, 1), (shift * scale) @ weights - bias
-    w1 = unit * array(model.weights[1])[order, :, 0]
+    w1 = unit * output[:, :, 0]
     free = array(potential.references)[order]
     if bool(potential.exact_free_atom):
         free = free + (w1 * np.tanh(b0)).sum(axis=1)
     else:
-        free = free + unit * array(model.biases[1])[order, 0]
+        free = free + unit * output_bias[:, 0]
     if not (free == free[0]).all():
         w0 = np.concatenate([w0, np.zeros_like(w0[:, :1])], axis=1)
         b0 = np.concatenate([b0, np.full_like(b0[:, :1], -SATURATED)], axis=1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forgefield.models.potential import Potential
-from forgefield.stages.parameters import ParameterLayout
+from forgefield.stages.parameters import Entry, ParameterLayout
 from forgefield.tracer.cache import aligned
 
 __all__ = ["KernelParameters"]
@@ -66,32 +66,38 @@ class KernelParameters:
             weight = self._matrix @ own_weight.reshape(-1, e.n_in, e.n_out)
             offset = -(self._shift @ weight)
             bias = offset if own_bias is None else own_bias.reshape(-1, e.n_out) + offset
-            self.flat[e.weight_start : e.weight_start + weight.size] = weight.ravel()
-            self.flat[e.bias_start : e.bias_start + bias.size] = bias.ravel()
+            self._weight(e)[...] = weight
+            self._bias(e)[...] = bias
+
+    def _weight(self, e: Entry, flat: Array | None = None) -> Array:
+        """Return the place of a weight, (n_species, n_in, n_out)."""
+        found = self.flat if flat is None else flat
+        size = self.layout.n_species * e.n_in * e.n_out
+        return found[e.weight_start : e.weight_start + size].reshape(-1, e.n_in, e.n_out)
+
+    def _bias(self, e: Entry, flat: Array | None = None) -> Array:
+        """Return the place of a bias, (n_species, n_out)."""
+        found = self.flat if flat is None else flat
+        return found[e.bias_start : e.bias_start + self.layout.n_species * e.n_out].reshape(-1, e.n_out)
 
     def _copies(self) -> Iterator[tuple[Array, Array]]:
         """Yield the places in `flat` that take numbers as they are, and those numbers."""
         for e, weight, bias in self._entries:
             if not e.folded:
-                yield self.flat[e.weight_start : e.weight_start + weight.size].reshape(weight.shape), weight
+                yield self._weight(e), weight.reshape(-1, e.n_in, e.n_out)
                 if bias is not None:
-                    yield self.flat[e.bias_start : e.bias_start + bias.size].reshape(bias.shape), bias
+                    yield self._bias(e), bias.reshape(-1, e.n_out)
         yield self.flat[self.layout.size : self.layout.size + 1], self._energy_scale
 
     def set_gradients(self, flat: Array) -> None:
         """Write the gradient with respect to the flat parameters to the ``.grad`` of the potential's own."""
         for e, own_weight, own_bias in self._entries:
-            weight = flat[e.weight_start : e.weight_start + own_weight.size]
-            bias = None if own_bias is None else flat[e.bias_start : e.bias_start + own_bias.size]
+            weight = self._weight(e, flat)
             if e.folded:
-                weight = weight.reshape(-1, e.n_in, e.n_out)
-                of_bias = flat[e.bias_start : e.bias_start + len(own_weight) * e.n_out].reshape(
-                    -1, 1, e.n_out
-                )
-                weight = self._matrix.T @ (weight - self._shift[:, None] * of_bias)
-            self._set_gradient(e.weight, weight)
-            if e.bias is not None and bias is not None:
-                self._set_gradient(e.bias, bias)
+                weight = self._matrix.T @ (weight - self._shift[:, None] * self._bias(e, flat)[:, None])
+            self._set_gradient(e.weight, _summed(weight, len(own_weight)))
+            if e.bias is not None and own_bias is not None:
+                self._set_gradient(e.bias, _summed(self._bias(e, flat), len(own_bias)))
 
     def _set_gradient(self, parameter: Tensor, values: Array) -> None:
         """Write to a parameter's gradient; where the numbers of that tensor lie is looked up once."""
@@ -103,6 +109,11 @@ class KernelParameters:
             parameter.grad = grad
             known = self._gradients[id(parameter)] = grad, grad.numpy().reshape(values.shape)
         known[1][...] = values
+
+
+def _summed(gradient: Array, n: int) -> Array:
+    """Return the gradient of n rows: of one that serves all species the sum."""
+    return gradient if len(gradient) == n else gradient.sum(axis=0, keepdims=True)
 
 
 def _array(x: Tensor) -> Array:

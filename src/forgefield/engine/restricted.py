@@ -38,7 +38,7 @@ def restricted(potential: Potential, species: Sequence[int]) -> Potential:
     model = make_model(potential.model.settings, descriptor.n_features, len(species)).to(potential.dtype)
     with torch.no_grad():
         for own, whole in zip(model.parameters(), potential.model.parameters(), strict=True):
-            own.copy_(whole[rows])
+            own.copy_(whole if own.shape == whole.shape else whole[rows])  # shared ones have no row for each
     result = Potential(
         descriptor,
         model,

@@ -45,9 +45,9 @@ class Stage(Protocol):
         Parameters
         ----------
         weight : (n_species, n_rows, n_out) tensor, or (n_species, n_rows) for one output
-            A parameter or buffer of the potential; those of the species of the atom act.
+            A parameter or buffer of the potential; those of the species of the atom act. One row serves all species.
         x : Array
-        bias : (n_species, n_out) tensor, or (n_species,) for one output
+        bias : (n_species, n_out) tensor, or (n_species,) for one output; or one row
         """
         ...
 

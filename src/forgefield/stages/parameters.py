@@ -25,7 +25,8 @@ class Entry:
     Attributes
     ----------
     weight, bias : tensors of the potential
-        ``(n_species, n_in, n_out)`` (or one output less) and ``(n_species, n_out)``; the bias may be None.
+        ``(n_species, n_in, n_out)`` (or one output less) and ``(n_species, n_out)``; the bias may be None. One row in
+        place of n_species serves all; kernels see it repeated.
     folded : bool
         Acts on scaled features; the kernel sees unscaled ones, and the scaling folded into weight and bias.
     n_in, n_out : int

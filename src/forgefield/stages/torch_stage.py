@@ -71,14 +71,17 @@ class TorchStage:
 
     def linear(self, weight: Tensor, x: TorchArray, bias: Tensor | None = None) -> TorchArray:
         """See `Stage.linear`."""
-        w = weight[self.species]
+        w = weight[self._row(weight)]
         w = w if w.ndim == 2 else w[:, None]
         if bias is None:
             return TorchArray(x.tensor @ w)
-        b = bias[self.species]
+        b = bias[self._row(bias)]
         if len(x.tensor) == 1:
             return TorchArray(torch.addmm(b if b.ndim else b[None], x.tensor[0], w)[None])
         return TorchArray(x.tensor @ w + b)
+
+    def _row(self, parameter: Tensor) -> int:
+        return self.species if len(parameter) > 1 else 0
 
     def map(self, function: Function, *xs: TorchArray) -> TorchArray:
         """See `Stage.map`."""

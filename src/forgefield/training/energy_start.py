@@ -59,7 +59,7 @@ def fit_output_layer(
     places = {structure: row for row, structure in enumerate(energies)}
     exact = bool(potential.exact_free_atom)
     weight, bias = model.weights[-1], model.biases[-1]
-    n_species, width = weight.shape[0], weight.shape[1] + 1
+    n_species, width = model.n_species, weight.shape[1] + 1
     rows = np.zeros((len(places), n_species, width))
     with torch.no_grad():
         origins = [_hidden(potential, _nothing(potential, s), s)[0] for s in range(n_species)]
@@ -70,14 +70,22 @@ def fit_output_layer(
             if exact:
                 found = found - origins[species]
             rows[places[structure], species] += found.sum(0).cpu().numpy() / energies[structure][1]
-    old = torch.cat([weight[:, :, 0], bias], dim=1).detach().to(torch.float64).cpu().numpy().ravel()
-    g = rows.reshape(len(places), -1)
-    move = _least_change(g, means - g @ old)
-    new = torch.from_numpy((old + move).reshape(n_species, width)).to(weight)
+    shared = len(weight) < n_species
+    if shared:  # neurons of all atoms, whatever their element
+        g = np.concatenate([rows[:, :, :-1].sum(axis=1), rows[:, :, -1]], axis=1)
+        own = torch.cat([weight[0, :, 0], bias[:, 0]])
+    else:
+        g, own = rows.reshape(len(places), -1), torch.cat([weight[:, :, 0], bias], dim=1)
+    old = own.detach().to(torch.float64).cpu().numpy().ravel()
+    new = torch.from_numpy(old + _least_change(g, means - g @ old)).to(weight)
     with torch.no_grad():
-        weight[:, :, 0] = new[:, :-1]
-        bias[:, 0] = new[:, -1]
+        values = (new[: width - 1], new[width - 1 :]) if shared else _columns(new.reshape(n_species, width))
+        weight[:, :, 0], bias[:, 0] = values
     return True
+
+
+def _columns(of_elements: Tensor) -> tuple[Tensor, Tensor]:
+    return of_elements[:, :-1], of_elements[:, -1]
 
 
 def _least_change(g: FloatArray, wanted: FloatArray) -> FloatArray:

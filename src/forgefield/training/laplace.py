@@ -97,6 +97,11 @@ def last_layer(potential: Potential) -> Potential:
         raise ConfigError(
             f"the last layer of a {type(whole.model).__name__} is not linear; use a committee, or model.kind: network"
         )
+    if whole.model.settings.shared and len(whole.species) > 1:
+        raise ConfigError(
+            "the last layer of a network that all elements share is not one of each element, of which the spread is made; "
+            "use a committee, or model.shared: false"
+        )
     hidden = HiddenLayer(whole)
     model = Linear(hidden.n_features, hidden.n_species).double()
     with torch.no_grad():

@@ -117,6 +117,11 @@ class RunSettings(Schema):
                 f"`last_layer: true` needs a model whose last layer is linear, but `model.kind` is {self.model.kind!r}; set "
                 "model.kind: network or linear, or use a committee"
             )
+        if self.last_layer and isinstance(self.model, NetworkSettings) and self.model.shared:
+            raise ConfigError(
+                "`last_layer: true` needs a last layer for each element, but `model.shared` is true; set model.shared: false, or "
+                "use a committee"
+            )
         optimiser = OPTIMISERS.get(self.training.kind)
         if optimiser is not None and optimiser.least_squares and WEIGHTINGS[self.weights.kind].signed:
             raise ConfigError(
