@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
 from forgefield.studies.charts import Chart, Series
-from forgefield.studies.loss_weighting_longer import Lengths, by_length, longer_section, ranking_claim
+from forgefield.studies.loss_weighting_claims import best_of, family_of, own_claims, paper_claims, tested
+from forgefield.studies.loss_weighting_longer import by_length, longer_section
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.summary import (
     Groups,
-    Ratio,
     error,
     error_table,
     grouped,
-    number,
     paired,
     score,
-    score_of,
     text,
 )
 from forgefield.studies.training import ERRORS, UNITS
+from forgefield.studies.verdicts import asked
 
 __all__ = ["loss_weighting_page"]
 
-Claim = tuple[str, str, str]
 FAMILIES = {
     "fixed": "fixed, the paper's six",
     "softadapt": "SoftAdapt, the paper's loss",
@@ -49,23 +47,6 @@ PRINTED = {
     "softadapt β 2": (2.57, 25.70, 24.62),
 }
 """Test RMSE printed in the paper's tables 1 and 2, for MoTe2: energy [meV/atom], forces [meV/Å], stress [MPa]."""
-PRIORITY = {"energy": "fixed 3", "forces": "fixed 4", "stress": "fixed 5"}
-"""Which row of table 1 has nine tenths of the weight on what."""
-QUESTIONS = (
-    ("SoftAdapt beats the fixed weights of table 1", "softadapt", "fixed"),
-    ("SoftAdapt in its paper's loss beats fixed weights tuned with as many runs", "softadapt", "relative"),
-    (
-        "SoftAdapt in the relative loss beats fixed weights tuned with as many runs",
-        "relative softadapt",
-        "relative",
-    ),
-    ("another adaptive rule, untuned, beats tuned fixed weights", "rival", "relative"),
-)
-"""What is asked of the best of two families: is the first lower?"""
-EQUAL = "relative 1:1:1"
-"""What SoftAdapt starts from and swings about: what it gains over this is the gain of adapting."""
-CLOSE = 10.0
-"""What counts as the same accuracy [%]."""
 
 
 def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) -> Page:
@@ -80,8 +61,8 @@ def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) 
     results : sequence of CellResult
     """
     cases = grouped(results, "case")
-    short = {n: r for n, r in cases.items() if _family(r) != "longer"}
-    best = {family: name for family in FAMILIES if (name := _best(short, family, seeds)) is not None}
+    short = {n: r for n, r in cases.items() if family_of(r) != "longer"}
+    best = {family: name for family in FAMILIES if (name := best_of(short, family, seeds)) is not None}
     longer = [r for r in results if r.cell.parameters["family"] == "longer"]
     lengths = by_length(epochs, short, longer)
     sections = [
@@ -109,122 +90,31 @@ def loss_weighting_page(epochs: int, seeds: int, results: Sequence[CellResult]) 
         answer="Test score (geometric mean of the three errors) of what validation chooses: "
         + "; ".join(f"{FAMILIES[f]}: {text(score(short[n], 'test'))} ({n})" for f, n in best.items())
         + ".",
-        claims=(*_of_the_paper(short), *_tuned(short, best), *_after(lengths, best)),
+        claims=tuple(paper_claims(short, lengths, seeds)),
+        own=asked(own_claims(short, best, lengths, seeds)),
         sections=tuple(sections),
     )
-
-
-def _family(results: Sequence[CellResult]) -> str:
-    return str(results[0].cell.parameters["family"])
-
-
-def _best(cases: Groups, family: str, seeds: int) -> str | None:
-    """Return the case of a family with the lowest mean score on the validation set over the seeds that all have."""
-    own = {
-        n: [r for r in results if r.cell.parameters["config"]["seed"] < seeds]
-        for n, results in cases.items()
-        if _family(results) == family
-    }
-    return min(own, key=lambda n: score(own[n], "valid")[0]) if own else None
 
 
 def _method(epochs: int, seeds: int, cases: Groups) -> str:
     most = max(len(r) for r in cases.values())
     more = f", {most} of what is compared in detail" if most > seeds else ""
+    kind = next(iter(cases.values()))[0].cell.parameters["config"].get("descriptor", {}).get("kind")
+    other = (
+        ""
+        if kind in {None, "acsf"}
+        else f" The paper's network stands on its symmetry functions, here on {kind}."
+    )
     return (
-        f"{epochs} epochs each, {seeds} seed(s){more}; the split is that of the data. `fixed` and `softadapt` use the "
+        f"{epochs} epochs each, {seeds} seed(s){more}; the split is that of the data.{other} `fixed` and `softadapt` use the "
         "paper's loss (eq. 4, in eV, eV/Å and GPa); `relative` and the other rules divide every term by the mean square of "
         "its labels. The score is the geometric mean of the three errors. In every family the case with the lowest mean "
-        f"score on the validation set over {seeds} seed(s) is chosen, and the test set compares what was chosen. ± is one "
+        f"score on the validation set over {seeds} seed(s) is chosen, and the test set compares what was chosen. Choosing from "
+        "more cases is more effort: where a family has more than the one it is compared with, the verdict is on all ways to take as "
+        "many of it. All rules have their default settings. ± is one "
         "standard error over seeds; differences in per cent are those of runs with the same seed (the same initial network), "
         "with the 95 % interval of Student's t: what includes zero is undecided."
     )
-
-
-# ---- claims --------------------------------------------------------------------------------------------------
-
-
-def _test(key: str) -> Callable[[CellResult], float]:
-    return lambda result: number(result.values["errors"]["test"][key])
-
-
-def _test_score(result: CellResult) -> float:
-    return score_of(result, "test")
-
-
-def _named(cases: Groups, start: str) -> list[CellResult]:
-    """Return the results of the case of that name, or whose name begins so; empty where there is none."""
-    found = [n for n in cases if n == start or n.startswith(f"{start} (")]
-    return cases[found[0]] if found else []
-
-
-def _of_the_paper(cases: Groups) -> list[Claim]:
-    rows = {n: _named(cases, f"fixed {n}") for n in range(1, 7)}
-    claims = []
-    if rows[1] and rows[2]:
-        claims.append(_lower("row 2 beats row 1 (energy only) in forces", rows[2], rows[1], _test("forces")))
-    if rows[2] and rows[3]:
-        said = "row 3 beats row 2 (no stress) in stress"
-        claims.append(_lower(said, rows[3], rows[2], _test("stress")))
-    for key, name in PRIORITY.items():
-        own, others = (
-            _named(cases, name),
-            [r for n in PRIORITY.values() if n != name and (r := _named(cases, n))],
-        )
-        if own and len(others) == 2:
-            other = min(others, key=lambda r: error(r, "test", key)[0])
-            said = f"of rows 3 to 5 the one that weights {key} has the lowest error of {key}"
-            claims.append(_lower(said, own, other, _test(key)))
-    adaptive = _named(cases, "softadapt β 1")
-    for key, name in PRIORITY.items():
-        if adaptive and (own := _named(cases, name)):
-            ratio = paired(adaptive, own, _test(key))
-            said = f"SoftAdapt with β = 1 reaches the error of {key} of the row that weights it (within {CLOSE:g} %)"
-            claims.append((said, f"test error of {key} {ratio}", ratio.within(CLOSE)))
-    if adaptive and (small := _named(cases, "softadapt β 0.01")):
-        claims.append(_lower("β = 1 is better than β = 0.01", adaptive, small, _test_score))
-    starts = [r for r in cases.values() if _family(r) == "start"]
-    if adaptive and starts:
-        ratios = [paired(r, adaptive, _test_score) for r in starts]
-        found = "test score against equal initial weights " + ", ".join(map(str, ratios))
-        claims.append((f"the initial weights do not matter (within {CLOSE:g} %)", found, _all_within(ratios)))
-    return claims
-
-
-def _lower(
-    said: str, new: Sequence[CellResult], old: Sequence[CellResult], value: Callable[[CellResult], float]
-) -> Claim:
-    ratio = paired(new, old, value)
-    return said, str(ratio), ratio.lower
-
-
-def _all_within(ratios: Sequence[Ratio]) -> str:
-    """Return whether all are at most 10 % away, upwards or downwards."""
-    if all(r.low >= -CLOSE and r.high <= CLOSE for r in ratios):
-        return "agrees"
-    far = any(r.low > CLOSE or r.high < -CLOSE for r in ratios)
-    return "disagrees" if far else "undecided"
-
-
-def _tuned(cases: Groups, best: Mapping[str, str]) -> list[Claim]:
-    pairs = [(said, best.get(new), best.get(old)) for said, new, old in QUESTIONS]
-    pairs.append(
-        ("SoftAdapt in the relative loss beats equal fixed weights", best.get("relative softadapt"), EQUAL)
-    )
-    return [
-        _lower(f"{said} ({new}; {old})", cases[new], cases[old], _test_score)
-        for said, new, old in pairs
-        if new in cases and old in cases
-    ]
-
-
-def _after(lengths: Lengths, best: Mapping[str, str]) -> list[Claim]:
-    """Return the same after the longest training."""
-    if len(lengths) < 2:
-        return []
-    last, cases = list(lengths.items())[-1]
-    again = [(f"after {last} epochs: {said}", found, verdict) for said, found, verdict in _tuned(cases, best)]
-    return [*again, *ranking_claim(lengths)]
 
 
 # ---- tables --------------------------------------------------------------------------------------------------
@@ -233,10 +123,8 @@ def _after(lengths: Lengths, best: Mapping[str, str]) -> list[Claim]:
 def _choice(cases: Groups, best: Mapping[str, str], seeds: int) -> TableView:
     rows = []
     for family, name in best.items():
-        tries = sum(_family(r) == family for r in cases.values())
-        against = (
-            str(paired(cases[name], cases[best["relative"]], _test_score)) if "relative" in best else "-"
-        )
+        tries = sum(family_of(r) == family for r in cases.values())
+        against = str(paired(cases[name], cases[best["relative"]], tested)) if "relative" in best else "-"
         first = [r for r in cases[name] if r.cell.parameters["config"]["seed"] < seeds]
         row = [FAMILIES[family], str(tries), name, text(score(first, "valid")), str(len(cases[name]))]
         rows.append([*row, text(score(cases[name], "test")), "" if family == "relative" else against])
@@ -250,7 +138,7 @@ def _printed(cases: Groups) -> tuple[TableView, ...]:
     for number_of_table, family in ((1, "fixed"), (2, "softadapt")):
         rows = []
         for name, results in cases.items():
-            if _family(results) != family:
+            if family_of(results) != family:
                 continue
             row = [name, *(text(error(results, split, key)) for split in ("train", "test") for key in ERRORS)]
             printed = PRINTED.get(name.split(" (")[0])
@@ -272,7 +160,7 @@ def _weights(cases: Groups) -> tuple[TableView, ...]:
     """Return where the weights of SoftAdapt are on average, and how far they swing."""
     rows = []
     for name, results in cases.items():
-        if _family(results) not in {"softadapt", "relative softadapt", "start"}:
+        if family_of(results) not in {"softadapt", "relative softadapt", "start"}:
             continue
         logs = [r.values["weights"] for r in results]
         row = [name]
@@ -298,7 +186,7 @@ def _trade_offs(cases: Groups) -> tuple[Chart, ...]:
     for a, b in (("forces", "energy"), ("forces", "stress")):
         series = []
         for family, name in FAMILIES.items():
-            own = {n: r for n, r in cases.items() if _family(r) == family}
+            own = {n: r for n, r in cases.items() if family_of(r) == family}
             if own:
                 x = [error(r, "test", a)[0] for r in own.values()]
                 y, spread = zip(*(error(r, "test", b) for r in own.values()), strict=True)
