@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from scipy.special import gamma, gammaln
 
-from forgefield.errors import ConfigError
+from forgefield.errors import ConfigError, StructureError
 from forgefield.graph import neighbour_pairs
 from forgefield.properties.dynamics import State
 from forgefield.properties.dynamics_forces import Forces
@@ -23,7 +23,13 @@ from forgefield.properties.free_energy_fluid import (
     number_fluctuations,
 )
 from forgefield.properties.free_energy_phases import liquid_free_energy, solid_free_energy
-from forgefield.properties.free_energy_potentials import EinsteinSprings, Mixture, soft_core, uhlenbeck_ford
+from forgefield.properties.free_energy_potentials import (
+    EinsteinSprings,
+    Mixture,
+    Repulsion,
+    soft_core,
+    uhlenbeck_ford,
+)
 from forgefield.properties.free_energy_reference import (
     harmonic_crystal_free_energy,
     ideal_gas_free_energy,
@@ -262,6 +268,29 @@ def test_dilute_gas_over_lambda_is_exact(finite: str) -> None:
     assert any("version that had none" in text for text in found.warnings) == (finite == "old journal")
 
 
+@pytest.mark.parametrize("cutoff", [2.0, 7.5])
+def test_every_pair_of_a_repulsion_counts_once(cutoff: float) -> None:
+    # A cell thinner than the cutoff: images of an atom itself too.
+    rng = np.random.default_rng(4)
+    cell = np.array([[5.0, 0.2, 0.0], [1.5, 4.0, 0.0], [0.5, 1.0, 6.0]])
+    atoms = Atoms("Ar5", scaled_positions=rng.uniform(-1.0, 2.0, (5, 3)), cell=cell, pbc=True)
+
+    def law(squared):
+        return np.exp(-squared), -np.exp(-squared)
+
+    field = Repulsion(atoms, law, cutoff)
+    _, _, _, vectors = neighbour_pairs(atoms, cutoff)
+    both = np.exp(-(vectors**2).sum(axis=1)) - math.exp(-(cutoff**2))
+    for _ in range(2):  # with the list made anew, and with the same once more
+        assert field.evaluate(atoms.positions, cell).energy == pytest.approx(0.5 * both.sum(), rel=1e-12)
+    parts = field.evaluate(atoms.positions, cell, virial=True, atomic=True)
+    assert parts.energies.sum() == pytest.approx(parts.energy, rel=1e-12)
+    assert parts.virials.sum(axis=0) == pytest.approx(parts.virial, rel=1e-10, abs=1e-14)
+    atoms.positions[1] = atoms.positions[0] + cell[2]
+    with pytest.raises(StructureError, match="atoms 0 and 1 are at the same place"):
+        field.evaluate(atoms.positions, cell)
+
+
 def test_springs_of_a_floating_lattice_are_the_hessian_that_is_used_above() -> None:
     k, rng = np.array([2.0, 5.0, 3.0]), np.random.default_rng(0)
     springs = EinsteinSprings(np.zeros((3, 3)), k)
@@ -278,3 +307,18 @@ def test_waves_are_the_longest_of_a_skewed_cell() -> None:
     squares = np.sort(((2 * np.pi * np.array(grid) @ atoms.cell.reciprocal()) ** 2).sum(axis=1))
     assert shells[0][0] == pytest.approx(squares[0], rel=0.05)
     assert shells[0][0] < shells[1][0] <= squares[squares > 1.05 * squares[0]][0] * 1.05
+
+
+def test_atoms_of_an_ideal_gas_on_top_of_each_other_are_parted_first() -> None:
+    rng = np.random.default_rng(0)
+    atoms = Atoms("Ar8", positions=rng.uniform(0, 12, (8, 3)), cell=[12.0] * 3, pbc=True)
+    atoms.positions[1] = atoms.positions[0] + [0.02, 0.0, 0.01]
+    settings = FreeEnergySettings(phase="liquid", temperature=300.0, timestep=8.0)
+    walker = Walker("w", atoms, settings.dynamics(), Journal(None, ""))
+    field = soft_core(atoms, 0.7 * KT, 3.0)
+    found = walker.average("hot", field, {}, steps=400, equilibration=100)
+    assert found["temperature"].value == pytest.approx(300.0, rel=0.5)
+    # Those that are well apart stay where they are.
+    still = Walker("w", walker.atoms, settings.dynamics(), Journal(None, ""))
+    still._part(field)
+    assert np.array_equal(still.atoms.positions, walker.atoms.positions)

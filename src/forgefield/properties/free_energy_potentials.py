@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
+from vesin import NeighborList
 
-from forgefield.errors import ConfigError
-from forgefield.graph import neighbour_pairs
+from forgefield.errors import ConfigError, StructureError
+from forgefield.graph import checked_geometry
 from forgefield.properties.dynamics_forces import ForceField, Forces
 
 __all__ = ["EinsteinSprings", "Mixture", "PairLaw", "Repulsion", "Scaled", "soft_core", "uhlenbeck_ford"]
@@ -119,27 +120,35 @@ class Repulsion:
         self, positions: FloatArray, cell: FloatArray, *, virial: bool = False, atomic: bool = False
     ) -> Forces:
         """Compute; see `ForceField`."""
-        i, j, images = self._pairs(positions, cell)
-        vectors = positions[j] - positions[i] + images @ cell
-        squared = np.einsum("pk,pk->p", vectors, vectors)
-        near = squared < self.cutoff**2
-        i, j, vectors, squared = i[near], j[near], vectors[near], squared[near]
+        i, j, shifts = self._pairs(positions, cell)
+        columns = np.ascontiguousarray(positions.T)
+        vectors = columns.take(j, axis=1)
+        vectors -= columns.take(i, axis=1)
+        vectors += shifts
+        squared = np.einsum("kp,kp->p", vectors, vectors)
+        if squared.size and not squared.min() > 0.0:
+            same = int(np.argmin(squared))
+            raise StructureError(
+                f"atoms {i[same]} and {j[same]} are at the same place; check the input structure"
+            )
+        near = np.flatnonzero(squared < self.cutoff**2)
+        i, j, vectors, squared = i[near], j[near], vectors.take(near, axis=1), squared[near]
         energy, slope = self.law(squared)
-        pull = 2.0 * slope[:, None] * vectors  # dE/dr_ij
+        pull = 2.0 * slope * vectors  # dE/dr_ij
         n = len(positions)
-        forces = np.stack(
-            [np.bincount(i, pull[:, k], n) - np.bincount(j, pull[:, k], n) for k in range(3)], axis=1
-        )
+        forces = np.empty((n, 3))
+        for k in range(3):
+            forces[:, k] = np.bincount(i, pull[k], n) - np.bincount(j, pull[k], n)
         energy = energy - self._shift
-        total = -(vectors.T @ pull) if virial else None
+        total = -(vectors @ pull.T) if virial else None
         if not atomic:
             return Forces(float(energy.sum()), forces, total)
 
         def halved(values: FloatArray) -> FloatArray:
             return np.asarray(0.5 * (np.bincount(i, values, n) + np.bincount(j, values, n)), dtype=np.float64)
 
-        outer = -(vectors[:, :, None] * pull[:, None, :]).reshape(-1, 9)
-        virials = np.stack([halved(outer[:, k]) for k in range(9)], axis=1).reshape(n, 3, 3)
+        outer = -(vectors[:, None, :] * pull[None, :, :]).reshape(9, -1)
+        virials = np.stack([halved(row) for row in outer], axis=1).reshape(n, 3, 3)
         return Forces(float(energy.sum()), forces, total, halved(energy), virials)
 
     def _pairs(
@@ -152,17 +161,18 @@ class Repulsion:
                 return self._list
         self._atoms.positions[:] = positions
         self._atoms.cell.array[:] = cell
-        i, j, images, _ = neighbour_pairs(self._atoms, self.cutoff + self.skin)
-        first = (i < j) | ((i == j) & _half(images))  # every pair once
-        self._list = (i[first], j[first], images[first].astype(np.float64))
+        places, box, pbc = checked_geometry(self._atoms)
+        every_pair_once = NeighborList(
+            cutoff=self.cutoff + self.skin, full_list=False, sorted=True, n_threads=1
+        )
+        first, second, images = every_pair_once.compute(
+            points=places, box=box, periodic=list(map(bool, pbc)), quantities="ijS"
+        )
+        i, j = first.astype(np.int64), second.astype(np.int64)
+        shifts = np.ascontiguousarray((images.astype(np.float64) @ cell).T)
+        self._list = (i, j, shifts)
         self._made_for = (positions.copy(), np.array(cell))
         return self._list
-
-
-def _half(images: NDArray[np.int64]) -> NDArray[np.bool_]:
-    x, y, z = images.T
-    half: NDArray[np.bool_] = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-    return half
 
 
 def soft_core(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from numpy.typing import NDArray
 
 from forgefield.errors import ConfigError, SimulationError
@@ -30,6 +30,10 @@ __all__ = ["Fluctuations", "Switched", "Walker"]
 
 FloatArray = NDArray[np.float64]
 Direction = Literal["up", "down"]
+
+THROWN = 0.1
+"""A force that moves an atom by more than this in a step [Å] is that of atoms on top of each other."""
+MOST_PARTINGS = 500
 
 
 class Fluctuations(Protocol):
@@ -157,6 +161,7 @@ class Walker:
         if known is None:
             before = self.atoms.cell.array.copy()
             shape = self._shape(**changes)
+            self._part(field)
             self._run(field, equilibration, stage + " (equilibration)", **changes)
             spread = {} if fluctuations is None else dict(fluctuations.observe)
             records = self._run(
@@ -207,6 +212,7 @@ class Walker:
         known = self._known(stage)
         if known is None:
             mixture.coupling = 0.0 if direction == "up" else 1.0
+            self._part(mixture)
             self._run(mixture, equilibration, stage + " (equilibration)")
             switched = Switched(mixture, steps, direction)
             self._run(switched, steps, stage)
@@ -261,6 +267,22 @@ class Walker:
             return
         self._wanted = self.profile(stage, "cell")
         self.atoms.set_cell(self._wanted, scale_atoms=True)
+
+    def _part(self, field: ForceField) -> None:
+        """Move atoms apart that another force field left where this one would throw them out with the first step.
+
+        On the way from an ideal gas, whose atoms may be anywhere, to a repulsion. Nothing happens to others.
+        """
+        masses, step = self.atoms.get_masses(), self.dynamics.timestep * units.fs
+        positions, cell = self.atoms.positions, self.atoms.cell.array
+        field.reset()
+        for _ in range(MOST_PARTINGS):
+            moves = field.evaluate(positions, cell).forces * (0.5 * step**2 / masses[:, None])
+            lengths = np.linalg.norm(moves, axis=1)
+            if not lengths.max() > THROWN:
+                break
+            positions += moves * (THROWN / np.maximum(lengths, THROWN))[:, None]
+        field.reset()
 
     def _shape(self, **changes: Any) -> dict[str, Observable]:
         """Return what has to be observed of the cell: where its shape moves, all of it."""
