@@ -97,7 +97,7 @@ def liquid(system: System, make: Make, scale: float) -> Found:
     moving, _ = trajectory_of(atoms, make(atoms), settings, purpose="the liquid")
     edge = float(atoms.cell.array[0, 0])
     found = radial_distribution(moving, r_max=min(0.5 * edge, 8.0), n_bins=108, blocks=8)
-    motion = diffusion(moving, blocks=8)
+    motion = diffusion(moving)
     numbers: Numbers = {}
     curves: dict[str, Any] = {}
     pairs = {name: one for name, one in found.items() if name != "all"}
@@ -158,7 +158,7 @@ def green_kubo(system: System, make: Make, scale: float) -> Found:
         result = CONDUCTIVITY_GK(
             atoms, make(atoms), temperature=spec.temperature, timestep=spec.timestep, equilibration=2.0, friction=0.01,
             interval=spec.interval, replicas=max(4, round(spec.replicas * scale)), length=spec.length,
-            correlation_time=spec.correlation_time,
+            correlation_time=spec.correlation_time, read_at=spec.read_at,
         )  # fmt: skip
         label = called(spec, atoms)
         numbers |= of_result(result, {"conductivity": f"{label}, Green-Kubo"})

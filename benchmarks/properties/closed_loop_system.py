@@ -94,7 +94,8 @@ class Conduction:
         Simulations of Green-Kubo.
     length, driven_length : float [ps]
         Of each of them; of the driven simulation at each force.
-    correlation_time : float [ps]
+    correlation_time, read_at : float [ps]
+        Longest lag, and where the integral is read off: the same of truth and trained potential.
     strain : float
         Of the crystal's lengths: about its expansion.
     cells : int
@@ -108,6 +109,7 @@ class Conduction:
     length: float
     driven_length: float
     correlation_time: float
+    read_at: float
     strain: float = 0.0
     cells: int = 2
     timestep: float = 2.0

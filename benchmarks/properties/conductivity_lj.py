@@ -52,7 +52,7 @@ def main() -> None:
         "interval": 16.0,
     }
     green = CONDUCTIVITY_GK(
-        atoms, field, replicas=8, length=120.0 * options.scale, correlation_time=6.0, blocks=2, **common
+        atoms, field, replicas=12, length=120.0 * options.scale, correlation_time=6.0, read_at=3.0, **common
     )
     driven = CONDUCTIVITY_HNEMD(
         atoms, field, fields=[f / SIGMA for f in FIELDS], length=480.0 * options.scale, settle=5.0, **common

@@ -50,7 +50,7 @@ SYSTEM = System(
     coexisting=Coexisting(seeds=2, melt_temperature=2900.0, melt_steps=2, strain=0.05, compressibility=0.15),
     liquid=Liquid(1300.0, 3000.0, 33.5, 4.1, timestep=2.0, length=60.0),
     vibrations=300.0,
-    conduction=(Conduction(900.0, (8e-3, 1.6e-2), 48, 30.0, 240.0, 5.0, strain=0.03),),
+    conduction=(Conduction(900.0, (8e-3, 1.6e-2), 48, 30.0, 240.0, 7.5, 7.5, strain=0.03),),
     boltzmann={"supercell": (2, 2, 2), "pair_cutoff": 4.1, "meshes": (7, 9, 11), "temperatures": (300.0,)},
     pairwise=True,
 )

@@ -42,7 +42,7 @@ SYSTEM = System(
     liquid=Liquid(2500.0, 5000.0, 18.805, 3.1, length=32.0),
     # The melt: heat is lost within a fraction of a picosecond, so that short simulations of few atoms suffice.
     conduction=(
-        Conduction(2500.0, (2e-2, 3e-2), 8, 12.0, 25.0, 1.0, timestep=1.5, interval=6.0, liquid=True),
+        Conduction(2500.0, (2e-2, 3e-2), 16, 12.0, 25.0, 1.0, 0.5, timestep=1.5, interval=6.0, liquid=True),
     ),
     boltzmann={
         "supercell": (2, 2, 2),
