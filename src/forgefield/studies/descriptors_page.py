@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult, mean_and_error
 from forgefield.studies.charts import Chart, Series
+from forgefield.studies.descriptors_claims import missing_claims, own_claims, paper_claims
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.rounding import plain
 from forgefield.studies.summary import (
@@ -22,8 +23,8 @@ from forgefield.studies.summary import (
     number,
     score,
     text,
-    unpaired,
 )
+from forgefield.studies.verdicts import Claim, asked
 
 __all__ = ["descriptors_page"]
 
@@ -65,15 +66,6 @@ TABLE_2: dict[str, dict[str, Row]] = {
 }
 """Printed in the paper's table 2 (C11, C12, C44, B, G [GPa], Poisson's ratio), and the DFT answers of the bundled silicon."""
 ELASTIC = ("c11", "c12", "c44", "bulk", "shear", "poisson")
-CLAIMS = (
-    ("ACSF", "wACSF", "forces"),
-    ("ACSF", "SO3", "forces"),
-    ("SO3", "wACSF", "forces"),
-    ("SO3", "SO4", "forces"),
-    ("wACSF", "EAD", "forces"),
-    ("SO4", "EAD", "forces"),
-)
-"""Orders that table 1 of the paper finds."""
 
 
 def descriptors_page(besides: Mapping[str, str | None], results: Sequence[CellResult]) -> Page:
@@ -85,14 +77,19 @@ def descriptors_page(besides: Mapping[str, str | None], results: Sequence[CellRe
         Each set of data, and the system of the paper whose printed errors stand beside it.
     results : sequence of CellResult
     """
-    sections, answers, claims = [], [], []
+    sections: list[Section] = []
+    answers: list[str] = []
+    claims: list[Claim] = []
+    ours: list[Claim] = []
+    dft = {element: rows["DFT"] for element, rows in TABLE_2.items()}
     for name, beside in besides.items():
         cases = grouped([r for r in results if r.cell.parameters["set"] == name], "descriptor")
         if not cases:
             continue
         best = min(cases, key=lambda n: score(cases[n], "valid")[0])
         answers.append(f"{name}: best on validation is {best}, test score {text(score(cases[best], 'test'))}")
-        claims += _claims(name, cases)
+        claims += paper_claims(name, beside, cases, dft)
+        ours += own_claims(name, beside, cases)
         tables = [_accuracy(cases, beside), error_table(cases, "RMSE", "descriptor")]
         tables += [
             view for view in (_groups(cases, best), _elastic(cases), _deviation(cases)) if view is not None
@@ -104,7 +101,8 @@ def descriptors_page(besides: Mapping[str, str | None], results: Sequence[CellRe
         question="How accurate is the same network on each descriptor, and what does a simulation with it cost?",
         answer=". ".join(answers)
         + ". Scores are geometric means of the RMSE of energy, forces and stress, as far as there are labels.",
-        claims=tuple(claims),
+        claims=(*claims, *missing_claims()),
+        own=asked(ours),
         sections=tuple(sections),
     )
 
@@ -229,18 +227,3 @@ def _elastic_row(found: Sequence[Mapping[str, Any]]) -> list[str]:
         values = [number(f[key]) for f in found]
         row.append(text(mean_and_error(values)) if all(map(math.isfinite, values)) else "unstable")
     return row
-
-
-def _test_error(key: str) -> Callable[[CellResult], float]:
-    return lambda result: number(result.values["errors"]["test"][key])
-
-
-def _claims(data: str, cases: Groups) -> list[tuple[str, str, str]]:
-    claims = []
-    for better, worse, key in CLAIMS:
-        if better in cases and worse in cases:
-            ratio = unpaired(cases[better], cases[worse], _test_error(key))
-            a, b = (text(error(cases[name], "test", key)) for name in (better, worse))
-            found = f"{a} against {b} meV/Å: {ratio}"
-            claims.append((f"{data}: {better} beats {worse} in {key}", found, ratio.lower))
-    return claims
