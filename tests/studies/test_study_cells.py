@@ -176,7 +176,7 @@ def test_an_interrupt_is_no_failure(own, tmp_path):
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff", b'{"values": 3, "seconds": 1}', None])
 def test_a_damaged_cell_is_named_and_computed_again(tmp_path, content):
     run_study(TOY, {"numbers": [1, 2]}, tmp_path)
-    path = sorted((tmp_path / "cells").iterdir())[0]
+    path = min((tmp_path / "cells").iterdir())
     path.write_bytes(path.read_bytes()[:20] if content is None else content)
     told = []
     run = run_study(TOY, {"numbers": [1, 2]}, tmp_path, progress=told.append)
@@ -195,7 +195,7 @@ def test_a_folder_belongs_to_one_study(own, tmp_path):
     for mark in (True, False):
         if not mark:
             (folder / "study.json").unlink()  # as left by an earlier version
-        with pytest.raises(ConfigError, match="holds the study 'toy'.*choose another folder with -o"):
+        with pytest.raises(ConfigError, match=r"holds the study 'toy'.*choose another folder with -o"):
             run_study(f"{own}:Own", {}, folder)
     assert (folder / "report.html").read_bytes() == report
 

@@ -149,6 +149,18 @@ def test_jobqueue_is_asked_for(places, monkeypatch):
         run_study("own.py:Own", {"cluster": {"kind": "SLURMCluster"}}, "study")
 
 
+def test_jobs_can_only_be_sent_where_they_are_submitted(places, monkeypatch):
+    pytest.importorskip("distributed")
+    here, _ = places
+    code = (
+        "class Job:\n    submit_command = 'sbatch-that-is-not-here --now'\nclass Queue:\n    job_cls = Job\n"
+    )
+    (here / "some_queue.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(here))
+    with pytest.raises(ConfigError, match=r"needs `sbatch-that-is-not-here`, which is not here"):
+        run_study("own.py:Own", {"cluster": {"kind": "some_queue:Queue"}}, "study")
+
+
 def test_a_plan_needs_no_cluster(places):
     cells = plan_study("own.py:Own", {"cluster": "tcp://127.0.0.1:9"}, small=True)
     assert [cell.name for cell in cells] == ["number 1"]

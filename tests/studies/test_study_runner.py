@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from forgefield.errors import ConfigError
-from forgefield.studies import STUDIES, StudyError, find_study, run_study
+from forgefield.studies import STUDIES, StudyError, find_study, plan_study, run_study
 from forgefield.studies.cluster import _answer
 from forgefield.studies.keys import source_of
 from forgefield.studies.registry import absolute_name
@@ -133,6 +133,31 @@ def test_bad_input_is_explained(tmp_path, name, settings, message):
         run_study(name, settings, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "where"),
+    [
+        ("data-efficiency", {"fractions": [-1]}, "fractions"),
+        ("data-efficiency", {"fractions": [0.5, 2.0]}, "fractions"),
+        ("data-efficiency", {"fractions": [0.1, 0.1001]}, "same cell twice"),
+        ("data-efficiency", {"picks": []}, "picks"),
+        ("complexity", {"ratios": []}, "ratios"),
+        ("complexity", {"ratios": [-1]}, "ratios"),
+        ("complexity", {"ratios": [float("inf")]}, "ratios"),
+        ("complexity", {"scan": [0]}, "scan"),
+        ("complexity", {"loop": {"ratios": [0]}}, "loop.ratios"),
+        ("optimisers", {"lengths": [0]}, "lengths"),
+        ("optimisers", {"data": []}, "data"),
+        ("loss-weighting", {"betas": [-1]}, "betas"),
+        ("descriptors", {"descriptors": []}, "descriptors"),
+        ("stress-training", {"temperatures": [0]}, "temperatures"),
+        (TOY, {"numbers": []}, "no cell"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_by_a_plan(name, settings, where):
+    with pytest.raises(ConfigError, match=where):
+        plan_study(name, settings)
+
+
 @pytest.fixture
 def cutoff_study(tmp_path, monkeypatch):
     """The study of the documentation, in a file of the working folder."""
@@ -179,5 +204,5 @@ def test_every_study_has_cells_that_training_accepts(name):
     full = study.cells(study.Settings())
     small = study.cells(study.Settings.parse(study.small))
     assert 0 < len(small) < len(full)
-    assert len({cell.key(name, study.version) for cell in full}) == len(full)
+    assert len({study.key(cell) for cell in full}) == len(full)
     json.dumps([dict(cell.parameters) for cell in full])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -126,6 +127,11 @@ def _started(settings: ClusterSettings) -> Any:
         raise ConfigError(
             f"`cluster.kind`: {module} has no {attribute!r}; with SLURM it is SLURMCluster, with PBS PBSCluster"
         ) from None
+    submit = str(getattr(getattr(kind, "job_cls", None), "submit_command", "")).split()
+    if submit and shutil.which(submit[0]) is None:
+        raise ConfigError(
+            f"`cluster.kind` {settings.kind!r} needs `{submit[0]}`, which is not here: start the study where jobs are submitted"
+        )
     try:
         made = kind(**settings.options)
         made.scale(settings.workers)

@@ -30,6 +30,7 @@ from forgefield.studies.complexity_scan import scan_errors
 from forgefield.studies.cost import microseconds_per_atom
 from forgefield.studies.derivatives import mean_derivatives
 from forgefield.studies.diamond import properties_by
+from forgefield.studies.numbers import Positive
 from forgefield.studies.page import Page, Section
 from forgefield.studies.training import checked, data_source, errors_of, merged, single, train_cell
 from forgefield.studies.truths import find_truth
@@ -65,20 +66,21 @@ class ComplexitySettings(Schema):
     """Settings of the study."""
 
     data: str = Field("silicon", description="bundled set or file of structures")
-    descriptors: tuple[str, ...] = Field(tuple(DESCRIPTORS), description="by name")
-    models: tuple[str, ...] = Field(tuple(MODELS), description="by name")
-    ratios: tuple[float, ...] = Field(
+    descriptors: tuple[str, ...] = Field(tuple(DESCRIPTORS), min_length=1, description="by name")
+    models: tuple[str, ...] = Field(tuple(MODELS), min_length=1, description="by name")
+    ratios: tuple[Positive, ...] = Field(
         (1e-4, 1e-2, 1.0, 1e2, 1e4),
+        min_length=1,
         description="weight of forces over weight of energies, as in the paper's eq. 7",
     )
-    scan: tuple[float, ...] = Field(
+    scan: tuple[Positive, ...] = Field(
         tuple(10.0**k for k in range(-4, 5)),
         description="ratios at which linear and quadratic models are fitted for their errors alone, from rows that are "
         "made once for every split; `ratios` then gives their potentials of the first split, with cost and properties; "
         "empty: potentials of all splits",
     )
-    network_ratios: tuple[float, ...] | None = Field(
-        None, description="the same for models that are trained in epochs; null: `ratios`"
+    network_ratios: tuple[Positive, ...] | None = Field(
+        None, min_length=1, description="the same for models that are trained in epochs; null: `ratios`"
     )
     scan_splits: int | None = Field(None, ge=1, description="random splits of `scan`; null: `splits`")
     splits: int = Field(5, ge=1, description="random splits into 80 % training, 10 % validation, 10 % test")

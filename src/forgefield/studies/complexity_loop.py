@@ -21,6 +21,7 @@ from forgefield.properties.dynamics_state import DynamicsSettings
 from forgefield.properties.registry import find_property
 from forgefield.properties.simulation import SimulationSettings, trajectory_of
 from forgefield.studies.diamond import properties_by, property_errors
+from forgefield.studies.numbers import Positive
 from forgefield.studies.simulated import kept, labelled, snapshots
 from forgefield.studies.truths import find_truth
 
@@ -42,13 +43,13 @@ class LoopSettings(Schema):
         "silicon-sw", description="silicon-sw, or a calculator of diamond silicon: ase:NAME:{...}"
     )
     a: float = Field(5.431, gt=0, description="lattice constant of the crystal [Å]")
-    scales: tuple[float, ...] = Field((0.97, 1.0, 1.03), description="of the edges of hot crystals")
-    temperatures: tuple[float, ...] = Field((300.0, 900.0, 1500.0), description="of hot crystals [K]")
-    liquids: tuple[float, ...] = Field((2000.0, 3000.0), description="temperatures of liquids [K]")
+    scales: tuple[Positive, ...] = Field((0.97, 1.0, 1.03), description="of the edges of hot crystals")
+    temperatures: tuple[Positive, ...] = Field((300.0, 900.0, 1500.0), description="of hot crystals [K]")
+    liquids: tuple[Positive, ...] = Field((2000.0, 3000.0), description="temperatures of liquids [K]")
     structures: int = Field(4, ge=1, description="of every hot crystal; of every liquid four times as many")
     liquid_scale: float = Field(0.985, gt=0, description="of the edges of liquids: silicon melts and shrinks")
-    ratios: tuple[float, ...] | None = Field(
-        None, description="weight of forces over weight of energies; null: those of the study"
+    ratios: tuple[Positive, ...] | None = Field(
+        None, min_length=1, description="weight of forces over weight of energies; null: those of the study"
     )
     splits: int = Field(1, ge=1, description="random splits")
     references: int = Field(
@@ -57,8 +58,8 @@ class LoopSettings(Schema):
     liquid: float = Field(2000.0, gt=0, description="temperature of g(r) and of diffusion [K]")
     timestep: float = Field(2.0, gt=0, description="of the liquid [fs]")
     length: float = Field(10.0, gt=0.5, description="of its simulation [ps]")
-    conduction: tuple[float, ...] = Field(
-        (100.0, 300.0, 1000.0), description="temperatures of the conductivity [K]"
+    conduction: tuple[Positive, ...] = Field(
+        (100.0, 300.0, 1000.0), min_length=1, description="temperatures of the conductivity [K]"
     )
     mesh: int = Field(7, ge=2, description="q-points of the Boltzmann equation along an axis")
 

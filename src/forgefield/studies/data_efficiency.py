@@ -14,6 +14,7 @@ from forgefield.config import Schema
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import Cell, CellResult, Study, mean_and_error
 from forgefield.studies.charts import Chart, Series
+from forgefield.studies.numbers import Fraction
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.subsets import split_frames, write_subset
 from forgefield.studies.summary import (
@@ -29,6 +30,7 @@ from forgefield.studies.summary import (
     text,
 )
 from forgefield.studies.training import ERRORS, UNITS, checked, data_source, errors_of, merged, train_cell
+from forgefield.studies.verdicts import asked
 
 __all__ = ["DataEfficiency", "DataEfficiencySettings"]
 
@@ -40,11 +42,13 @@ class DataEfficiencySettings(Schema):
     """Settings of the study."""
 
     data: str = Field("silicon", description="bundled set or file of structures")
-    fractions: tuple[float, ...] = Field(
-        (0.1, 0.2, 0.4, 0.7, 1.0), description="parts of the training structures"
+    fractions: tuple[Fraction, ...] = Field(
+        (0.1, 0.2, 0.4, 0.7, 1.0), min_length=1, description="parts of the training structures"
     )
     picks: tuple[Literal["random", "selected"], ...] = Field(
-        ("random", "selected"), description="how structures are picked: drawn, or farthest-point sampling"
+        ("random", "selected"),
+        min_length=1,
+        description="how structures are picked: drawn, or farthest-point sampling",
     )
     seeds: int = Field(
         4, ge=1, description="runs of each case, with other structures and another initial network"
@@ -105,7 +109,7 @@ class DataEfficiency(Study[DataEfficiencySettings]):
             question="How do the errors fall with the number of training structures, and do fewer do when they are "
             "selected to differ from each other?",
             answer=_answer(curves),
-            claims=_claims(curves),
+            own=asked(_claims(curves)),
             sections=(
                 Section(
                     "Learning curves",

@@ -77,9 +77,10 @@ class DescriptorsSettings(Schema):
 
     data: tuple[DataSetSettings, ...] = Field(
         (DataSetSettings(crystals=(CrystalSettings(element="Si", structure="diamond", a=5.47),)),),
+        min_length=1,
         description="sets of data",
     )
-    descriptors: tuple[str, ...] = Field(tuple(DESCRIPTORS), description="by name")
+    descriptors: tuple[str, ...] = Field(tuple(DESCRIPTORS), min_length=1, description="by name")
     seeds: int = Field(2, ge=1, description="runs of each case")
     cutoff: float = Field(4.9, gt=0, description="of every descriptor [Å]; the paper's")
     base: dict[str, Any] = Field(

@@ -12,6 +12,7 @@ from forgefield.config import Schema
 from forgefield.errors import ConfigError, did_you_mean
 from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.loss_weighting_page import loss_weighting_page
+from forgefield.studies.numbers import Positive
 from forgefield.studies.page import Page
 from forgefield.studies.training import (
     ERRORS,
@@ -48,7 +49,7 @@ class LossWeightingSettings(Schema):
     data: str = Field("silicon", description="bundled set or file of structures with a split")
     seeds: int = Field(4, ge=1, description="runs of each case, from different initial networks")
     epochs: int = Field(150, ge=2, description="of every run")
-    betas: tuple[float, ...] = Field(
+    betas: tuple[Positive, ...] = Field(
         (0.01, 0.1, 1.0, 2.0), max_length=len(RELATIVE), description="values of beta of SoftAdapt"
     )
     fixed: int = Field(6, ge=1, le=6, description="how many of the six rows of the paper's table 1")

@@ -13,6 +13,7 @@ from forgefield.config import Schema, apply_overrides
 from forgefield.errors import DataError
 from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.clock import Clock
+from forgefield.studies.numbers import Count
 from forgefield.studies.optimisers_checks import CrystalSettings, LiquidSettings, equation, liquid, parity
 from forgefield.studies.optimisers_page import RMSE, optimisers_page
 from forgefield.studies.page import Page
@@ -61,8 +62,8 @@ class OptimiserSetSettings(SourceSettings):
 
     methods: tuple[str, ...] | None = Field(None, description="optimisers by name")
     seeds: int | None = Field(None, ge=1, description="runs of each case")
-    lengths: tuple[int, ...] | None = Field(None, description="epochs of the scan of training length")
-    batches: tuple[int, ...] | None = Field(None, description="structures in a step")
+    lengths: tuple[Count, ...] | None = Field(None, description="epochs of the scan of training length")
+    batches: tuple[Count, ...] | None = Field(None, description="structures in a step")
     shorter: int | None = Field(None, ge=1, description="divide all numbers of epochs by this")
     crystal: CrystalSettings | None = Field(None, description="its equation of state is computed (figure 5)")
     liquid: LiquidSettings | None = Field(None, description="its radial distribution is computed (figure 6)")
@@ -72,12 +73,14 @@ class OptimisersSettings(Schema):
     """Settings of the study."""
 
     data: tuple[OptimiserSetSettings, ...] = Field(
-        (OptimiserSetSettings(crystal=CrystalSettings()),), description="sets of data"
+        (OptimiserSetSettings(crystal=CrystalSettings()),), min_length=1, description="sets of data"
     )
     methods: tuple[str, ...] = Field(tuple(METHODS), description="optimisers by name")
     seeds: int = Field(2, ge=1, description="runs of each case")
-    lengths: tuple[int, ...] = Field((25, 50, 100, 200), description="epochs of the scan of training length")
-    batches: tuple[int, ...] = Field(
+    lengths: tuple[Count, ...] = Field(
+        (25, 50, 100, 200), description="epochs of the scan of training length"
+    )
+    batches: tuple[Count, ...] = Field(
         (1, 4, 16, 64), description="structures in a step, in the scan of batch size"
     )
     scan_seeds: int = Field(1, ge=1, description="runs of each case of the two scans; one decides nothing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,8 @@ def redraw_study(
     study, record = find_study(name), read_record(Path(file))
     if record.study != study.name:
         raise ConfigError(f"{file} holds the study {record.study!r}, not {study.name!r}")
-    parsed: Schema = study.Settings.parse({**record.settings, **(settings or {})}, where=name)
+    record = replace(record, settings={**record.settings, **(settings or {})})
+    parsed: Schema = study.Settings.parse(record.settings, where=name)
     record.failures.pop(REPORT, None)
     place = make_folder(folder)
     claim(place, study.name)

@@ -25,6 +25,7 @@ from forgefield.properties.eos import equation_of_state
 from forgefield.properties.registry import find_property
 from forgefield.properties.simulation import dynamics_settings, equilibrate, produce
 from forgefield.studies.base import mean_and_error
+from forgefield.studies.numbers import Positive
 from forgefield.studies.simulated import kept, labelled, snapshots
 
 __all__ = [
@@ -52,8 +53,8 @@ class Conditions(Schema):
     element: str = Field("Ar", description="chemical symbol")
     a: float = Field(5.4, gt=0, description="edge of a cube of four atoms in all training structures [Å]")
     size: int = Field(3, ge=2, description="cubes along each side of the cell of training and simulation")
-    temperatures: tuple[float, ...] = Field((20.0, 50.0, 80.0), description="of crystals to train on [K]")
-    liquids: tuple[float, ...] = Field(
+    temperatures: tuple[Positive, ...] = Field((20.0, 50.0, 80.0), description="of crystals to train on [K]")
+    liquids: tuple[Positive, ...] = Field(
         (250.0, 500.0),
         description="of liquids to train on [K]; one hotter than what is simulated shows how close atoms get",
     )
