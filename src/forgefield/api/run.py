@@ -29,6 +29,9 @@ from forgefield.training.settings import RunSettings
 
 __all__ = ["Run", "RunFolder", "versions"]
 
+RESULTS = ("potential.ff", "metrics.json", "predictions.extxyz", "report.html")
+"""What a run writes when it has ended; the first one when it is interrupted as well."""
+
 EVALUATED = 2000
 """Structures of each set that stands for a set on disk, in metrics, predictions and report."""
 
@@ -102,6 +105,18 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """State to resume from."""
         return self.path / "checkpoint.ff"
+
+    def set_aside(self, *, resumed: bool = False) -> None:
+        """Move results of an earlier run into the folder ``earlier``: config.yaml and log.csv are those of another one.
+
+        Of a run that was resumed the potential is its own.
+        """
+        if not self.writes:
+            return
+        for name in RESULTS if not resumed else RESULTS[1:]:
+            path = self.path / name
+            if path.exists():
+                path.replace(make_folder(self.path / "earlier") / name)
 
     def write_config(self, settings: RunSettings) -> None:
         """Write the resolved settings."""

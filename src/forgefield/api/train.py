@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ from forgefield.training.streaming import StreamedSet
 from forgefield.training.weighting import make_weighting
 
 __all__ = ["Listener", "Prepared", "Silent", "train"]
+
+_log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -118,8 +121,9 @@ def train(
     ------
     ConfigError, DataError, LabelError
         Before anything is written; results of an earlier run in the folder stay as they are.
-    KeyboardInterrupt
-        After checkpoint and best potential so far are saved.
+    KeyboardInterrupt, TrainingError
+        Interrupted, or the loss is not finite: after checkpoint and best potential so far are saved. Results of an earlier
+        run are in the folder ``earlier`` then.
 
     Notes
     -----
@@ -131,7 +135,13 @@ def train(
     processes = join()
     with RunFolder.opened(output, writes=processes.leads) as folder:
         if settings.committee is not None:
-            return train_committee(settings, folder, train, listener, resume=resume, properties=properties)
+            try:
+                return train_committee(
+                    settings, folder, train, listener, resume=resume, properties=properties
+                )
+            except (KeyboardInterrupt, TrainingError):
+                folder.set_aside()
+                raise
         return _train_one(settings, folder, listener, resume=resume, properties=properties)
 
 
@@ -147,9 +157,9 @@ def _train_one(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     prepared = prepare(settings, listener)
-    history = _fit(settings, prepared, folder, listener, resume=resume)
+    history, warning = _fit(settings, prepared, folder, listener, resume=resume)
     potential = prepared.potential
-    store_judges(settings, potential, prepared.train)
+    store_judges(settings, potential, prepared.train, prepared.valid)
     frames = splits_of(prepared.dataset)
     evaluation = evaluate(fastest(potential) or potential, frames)
     potential.provenance.metrics = evaluation.metrics.to_dict()
@@ -161,16 +171,25 @@ def _train_one(
         "max_neighbours": prepared.train.max_neighbours[: len(potential.descriptor.expansions)],
     }
     table = properties(potential) if properties else None
-    folder.write_results(settings, prepared.dataset, potential, evaluation, history, properties=table)
+    notes = [f"Warning: {warning}."] if warning else []
+    folder.write_results(
+        settings, prepared.dataset, potential, evaluation, history, properties=table, notes=notes
+    )
     return Run(potential, evaluation.metrics.to_dict(), folder.path, evaluation, history)
 
 
-def store_judges(settings: RunSettings, potential: Potential, data: LabelledSet) -> None:
+def store_judges(
+    settings: RunSettings, potential: Potential, data: LabelledSet, valid: LabelledSet | None = None
+) -> None:
     """Store with a trained potential what judges its predictions, where it is asked for."""
+    weights = settings.group_weights
     if settings.extrapolation:
-        potential.extrapolation = fit_extrapolation(potential, data.frames)
+        potential.extrapolation = fit_extrapolation(potential, data.frames, weights)
     if settings.last_layer:
-        potential.last_layer = fit_last_layer(potential, data.frames).stored()
+        posterior = fit_last_layer(potential, data.frames, group_weights=weights)
+        if valid is not None and len(valid):
+            posterior = posterior.calibrated(valid.frames, weights)
+        potential.last_layer = posterior.stored()
 
 
 def resolve(config: RunSettings | Mapping[str, Any] | str | Path) -> RunSettings:
@@ -235,14 +254,15 @@ def check_groups(weights: Mapping[str, float], frames: Sequence[Atoms]) -> None:
 
 def _fit(
     settings: RunSettings, prepared: Prepared, folder: RunFolder, listener: Listener, *, resume: bool
-) -> list[Row]:
+) -> tuple[list[Row], str]:
+    """Fit the potential; return the history, and what is wrong with the result, if anything."""
     how, potential = settings.training, prepared.potential
     if isinstance(how, LeastSquaresSettings):
         folder.write_config(settings)
         listener.on_start(settings, potential, estimate_memory(potential.descriptor, prepared.train, 1, 8))
         share = ProcessShare() if join().size > 1 else None
         fit_linear(potential, prepared.train, settings.loss, how, listener.on_fit, share=share)
-        return []
+        return [], ""
     return _descend(settings, how, prepared, folder, listener, resume=resume)
 
 
@@ -281,7 +301,7 @@ def _descend(
     listener: Listener,
     *,
     resume: bool,
-) -> list[Row]:
+) -> tuple[list[Row], str]:
     potential, trainer = prepared.potential, make_trainer(settings, how, prepared)
     run = fingerprint(settings, prepared.dataset.hash)
     if resume:
@@ -308,11 +328,15 @@ def _descend(
     except (KeyboardInterrupt, TrainingError):
         on_checkpoint()
         trainer.use_best()
-        if trainer.progress.epoch and folder.writes:
+        folder.set_aside(resumed=resume)
+        if trainer.progress.kept_epoch and folder.writes:
             save(potential, folder.potential)
         raise
     trainer.use_best()
-    return list(trainer.progress.history)
+    warning = trainer.warning()
+    if warning and folder.writes:
+        _log.warning("warning: %s", warning)
+    return list(trainer.progress.history), warning
 
 
 def fingerprint(settings: RunSettings, data_hash: str) -> str:

@@ -123,7 +123,9 @@ def to_bytes(potential: Potential, *, self_test: bool = True) -> bytes:
     if potential.zbl is not None:
         header["zbl"] = potential.zbl.settings.model_dump(mode="json")
     if potential.last_layer is not None:
-        header["last_layer"] = {"noise": potential.last_layer.noise, "prior": potential.last_layer.prior}
+        kept = potential.last_layer
+        scale = {"scale": kept.scale} if kept.scale else {}
+        header["last_layer"] = {"noise": kept.noise, "prior": kept.prior, **scale}
     text = json.dumps(header, ensure_ascii=False, allow_nan=False)
     content: bytes = safetensors.torch.save(tensors, metadata={METADATA_KEY: text})
     return content
@@ -320,8 +322,9 @@ def _last_layer(header: Header, tensors: Tensors, name: str) -> LastLayer | None
     try:
         noise = {str(k): float(v) for k, v in facts["noise"].items()} if facts else {}
         prior = float(facts["prior"]) if facts else 0.0
+        scale = {str(k): float(v) for k, v in facts.get("scale", {}).items()} if facts else {}
     except (KeyError, TypeError, ValueError, AttributeError):
-        noise, prior = {}, 0.0
+        noise, prior, scale = {}, 0.0, {}
     if (
         covariance is None
         or covariance.ndim != 2
@@ -331,4 +334,4 @@ def _last_layer(header: Header, tensors: Tensors, name: str) -> LastLayer | None
         raise PotentialFileError(
             f"{name} holds a posterior of the last layer that is not whole; copy it again"
         )
-    return LastLayer(covariance, noise, prior)
+    return LastLayer(covariance, noise, prior, scale)

@@ -119,8 +119,11 @@ class LastLayer:
         Standard deviation of the labels about the predictions: eV/atom, eV/Å, eV/Å^3.
     prior : float
         Precision of the normal prior of the weights.
+    scale : dict of property to float
+        Factors on the spreads, from errors on validation structures; 1 where there is none.
     """
 
     covariance: Tensor
     noise: dict[str, float]
     prior: float
+    scale: dict[str, float] = field(default_factory=dict)

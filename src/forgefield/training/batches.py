@@ -22,7 +22,7 @@ from forgefield.keys import PROPERTIES
 from forgefield.models.potential import Evaluation, Potential
 from forgefield.models.tensors import TensorGraph, to_tensors
 
-__all__ = ["LEAST_SCALES", "LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of"]
+__all__ = ["LEAST_SCALES", "LabelledBatch", "LabelledSet", "Labels", "labels_of", "volume_of", "weights_of"]
 
 FloatArray = NDArray[np.float64]
 T = TypeVar("T")
@@ -256,14 +256,19 @@ def labels_of(atoms: Atoms, references: dict[int, float], factor: float) -> Labe
     forces = results.get("forces")
     stress = results.get("stress")
     volume = math.nan if stress is None else volume_of(atoms)
-    weight = factor * float(atoms.info.get("weight", 1.0))
     strain = None if math.isnan(volume) else np.asarray(stress, dtype=np.float64) * volume
     return Labels(
         energy=energy,
         forces=None if forces is None else np.asarray(forces, dtype=np.float64),
         strain_gradient=strain,
-        weights={k: weight * float(atoms.info.get(name, 1.0)) for k, name in _WEIGHTS.items()},
+        weights=weights_of(atoms, factor),
     )
+
+
+def weights_of(atoms: Atoms, factor: float) -> dict[str, float]:
+    """Return the weight of a structure in each term of the loss, times a factor."""
+    weight = factor * float(atoms.info.get("weight", 1.0))
+    return {k: weight * float(atoms.info.get(name, 1.0)) for k, name in _WEIGHTS.items()}
 
 
 def _without(labels: Labels, part: Evaluation | None) -> Labels:

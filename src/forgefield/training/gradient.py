@@ -196,7 +196,7 @@ class GradientTrainer:
         p, s = self.progress, self.settings
         warning = s.schedule.never_reached(s.epochs) if self.optimiser.follows_rate else ""
         if warning and self.processes.leads:
-            _log.warning("%s", warning)
+            _log.warning("warning: %s", warning)
         score = self._judge().score(self._used())
         if math.isfinite(score):
             p.initial_score = score

@@ -7,8 +7,8 @@ around the trained values is a normal distribution, whose covariance one pass ov
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ FloatArray = NDArray[np.float64]
 
 ITERATIONS = 100
 CONVERGED = 1e-8
+
+FEWEST = 10
+"""Numbers that tell how large errors are."""
 
 
 class HiddenLayer(Descriptor):
@@ -152,16 +155,54 @@ class LastLayerPosterior:
         ``stress`` [eV/Å^3]; only of what was labelled.
     prior : float
         Precision of the normal prior of the weights.
+    scale : dict
+        Factor on the spreads of ``energy``, ``forces`` and ``stress``, 1 where there is none; see `calibrated`.
     """
 
     potential: Potential
     covariance: FloatArray
     noise: dict[str, float]
     prior: float
+    scale: dict[str, float] = field(default_factory=dict)
 
     def stored(self) -> LastLayer:
         """Return what a potential keeps of it, as ``potential.last_layer``."""
-        return LastLayer(torch.from_numpy(self.covariance), dict(self.noise), float(self.prior))
+        return LastLayer(
+            torch.from_numpy(self.covariance), dict(self.noise), float(self.prior), dict(self.scale)
+        )
+
+    def calibrated(
+        self, frames: Sequence[Atoms], group_weights: Mapping[str, float] | None = None
+    ) -> LastLayerPosterior:
+        """Return the posterior with spreads as large as the errors on structures that were not trained on.
+
+        The formula takes residuals for noise, which averages out over many labels; they are mostly what the network cannot
+        represent, which does not. So the root mean square error over the root mean square spread is measured for energies
+        per atom, force components and stress components; fewer than 10 numbers take the factor of the forces.
+
+        Parameters
+        ----------
+        frames : sequence of ase.Atoms
+            Labelled.
+        group_weights : mapping of group to factor, optional
+            As in the training.
+        """
+        weights = Columns.of(self.potential).read(self.potential.model)
+        errors, variances, counts = (dict.fromkeys(PROPERTIES, 0.0) for _ in range(3))
+        for k, rows, target, weight in _labelled(
+            self.potential, _set_of(self.potential, frames, group_weights)
+        ):
+            errors[k] += weight * float(np.square(target - rows @ weights).sum())
+            variances[k] += weight * float(self._variance(rows).sum())
+            counts[k] += len(target)
+        scale = {
+            k: float(np.sqrt(errors[k] / variances[k]))
+            for k in PROPERTIES
+            if counts[k] >= FEWEST and errors[k] > 0 and variances[k] > 0
+        }
+        if "forces" in scale:
+            scale = {k: scale.get(k, scale["forces"]) for k in PROPERTIES}
+        return replace(self, scale=scale)
 
     def spread(self, atoms: Atoms) -> LastLayerSpread:
         """Return the spreads of energy, forces and stress of a structure."""
@@ -170,7 +211,11 @@ class LastLayerPosterior:
         forces = self._variance(rows.forces).sum(axis=1)
         volume = float(graph.volumes[0])
         stress = None if np.isnan(volume) else np.sqrt(self._variance(rows.strain_gradient)) / volume
-        return LastLayerSpread(float(np.sqrt(self._variance(rows.energy))), np.sqrt(forces), stress)
+        energy, forces = float(np.sqrt(self._variance(rows.energy))), np.sqrt(forces)
+        by = {k: self.scale.get(k, 1.0) for k in PROPERTIES}
+        return LastLayerSpread(
+            by["energy"] * energy, by["forces"] * forces, None if stress is None else by["stress"] * stress
+        )
 
     def _variance(self, rows: FloatArray) -> FloatArray:
         return np.asarray(np.maximum(((rows @ self.covariance) * rows).sum(axis=-1), 0.0), dtype=np.float64)
@@ -194,16 +239,22 @@ def stored_posterior(potential: Potential) -> LastLayerPosterior | None:
             f"the posterior kept with this potential is of {len(kept.covariance)} weights, its last layer has {n}; fit it "
             "anew with `training.laplace.fit_last_layer`"
         )
-    return LastLayerPosterior(linear, kept.covariance.numpy(), kept.noise, kept.prior)
+    return LastLayerPosterior(linear, kept.covariance.numpy(), kept.noise, kept.prior, kept.scale)
 
 
 def fit_last_layer(
-    potential: Potential, frames: Sequence[Atoms], *, prior: float | None = None
+    potential: Potential,
+    frames: Sequence[Atoms],
+    *,
+    prior: float | None = None,
+    group_weights: Mapping[str, float] | None = None,
 ) -> LastLayerPosterior:
     """Return the posterior of the last layer for the training data.
 
     ``covariance = (sum_k rows_k^T rows_k / noise_k^2 + prior I)^-1`` over the rows of energies per atom, forces and
-    stresses; each noise is the root mean square residual of the trained potential.
+    stresses; each noise is the root mean square residual of the trained potential. Weights of structures multiply squares
+    and products of rows as in the loss, relative to their mean (sum of weights over sum of squared weights): what has no
+    weight is not there, and a factor on all weights changes nothing.
 
     Parameters
     ----------
@@ -214,42 +265,61 @@ def fit_last_layer(
     prior : float, optional
         Precision of the weights; default: that of the largest evidence (MacKay, Neural Comput. 4 (1992) 415), its rule
         ``prior = gamma / |w|^2`` iterated.
+    group_weights : mapping of group to factor, optional
+        As in the training; see `LabelledSet`.
 
     Raises
     ------
     ConfigError
         The last layer of the model is not linear.
     DataError
-        Not one label.
+        Not one label of some weight.
     """
     linear = last_layer(potential)
     weights = Columns.of(linear).read(linear.model)
-    data = StreamedSet(linear, frames) if isinstance(frames, Shards) else LabelledSet(linear, frames)
     grams = {k: np.zeros((len(weights), len(weights))) for k in PROPERTIES}
-    squares, counts = dict.fromkeys(PROPERTIES, 0.0), dict.fromkeys(PROPERTIES, 0)
-    for n, labels in enumerate(data.learned(linear)):
-        graph = data.graphs[n]
-        rows = _rows(design_rows(linear, linear.tensors(graph)), graph.n_atoms, float(graph.volumes[0]))
-        strain = labels.strain_gradient
-        targets = {
-            "energy": None if labels.energy is None else np.array([labels.energy / graph.n_atoms]),
-            "forces": None if labels.forces is None else labels.forces.ravel(),
-            "stress": None if strain is None else strain / graph.volumes[0],
-        }
-        for k, target in targets.items():
-            if target is not None:
-                grams[k] += rows[k].T @ rows[k]
-                squares[k] += float(np.square(target - rows[k] @ weights).sum())
-                counts[k] += len(target)
-    noise = {k: float(np.sqrt(squares[k] / counts[k])) for k in PROPERTIES if counts[k]}
+    squares, totals, weight_squares = (dict.fromkeys(PROPERTIES, 0.0) for _ in range(3))
+    for k, rows, target, weight in _labelled(linear, _set_of(linear, frames, group_weights)):
+        grams[k] += weight * (rows.T @ rows)
+        squares[k] += weight * float(np.square(target - rows @ weights).sum())
+        totals[k] += weight * len(target)
+        weight_squares[k] += weight * weight * len(target)
+    noise = {k: float(np.sqrt(squares[k] / totals[k])) for k in PROPERTIES if totals[k] > 0}
     if not noise:
-        raise DataError("not one of the structures has a label; the posterior needs the training data")
+        raise DataError(
+            "not one of the structures has a label of some weight; the posterior needs the training data"
+        )
     precision = np.zeros_like(grams["energy"])
     for k, sigma in noise.items():
-        precision += grams[k] / max(sigma, 1e-12) ** 2
+        precision += grams[k] / max(sigma, 1e-12) ** 2 * (totals[k] / weight_squares[k])
     chosen = _evidence(precision, weights) if prior is None else prior
     covariance = np.linalg.inv(precision + chosen * np.eye(len(weights)))
     return LastLayerPosterior(linear, 0.5 * (covariance + covariance.T), noise, chosen)
+
+
+def _set_of(
+    linear: Potential, frames: Sequence[Atoms], group_weights: Mapping[str, float] | None
+) -> LabelledSet:
+    kind = StreamedSet if isinstance(frames, Shards) else LabelledSet
+    return kind(linear, frames, group_weights)
+
+
+def _labelled(linear: Potential, data: LabelledSet) -> Iterator[tuple[str, FloatArray, FloatArray, float]]:
+    """Yield property, rows, labels and weight of everything that is labelled with a weight above zero."""
+    for n, labels in enumerate(data.learned(linear)):
+        if not any(labels.weights.values()):
+            continue
+        graph = data.graphs[n]
+        volume, strain = float(graph.volumes[0]), labels.strain_gradient
+        rows = _rows(design_rows(linear, linear.tensors(graph)), graph.n_atoms, volume)
+        targets = {
+            "energy": None if labels.energy is None else np.array([labels.energy / graph.n_atoms]),
+            "forces": None if labels.forces is None else labels.forces.ravel(),
+            "stress": None if strain is None else strain / volume,
+        }
+        for k, target in targets.items():
+            if target is not None and labels.weights[k] > 0:
+                yield k, rows[k], target, labels.weights[k]
 
 
 def _rows(design: DesignRows, n_atoms: int, volume: float) -> dict[str, FloatArray]:

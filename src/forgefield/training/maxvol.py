@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
+from forgefield.data import group_of
 from forgefield.errors import ConfigError
 from forgefield.models.extrapolation import Extrapolation, Grader
 from forgefield.models.potential import Potential
+from forgefield.training.batches import weights_of
 
 __all__ = ["fit_extrapolation", "grade_matrix", "maxvol"]
 
@@ -134,7 +136,9 @@ def grade_matrix(x: FloatArray) -> FloatArray:
     return np.concatenate([span @ np.linalg.inv(inside[rows]), outside / farthest], axis=1)
 
 
-def fit_extrapolation(potential: Potential, frames: Sequence[Atoms]) -> Extrapolation:
+def fit_extrapolation(
+    potential: Potential, frames: Sequence[Atoms], group_weights: Mapping[str, float] | None = None
+) -> Extrapolation:
     """Return the extrapolation grade of a potential for its training structures.
 
     Parameters
@@ -142,7 +146,10 @@ def fit_extrapolation(potential: Potential, frames: Sequence[Atoms]) -> Extrapol
     potential : Potential
         Trained: the features of NEP change with training.
     frames : sequence of ase.Atoms
-        The structures it was trained on; their labels are not looked at.
+        The structures it was trained on; their labels are not looked at. Those of weight zero have taught it nothing and
+        are left out; other weights make no difference.
+    group_weights : mapping of group to factor, optional
+        As in the training.
 
     Notes
     -----
@@ -150,7 +157,10 @@ def fit_extrapolation(potential: Potential, frames: Sequence[Atoms]) -> Extrapol
     """
     grader = Grader(potential)
     found: list[list[FloatArray]] = [[] for _ in potential.species]
+    factors = group_weights or {}
     for atoms in frames:
+        if not any(weights_of(atoms, factors.get(group_of(atoms), 1.0)).values()):
+            continue
         features = grader.features(atoms)
         index = np.searchsorted(potential.species, atoms.numbers)
         for k, rows in enumerate(found):

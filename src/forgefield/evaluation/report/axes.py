@@ -39,9 +39,11 @@ class Axis:
         """Return the pixel coordinates of values."""
         array = np.asarray(values, dtype=np.float64)
         if self.log:
-            fraction = np.log(array / self.low) / math.log(self.high / self.low)
+            low, high = math.log(self.low), math.log(self.high)  # their ratio may be too large for a number
+            fraction = (np.log(array) - low) / (high - low)
         else:
-            fraction = (array - self.low) / (self.high - self.low)
+            width = 0.5 * self.high - 0.5 * self.low
+            fraction = (0.5 * array - 0.5 * self.low) / width
         return np.asarray(self.start + fraction * (self.end - self.start), dtype=np.float64)
 
     def pixel(self, value: float) -> float:
