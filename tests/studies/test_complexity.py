@@ -90,8 +90,8 @@ def test_front_of_cost_accuracy_and_properties():
     charts = pareto(found, errors)
     assert [c.title for c in charts] == ["Cost and accuracy", "Cost and properties"]
     assert [list(c.series[1].labels) for c in charts] == [
-        ["cheap, m, 1.0", "good, m, 1.0"],
-        ["cheap, m, 1.0", "dear, m, 1.0"],
+        ["cheap, m, wF/wE 1", "good, m, wF/wE 1"],
+        ["cheap, m, wF/wE 1", "dear, m, wF/wE 1"],
     ]
 
 
@@ -170,12 +170,12 @@ def test_gains_and_the_linear_model(networks, said):
 
 
 def test_many_families_are_drawn_by_descriptor():
-    results = [result(d, m) for d in "ABC" for m in ("linear", "quadratic", "NN")]
+    results = [result(d, m) for d in "ABCD" for m in ("linear", "quadratic", "NN")]
     study = find_study("complexity")
     settings = study.Settings.parse({"data": "other.xyz"})
     few, many = (study.page(settings, own).sections[0].charts for own in (results[:6], results))
     assert [c.title for c in few] == ["Trade-off", "Saturation"]
-    assert [c.title for c in many] == [f"{t}: {d}" for t in ("Trade-off", "Saturation") for d in "ABC"]
+    assert [c.title for c in many] == [f"{t}: {d}" for t in ("Trade-off", "Saturation") for d in "ABCD"]
 
 
 def test_errors_in_the_closed_loop():
@@ -351,7 +351,7 @@ def test_page_of_results_with_a_closed_loop(tmp_path):
     rows = {row[0]: row for row in tables["Errors of properties and the force error"].rows}
     assert rows["g(r) of the liquid"][1].startswith("1.00 ")
     assert [row[0] for row in tables["The front of cost, force error and worst property"].rows] == [
-        f"{n}, 1.0" for n in ("A, linear", "A, NN", "B, linear", "B, NN")
+        f"{n}, wF/wE 1" for n in ("A, linear", "A, NN", "B, linear", "B, NN")
     ]
     found = sort_results(results, silicon=False)
     assert found.noise["diffusion"] == pytest.approx(50.0 * math.hypot(0.08 / 0.8, 0.08 / 0.88))
@@ -365,7 +365,10 @@ def test_nothing_within_the_limits_names_the_nearest(tmp_path):
     results = synthetic()
     page = study.conclude(settings, results, study.page(settings, results), tmp_path)
     assert page.answer.startswith("No potential of this study meets")
-    assert "The nearest, B, NN, 1.0, misses forces by a factor of 6.5, energy by a factor of 5" in page.answer
+    assert (
+        "The nearest, B, NN, wF/wE 1, misses forces by a factor of 6.5, energy by a factor of 5"
+        in page.answer
+    )
     assert not (tmp_path / "recommended").exists()
     assert page.sections[-1].paragraphs == ("Nothing meets the limits, so nothing was written.",)
 
@@ -437,4 +440,4 @@ def test_scans_add_splits_and_ratios_but_no_potentials():
     tables = {t.caption: t for section in page.sections for t in section.tables}
     table = tables["Test RMSE of forces [meV/Å] by wF/wE"]
     assert [column.text for column in table.columns] == ["potential", "0.01", "1"]
-    assert [row[:2] for row in table.rows] == [["SO3, linear", "70.5 ± 0.5"], ["SO3, NN 32x32", "-"]]
+    assert [row[:2] for row in table.rows] == [["SO3, linear", "70.50 ± 0.50"], ["SO3, NN 32x32", "-"]]

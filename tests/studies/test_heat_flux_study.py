@@ -123,7 +123,7 @@ def test_page_says_which_virial_is_nearer(shift, verdict):
     assert verdicts["In the melt virial I is nearer to the reference than virial II"] == verdict
     assert verdicts["EFP-fit, melt: virial II gives another conductivity than virial I"] == "agrees"
     tables = {t.caption.split(";")[0]: t for s in page.sections for t in s.tables}
-    assert len(tables["Every fit, W/(m K)"].rows) == 10
+    assert len(tables["Every fit"].rows) == 10
     rows = {(r[0], r[1]): r for r in tables["Conductivity of the melt"].rows}
     assert rows["reference", "II"][2].startswith("0.8")
     assert rows["reference", "II"][4].startswith("-0.2")

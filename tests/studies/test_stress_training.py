@@ -100,10 +100,10 @@ def test_page_says_what_the_numbers_say():
         (r[0], r[1]): r for r in tables["Conductivity of the liquid; ± is one standard error over seeds"].rows
     }
     assert rows["EFP", "II"][4].startswith("-0.05")
-    assert rows["reference", "I"][2] == "0.25 ± 0.01"
+    assert rows["reference", "I"][2] == "0.250 ± 0.014"
     melts = {r[0]: r for r in tables["Heating and cooling; ± is one standard error over seeds"].rows}
     assert melts["EFP"][3] == "5 and 5 of 5"
-    assert melts["reference"][4] == "0.1 ± 5e-05"
+    assert melts["reference"][4] == "0.099950 ± 0.000050"
     runs = tables["Every run"].rows
     assert len(runs) == 12
     assert runs[5][:2] == ["EFP", "0"]

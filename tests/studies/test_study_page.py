@@ -19,8 +19,7 @@ HERE = str(Path(__file__).parent)
 
 def test_points_lie_where_their_values_are():
     chart = Chart("t", (Series("a", [1.0, 10.0, 100.0], [1.0, 2.0, 3.0]),), "x", "y", x_log=True)
-    xs = [p["x"] for p in chart.points()]
-    ys = [p["y"] for p in chart.points()]
+    xs, ys = ([p[k] for p in chart.values()["points"]] for k in (0, 1))
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.2)
     assert LEFT < xs[0] < xs[2] < RIGHT
@@ -30,7 +29,7 @@ def test_points_lie_where_their_values_are():
 def test_what_cannot_be_drawn_is_left_out_but_stays_in_the_data():
     series = Series("a", [1.0, 2.0, 3.0], [math.nan, -1.0, 5.0], [0.1, 0.1, math.nan])
     chart = Chart("t", (series,), "x", "y", y_log=True)
-    assert [p["lines"][2] for p in chart.points()] == ["y: 5"]
+    assert [p[2:] for p in chart.values()["points"]] == [["a", "3", "5"]]
     assert len(list(csv.reader(io.StringIO(chart.csv())))) == 4
     assert "nan" not in chart.svg("k").lower().replace("nanometre", "")
 
@@ -44,12 +43,13 @@ def test_labels_are_escaped():
 def test_error_bars_span_two_standard_errors():
     chart = Chart("t", (Series("a", [0.0, 1.0], [1.0, 3.0], [0.5, 0.0]),), "x", "y")
     found = re.search(
-        r'd="M[\d.]+ ([\d.]+)V([\d.]+)M[^"]*" ?|class="whisker k0" d="M[\d.]+ ([\d.]+)V([\d.]+)',
+        r'd="M[\d.]+ ([\d.]+)V([\d.]+)M[^"]*" ?|class="whisker k0 p0" d="M[\d.]+ ([\d.]+)V([\d.]+)',
         chart.svg("k"),
     )
     assert found is not None
     low, high = (float(g) for g in found.groups() if g is not None)
-    per_unit = (chart.points()[0]["y"] - chart.points()[1]["y"]) / 2.0
+    first, second = chart.values()["points"]
+    per_unit = (first[1] - second[1]) / 2.0
     assert abs(high - low) == pytest.approx(per_unit, abs=0.3)
 
 
@@ -58,7 +58,7 @@ def test_differences_within_the_noise_are_undecided():
     assert compare((1.0, 0.1), (2.0, 0.1)) == "agrees"
     assert compare((2.0, 0.1), (1.0, 0.1)) == "disagrees"
     assert compare((1.0, math.nan), (9.0, math.nan)) == "undecided"
-    assert text((1.234, 0.05)) == "1.23 ± 0.05"
+    assert text((1.234, 0.05)) == "1.234 ± 0.050"
 
 
 def test_settings_of_another_kind_replace():
@@ -121,5 +121,5 @@ def test_page_runs_in_a_browser(tmp_path, monkeypatch):
     result = title.group(1).split("|")
     assert result[:2] == ["RESULT", "true"]
     assert "squaresn: 1n²: 1" in result[2]
-    assert result[3:] == ["true", "chart-0.csv,results.json", "0", "true"]
+    assert result[3:] == ["true", "squares.csv,results.json", "0", "true"]
     assert "CONSOLE" not in done.stderr, done.stderr[-2000:]

@@ -74,7 +74,8 @@ def assign(groups: Iterable[Sequence[str]]) -> dict[str, Style]:
     groups : iterable of sequence of str
         Names that stand in one chart: they differ in colour and in marker as long as there are nine or fewer.
     """
-    every = [list(dict.fromkeys(group)) for group in groups]
+    # The largest first: it needs all styles, smaller ones can do with what is left.
+    every = sorted((list(dict.fromkeys(group)) for group in groups), key=len, reverse=True)
     beside: dict[str, set[str]] = {}
     for group in every:
         for name in group:
