@@ -50,7 +50,7 @@ SCRIPTS: dict[str, tuple[str, str, str]] = {
         "Ta 15x, In-P 10x",
     ),
     "network_epoch": (
-        "epoch of a network on SNAP, Ta, against FitSNAP",
+        "epoch of a network on SNAP, Ta, against FitSNAP, derivatives stored by both",
         "DATA CHECKOUT",
         "10x",
     ),
