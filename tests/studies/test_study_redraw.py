@@ -90,8 +90,8 @@ def test_a_conclusion_that_fails_leaves_a_report(tmp_path, monkeypatch):
 def test_the_recommendation_is_that_of_the_limits(tmp_path):
     """Other limits, another choice: an export that was not made of it is not claimed."""
     source, found = COMMITTED / "complexity.json", {}
-    none = {"max_property_error": 1e4, "max_transport_error": None}
-    for name, limit in (("nothing", 1.0), ("strict", 130.0), ("any", 1e4)):
+    none = {"max_energy_error": 1e5, "max_property_error": 1e4, "max_transport_error": None}
+    for name, limit in (("nothing", 1.0), ("strict", 85.0), ("any", 1e4)):
         redraw_study("complexity", source, tmp_path / name, {**none, "max_force_error": limit})
         record = record_of(tmp_path / name / "results.json")
         found[name] = record["conclusion"]["recommendation"]
