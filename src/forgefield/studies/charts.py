@@ -21,7 +21,7 @@ __all__ = ["Chart", "Series", "styles_of"]
 
 Array = NDArray[np.float64]
 
-WIDTH, HEIGHT = 520.0, 362.0
+WIDTH, HEIGHT = 520.0, 368.0
 """Of a chart [pixels of its view box]."""
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 502.0, 36.0, 308.0
 """Of the plotting area; the left edge gives way to long labels."""
@@ -187,7 +187,7 @@ class Chart:
         for at, label in names or x.ticks():
             if not names:
                 drawing.line(at, TOP, at, BOTTOM, "grid")
-            drawing.text(at, BOTTOM + 5, label, "tick mid", down=1.0)
+            drawing.text(at, BOTTOM + 10, label, "tick mid", down=1.0)
         for at, label in y.ticks():
             drawing.line(x.start, at, x.end, at, "grid")
             drawing.text(x.start - 6, at, label, "tick end", down=0.35)
