@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from forgefield.studies.charts import BOTTOM, LEFT, RIGHT, TOP, Chart, Series
-from forgefield.studies.summary import compare, text
+from forgefield.studies.summary import text
 from forgefield.studies.training import merged, thinned
 
 HERE = str(Path(__file__).parent)
@@ -53,11 +53,7 @@ def test_error_bars_span_two_standard_errors():
     assert abs(high - low) == pytest.approx(per_unit, abs=0.3)
 
 
-def test_differences_within_the_noise_are_undecided():
-    assert compare((1.0, 0.1), (1.2, 0.1)) == "undecided"
-    assert compare((1.0, 0.1), (2.0, 0.1)) == "agrees"
-    assert compare((2.0, 0.1), (1.0, 0.1)) == "disagrees"
-    assert compare((1.0, math.nan), (9.0, math.nan)) == "undecided"
+def test_numbers_have_the_digits_of_their_error():
     assert text((1.234, 0.05)) == "1.234 ± 0.050"
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.base import CellResult
-from forgefield.studies.heat_tables import conductivity_charts, conductivity_table, heat_claims, needed
+from forgefield.studies.heat_claims import heat_claims, own_heat_claims
+from forgefield.studies.heat_tables import conductivity_charts, conductivity_table, needed
 from forgefield.studies.page import Page, Section, table
 from forgefield.studies.rounding import plain
 from forgefield.studies.stress_training_numbers import (
@@ -19,10 +20,14 @@ from forgefield.studies.stress_training_numbers import (
     values_of,
 )
 from forgefield.studies.summary import Groups, error_table, grouped, text
+from forgefield.studies.verdicts import asked, not_run
 
 __all__ = ["heat_flux_page"]
 
 PHASE = "melt"
+MISSING = not_run(
+    "superionic Ag2Se: conductivities by HNEMD (figure 3)", "molten silicon by Green-Kubo instead"
+)
 FIGURE_3 = (
     "Figure 3 of the paper: difference to the reference against the stress error on validation structures, for the three "
     "atomic virials in the heat flux (Green-Kubo). All three come from the same simulations."
@@ -62,7 +67,8 @@ def heat_flux_page(results: Sequence[CellResult], *, method: str, kinds: Sequenc
         question="Of three atomic virials, which gives the conductivity of a melt whose forces have many-body terms? Does a "
         "potential trained without stress get it right?",
         answer=_answer(heat, kinds),
-        claims=tuple(heat_claims(heat, PHASE, kinds)) if complete else (),
+        claims=(*heat_claims(heat, PHASE, kinds), MISSING) if complete else (),
+        own=asked(own_heat_claims(heat, PHASE, kinds)) if complete else (),
         sections=sections,
     )
 

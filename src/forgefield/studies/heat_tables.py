@@ -1,4 +1,4 @@
-"""Conductivities of fits against the reference, with each atomic virial: tables, charts, verdicts."""
+"""Conductivities of fits against the reference, with each atomic virial: tables and charts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import table
 from forgefield.studies.stress_training_numbers import REFERENCE, UNIT, Heat, known_mean, values_of
-from forgefield.studies.summary import compare, text
+from forgefield.studies.summary import text
 
-__all__ = ["conductivity_charts", "conductivity_table", "heat_claims", "needed"]
+__all__ = ["conductivity_charts", "conductivity_table", "needed"]
 
 
 def conductivity_charts(heat: Heat, phase: str, kinds: Sequence[str]) -> tuple[Chart, ...]:
@@ -65,48 +65,3 @@ def needed(heat: Heat) -> tuple[str, ...]:
         f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
     )
     return (said,)
-
-
-def heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return what the paper says of figure 3, what was found, and whether both agree."""
-
-    def away(fit: str, kind: str) -> tuple[float, float]:
-        mean, _ = known_mean([abs(v - heat.value) for v in heat.of(fit, kind)])
-        return mean, heat.difference(fit, kind)[1]
-
-    a, b = away("EFP", "I"), away("EF", "I")
-    found = f"|Δκ| {text(a)} against {text(b)} {UNIT}; the reference itself is known to {heat.error:.2g}"
-    claim = f"Stress labels lower the error of the conductivity of the {phase}"
-    claims = [(claim, found, compare(a, b))]
-    for kind in kinds[1:]:
-        change, off = heat.change("EFP", kind), heat.difference("EFP", "I")
-        found = f"κ changes by {text(change)}, from {text(off)} off the reference, {UNIT}"
-        claim = f"EFP-fit, {phase}: virial {kind} gives another conductivity than virial I"
-        claims.append((claim, found, _other(*change)))
-        beyond = heat.beyond("EFP", kind)
-        found = (
-            f"mean Δκ {text(off)} against {text(heat.difference('EFP', kind))} {UNIT}; the reference is {text(beyond)} on "
-            "virial I's side of the middle of both"
-        )
-        verdict = _positive(*beyond) if _other(*change) == "agrees" else "undecided"
-        claims.append(
-            (f"In the {phase} virial I is nearer to the reference than virial {kind}", found, verdict)
-        )
-        if heat.truths_have(kind):
-            own, changed = heat.of_truths(kind)
-            found = f"{text(own)} against {text((heat.value, heat.error))} {UNIT}: changed by {text(changed)}"
-            claim = f"In the truth itself virial {kind} gives another conductivity than virial I"
-            claims.append((claim, found, _other(*changed)))
-    return claims
-
-
-def _positive(value: float, spread: float) -> str:
-    if not math.isfinite(spread) or abs(value) <= 2.0 * spread:
-        return "undecided"
-    return "agrees" if value > 0 else "disagrees"
-
-
-def _other(change: float, spread: float) -> str:
-    if not math.isfinite(spread):
-        return "undecided"
-    return "agrees" if abs(change) > 2.0 * spread else "undecided"

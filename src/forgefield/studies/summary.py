@@ -18,7 +18,6 @@ from forgefield.studies.training import ERRORS, UNITS
 __all__ = [
     "Groups",
     "Ratio",
-    "compare",
     "error",
     "error_table",
     "grouped",
@@ -144,14 +143,6 @@ def number(value: float | None) -> float:
 def text(value: tuple[float, float]) -> str:
     """Return ``mean ± standard error`` to the second digit of the error; a dash where there is no mean."""
     return rounded(*value)
-
-
-def compare(new: tuple[float, float], old: tuple[float, float]) -> str:
-    """Return whether `new` is lower: ``agrees``, ``disagrees``, or ``undecided`` within two standard errors."""
-    spread = math.hypot(new[1], old[1])
-    if not math.isfinite(spread) or abs(new[0] - old[0]) <= 2.0 * spread:
-        return "undecided"
-    return "agrees" if new[0] < old[0] else "disagrees"
 
 
 def error_table(
