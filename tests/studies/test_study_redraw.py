@@ -91,15 +91,15 @@ def test_the_recommendation_is_that_of_the_limits(tmp_path):
     """Other limits, another choice: an export that was not made of it is not claimed."""
     source, found = COMMITTED / "complexity.json", {}
     none = {"max_energy_error": 1e5, "max_property_error": 1e4, "max_transport_error": None}
-    for name, limit in (("nothing", 1.0), ("strict", 85.0), ("any", 1e4)):
+    for name, limit in (("nothing", 1.0), ("strict", 95.0), ("any", 1e4)):
         redraw_study("complexity", source, tmp_path / name, {**none, "max_force_error": limit})
         record = record_of(tmp_path / name / "results.json")
         found[name] = record["conclusion"]["recommendation"]
         assert found[name]["limits"]["forces"] == record["settings"]["max_force_error"] == limit
     assert found["nothing"]["case"] is None
     strict, loose = found["strict"], found["any"]
-    assert strict["test_forces"]["rmse"] < loose["test_forces"]["rmse"]
-    assert strict["microseconds_per_atom"] > loose["microseconds_per_atom"]
+    assert strict["test_forces"]["rmse"] < 95.0 < loose["test_forces"]["rmse"]
+    assert strict["microseconds_per_atom"] >= loose["microseconds_per_atom"]
     assert loose["exports"] == []
     text = (tmp_path / "any" / "report.md").read_text(encoding="utf-8")
     assert f"{loose['case']}: not exported" in text
