@@ -8,8 +8,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from forgefield.errors import ConfigError, StructureError
-from forgefield.properties.conductivity_bte import CONDUCTIVITY_BTE, BteSettings, anharmonic
+from forgefield.errors import CheckpointError, ConfigError, StructureError
+from forgefield.properties import conductivity_bte, kept_arrays
+from forgefield.properties.conductivity_bte import CONDUCTIVITY_BTE, BteSettings, Solution, anharmonic
 
 pytest.importorskip("phono3py")
 
@@ -74,3 +75,88 @@ def test_bad_input(copper):
         CONDUCTIVITY_BTE(bulk("Cu", "fcc", a=3.9, cubic=True), EMT())
     with pytest.raises(StructureError, match="periodic"):
         CONDUCTIVITY_BTE(Atoms("Cu"), EMT())
+
+
+def test_temperatures_are_above_zero(copper):
+    for bad in (-300.0, 0.0, np.inf):
+        with pytest.raises(ConfigError, match=r"temperatures.*> 0 K"):
+            CONDUCTIVITY_BTE(copper, EMT(), temperatures=(300.0, bad))
+
+
+def test_left_handed_cells_have_the_force_constants_of_right_handed_ones(copper):
+    left = copper.copy()
+    left.set_cell(copper.cell.array[[1, 0, 2]])
+    assert np.linalg.det(left.cell.array) < 0
+    found = [
+        anharmonic(a, EMT(), BteSettings(supercell=(1, 1, 1), displacement=0.01))[0] for a in (left, copper)
+    ]
+    assert np.linalg.norm(found[0].fc3) == pytest.approx(np.linalg.norm(found[1].fc3), rel=0.02)
+
+
+def test_meshes_without_scattering_are_refused():
+    with pytest.raises(ConfigError, match="no others to scatter with"):
+        CONDUCTIVITY_BTE(bulk("Cu", a=3.59), EMT(), meshes=(3,), solution="rta", **SMALL)
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_an_interrupted_run_goes_on_where_it_was(copper, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_arrays, "PAUSE", 0.0)
+    options = {"supercell": (1, 1, 1), "meshes": (3, 5), "solution": "rta", "relax": True}
+    solved: list[int] = []
+
+    def solution(engine, mesh, settings):
+        """As cheap as it can be, and of the forces."""
+        solved.append(mesh)
+        size = float(np.linalg.norm(engine.fc3)) * mesh * np.ones((len(settings.temperatures), 1, 1))
+        return Solution(mesh, size * np.eye(3), None, 0.0, np.arange(3.0), size[0, 0] * np.arange(3.0))
+
+    monkeypatch.setattr(conductivity_bte, "solve", solution)
+    told: list[str] = []
+
+    def run(folder, kill="", **more):
+        def progress(_, text=""):
+            told.append(text)
+            if kill and kill in text:
+                raise KilledError
+
+        return CONDUCTIVITY_BTE(copper, EMT(), folder=folder, progress=progress, **options | more)
+
+    whole = run(tmp_path / "whole")
+    assert whole.conditions["long_range"] == "no correction for long-range Coulomb forces"
+    displaced = [text for text in told if "displacement" in text]
+    assert len(displaced) > 5
+    with pytest.raises(KilledError):
+        run(tmp_path / "broken", kill=displaced[4].split(",")[0])
+    told.clear()
+    with pytest.raises(KilledError):
+        run(tmp_path / "broken", kill="mesh 5")
+    assert sum("displacement" in text for text in told) == len(displaced) - 4
+    told.clear()
+    solved.clear()
+    resumed = run(tmp_path / "broken")
+    assert not any("displacement" in text for text in told)
+    assert solved == [5]
+    assert resumed.to_dict() == whole.to_dict()
+    # Another structure, another potential and a damaged file are told apart; finer meshes are no reason to begin anew.
+    with pytest.raises(KilledError):
+        run(tmp_path / "broken", meshes=(7,), kill="mesh 7")
+    assert not any("displacement" in text for text in told)
+    with pytest.raises(CheckpointError, match="another structure or other settings"):
+        run(tmp_path / "broken", displacement=0.04)
+    kept = tmp_path / "broken" / "conductivity-bte.npz"
+    with pytest.raises(CheckpointError, match="another potential"):
+        CONDUCTIVITY_BTE(copper, Shifted(), folder=kept.parent, **options)
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        run(tmp_path / "broken")
+
+
+class Shifted(EMT):
+    """Another potential."""
+
+    def calculate(self, *arguments, **keywords):
+        super().calculate(*arguments, **keywords)
+        self.results["energy"] = self.results["energy"] + 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -11,6 +13,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 
 from forgefield.errors import ConfigError, PredictionError
+from forgefield.graph import neighbour_pairs
 from forgefield.properties import defects
 from forgefield.properties.defects import interstitials
 from forgefield.properties.registry import find_property
@@ -46,6 +49,66 @@ def test_slabs_hold_whole_crystals_between_vacuum():
             assert np.linalg.norm(height) - np.ptp(z) == pytest.approx(8.0)
             d = slab.atoms.get_all_distances(mic=True)
             assert d[d > 1e-6].min() == pytest.approx(3.6 / 2**0.5)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 4])
+@pytest.mark.parametrize("cubic", [True, False])
+def test_cuts_of_diamond_break_one_bond_or_three_at_both_surfaces(layers, cubic):
+    # Planes (111) repeat after three layers, so that slabs of two or four must not be wrapped.
+    crystal = conventional_cell(bulk("Si", a=5.43, cubic=cubic))
+    found = {}
+    for slab in slabs(crystal, (1, 1, 1), layers, 10.0):
+        bonds = np.bincount(neighbour_pairs(slab.atoms, 2.6)[0], minlength=len(slab.atoms))
+        z = slab.atoms.positions[:, 2]
+        for surface in (z < z.min() + 0.1, z > z.max() - 0.1):
+            found.setdefault(round(slab.gap, 2), set()).add((surface.sum(), *np.unique(4 - bonds[surface])))
+        assert (4 - bonds).sum() == 2 * 4 * (1 if slab.gap > 2.0 else 3)
+    assert found == {0.78: {(4, 3)}, 2.35: {(4, 1)}}
+
+
+def test_energies_that_no_surface_has_are_said():
+    class Holed(EMT):
+        """A potential that knows crystals only: atoms with few neighbours cost 12 eV."""
+
+        cost = 12.0
+
+        def calculate(self, *arguments, **keywords):
+            super().calculate(*arguments, **keywords)
+            missing = np.bincount(neighbour_pairs(self.atoms, 3.0)[0], minlength=len(self.atoms)) < 12
+            self.results["energy"] = self.results["energy"] + self.cost * int(missing.sum())
+
+    options = {"relaxed": False, "thickness": 6.0, "miller": ((1, 1, 1),), "relax": True}
+    assert find_property("surfaces")(bulk("Cu"), EMT(), **options).warnings == ()
+    result = find_property("surfaces")(bulk("Cu"), Holed(), **options)
+    assert re.search(
+        r"gap of 2\.07 Å costs 3.* J/m\^2, more than any crystal's .* extrapolates", result.warnings[0]
+    )
+    Holed.cost = -12.0
+    result = find_property("surfaces")(bulk("Cu"), Holed(), **options)
+    assert "would fall apart" in result.warnings[0]
+
+
+def test_dumbbells_lie_on_every_kind_of_site():
+    # A corner and its cube of another kind of site of the same element.
+    kinds = Atoms(
+        "Cu4", cell=3 * [4.5], scaled_positions=[[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]], pbc=True
+    )
+    names = [d.name for d in interstitials(kinds, (1, 1, 1)) if "dumbbell" in d.name]
+    assert names == [f"Cu dumbbell <{v}> on Cu{k}" for k in (0, 1) for v in ("100", "110", "111")]
+    salt = bulk("NaCl", "rocksalt", a=5.6)
+    assert [d.name for d in interstitials(salt, (2, 2, 2)) if "dumbbell <100>" in d.name] == [
+        "Cl dumbbell <100>",
+        "Na dumbbell <100>",
+    ]
+    foreign = [d for d in interstitials(salt, (2, 2, 2), "K") if "dumbbell <100>" in d.name]
+    assert [d.name for d in foreign] == ["K dumbbell <100> on Na0", "K dumbbell <100> on Cl1"]
+    assert all(d.change == {"K": 1} for d in foreign)
+
+
+def test_supercells_that_are_too_large_are_refused():
+    for name in ("vacancy", "interstitial"):
+        with pytest.raises(ConfigError, match=r"atoms \(allowed: 10000\); lower `length` \(200\.0 Å\)"):
+            find_property(name)(bulk("Cu", a=3.59), EMT(), relax=True, length=200.0)
 
 
 def test_emt_surfaces_relax_and_close_packed_is_lowest():

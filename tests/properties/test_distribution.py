@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, make_supercell
+from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import write
 from pair_force_field import LennardJonesForces
@@ -178,3 +179,16 @@ def test_bad_input(tmp_path):
         RDF(atoms, LennardJones(), length=0.01)
     with pytest.raises(ConfigError, match="r_max"):
         radial_distribution(still(atoms), r_max=-1.0)
+
+
+def test_reaches_that_are_too_far_are_refused_before_anything_is_simulated():
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    with pytest.raises(ConfigError, match=r"`r_max` = 200 Å makes .* pairs .* take 1\d* Å or less|take 1"):
+        RDF(atoms, EMT(), r_max=200.0)
+    with pytest.raises(ConfigError, match=r"`angle_cutoff` = 30 Å makes .* pairs of bonds"):
+        RDF(atoms, EMT(), angle_cutoff=30.0)
+    frames = from_frames([atoms, atoms], interval=1.0)
+    with pytest.raises(ConfigError, match="`r_max`"):
+        radial_distribution(frames, r_max=200.0)
+    with pytest.raises(ConfigError, match="`angle_cutoff`"):
+        angle_distribution(frames, cutoff=30.0)

@@ -153,3 +153,11 @@ def test_property_reports_forms_pressure_and_conditions(stillinger_weber, silico
 def test_unknown_form_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'vinet'"):
         fit_equation_of_state(np.arange(10.0, 16.0), np.arange(6.0), "vinett")
+
+
+def test_the_cell_is_on_record():
+    atoms = bulk("Cu", a=3.65)
+    result = find_property("eos")(atoms, EMT(), relax=True)
+    cell = np.array(result.conditions["cell_A"])
+    assert abs(np.linalg.det(cell)) == pytest.approx(result["volume"], rel=1e-3)
+    assert not np.allclose(cell, atoms.cell.array, rtol=1e-3)

@@ -16,6 +16,7 @@ from forgefield.graph import neighbour_pairs
 from forgefield.properties.phonons import phonons, supercell_for
 from forgefield.properties.registry import find_property
 from forgefield.properties.relaxation import relax_cell
+from forgefield.properties.structures import right_handed
 
 pytest.importorskip("phonopy")
 
@@ -145,3 +146,19 @@ def test_bad_input():
         find_property("phonons")(bulk("Ar", "fcc", a=3.0), LennardJones(sigma=2.5, rc=6.0))
     with pytest.raises(StructureError, match="periodic in three directions"):
         find_property("phonons")(Atoms("Ar"), LennardJones())
+
+
+def test_left_handed_cells_vibrate_as_right_handed_ones():
+    right = bulk("Ar", "fcc", a=LENGTH)
+    left = right.copy()
+    left.set_cell(right.cell.array[[1, 0, 2]])
+    assert np.linalg.det(left.cell.array) < 0
+    turned = right_handed(left)
+    assert np.linalg.det(turned.cell.array) > 0
+    assert turned.positions == pytest.approx(left.positions)
+    found = [
+        find_property("phonons")(a, Springs(), length=5.5, error_estimate=False, mesh=15.0, points=5)
+        for a in (left, right)
+    ]
+    for name, q in found[1].quantities.items():
+        assert found[0][name] == pytest.approx(q.value, abs=1e-6), name

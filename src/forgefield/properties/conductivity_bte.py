@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,10 @@ from forgefield.properties.base import (
     silent,
 )
 from forgefield.properties.dynamics_forces import force_field
+from forgefield.properties.journal import fingerprint
+from forgefield.properties.kept_arrays import KeptArrays
 from forgefield.properties.relaxation import AtRest, at_rest
+from forgefield.properties.structures import right_handed
 
 __all__ = ["CONDUCTIVITY_BTE", "BteSettings", "Solution", "anharmonic", "solve"]
 
@@ -33,6 +36,14 @@ FloatArray = NDArray[np.float64]
 MAX_ATOMS = 1500
 """Atoms of a supercell beyond which its third-order force constants do not fit into memory."""
 UNIT = "W/(m K)"
+LARGEST = 1e6
+"""[W/(m K)]; hundreds of times that of diamond."""
+KEPT = "conductivity-bte.npz"
+"""File that forces and solutions are kept in, by which a run that was interrupted goes on."""
+FORCES = {"relax", "force_tolerance", "supercell", "harmonic_supercell", "displacement", "pair_cutoff"}
+"""Settings that the forces depend on."""
+SAME = 1e-5
+"""Energies per atom [eV] of one potential that differ by less are the same."""
 
 
 class BteSettings(AtRest):
@@ -66,6 +77,13 @@ class BteSettings(AtRest):
     def _positive(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         if value is not None and min(value) < 1:
             raise ValueError("all must be >= 1")
+        return value
+
+    @field_validator("temperatures")
+    @classmethod
+    def _warm(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0.0 < t < np.inf for t in value):
+            raise ValueError("all must be > 0 K")
         return value
 
     @field_validator("meshes")
@@ -105,9 +123,16 @@ class Solution:
 
 
 def anharmonic(
-    atoms: Atoms, calculator: Any, settings: BteSettings, *, progress: Progress = silent
+    atoms: Atoms,
+    calculator: Any,
+    settings: BteSettings,
+    *,
+    kept: KeptArrays | None = None,
+    progress: Progress = silent,
 ) -> tuple[Any, int]:
     """Return a `phono3py.Phono3py` with force constants of second and third order, and how many cells that took.
+
+    Forces that are in `kept` are not computed again.
 
     Raises
     ------
@@ -126,6 +151,8 @@ def anharmonic(
     n_atoms = len(atoms) * int(np.prod(settings.supercell))
     if n_atoms > MAX_ATOMS:
         raise ConfigError(f"a supercell of {settings.supercell} has {n_atoms} atoms (allowed: {MAX_ATOMS})")
+    kept = kept or KeptArrays(None, "")
+    atoms = right_handed(atoms)
     unit = PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(),
         cell=atoms.cell.array,
@@ -147,12 +174,12 @@ def anharmonic(
             raise StructureError(f"phono3py finds no symmetry in this structure: {error}") from None
     engine.generate_displacements(distance=settings.displacement, cutoff_pair_distance=settings.pair_cutoff)
     cells = engine.supercells_with_displacements
-    engine.forces = _forces(engine.supercell, cells, calculator, progress)
+    engine.forces = _forces("third", engine.supercell, cells, calculator, kept, progress)
     done = sum(cell is not None for cell in cells)
     if harmonic is not None:
         engine.generate_fc2_displacements(distance=settings.displacement)
         more = engine.phonon_supercells_with_displacements
-        engine.phonon_forces = _forces(engine.phonon_supercell, more, calculator, progress)
+        engine.phonon_forces = _forces("second", engine.phonon_supercell, more, calculator, kept, progress)
         done += len(more)
         engine.produce_fc2()
     engine.produce_fc3()
@@ -161,18 +188,44 @@ def anharmonic(
     return engine, done
 
 
-def _forces(rest: Any, cells: Any, calculator: Any, progress: Progress) -> FloatArray:
+def _forces(
+    name: str, rest: Any, cells: Any, calculator: Any, kept: KeptArrays, progress: Progress
+) -> FloatArray:
     """Return forces of supercells less those of the undisplaced one; zeros where phono3py left one out."""
     atoms = Atoms(rest.symbols, cell=rest.cell, scaled_positions=rest.scaled_positions, pbc=True)
+    found = kept.get(name)
+    if found is None:
+        found = np.full((len(cells), len(atoms), 3), np.nan)  # what is missing
+        found[[cell is None for cell in cells]] = 0.0
+    missing = np.flatnonzero(np.isnan(found).any(axis=(1, 2)))
+    if len(missing) == 0:
+        return found
     field = force_field(calculator, atoms)
     at_start = field.evaluate(atoms.positions, atoms.cell.array).forces
-    found = np.zeros((len(cells), len(atoms), 3))
-    for n, cell in enumerate(cells):
-        if cell is None:
-            continue
+    for n in missing:
         progress(0.5 * n / len(cells), f"displacement {n + 1} of {len(cells)}, {len(atoms)} atoms")
-        found[n] = field.evaluate(cell.positions, atoms.cell.array).forces - at_start
+        found[n] = field.evaluate(cells[n].positions, atoms.cell.array).forces - at_start
+        kept.put(name, found)
+    kept.flush()
     return found
+
+
+def _solved(engine: Any, mesh: int, settings: BteSettings, kept: KeptArrays) -> Solution:
+    """Return the solution on a mesh, from `kept` if it is there."""
+    names = [one.name for one in fields(Solution) if one.name != "mesh"]
+    asked = settings.model_dump(mode="json", include={"temperatures", "solution", "isotopes"})
+    label = f"mesh {mesh} {sorted(asked.items())}"
+    before = {name: kept.get(f"{label} {name}") for name in names}
+    if before["rta"] is not None:
+        lowest = before.pop("lowest")
+        return Solution(mesh=mesh, lowest=float(np.asarray(lowest)), **before)  # type: ignore[arg-type]
+    one = solve(engine, mesh, settings)
+    for name in names:
+        value = getattr(one, name)
+        if value is not None:
+            kept.put(f"{label} {name}", np.asarray(value, dtype=np.float64))
+    kept.flush()
+    return one
 
 
 def solve(engine: Any, mesh: int, settings: BteSettings) -> Solution:
@@ -222,17 +275,22 @@ def _compute(
     calculator: Any,
     settings: BteSettings,
     *,
-    folder: Path | None = None,  # noqa: ARG001 - nothing is written on the way
+    folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
     source = calculator.calculator() if hasattr(calculator, "predict_many") else calculator
     start, conditions = at_rest(atoms, source, settings, "thermal conductivity")
-    engine, cells = anharmonic(start, source, settings, progress=progress)
+    path = None if folder is None else folder / KEPT
+    kept = KeptArrays(path, fingerprint(atoms, settings.model_dump(mode="json", include=FORCES)))
+    energy = float(start.get_potential_energy()) / len(start)
+    kept.require("energy", energy, SAME, "potential: the energy per atom [eV] of the crystal differs")
+    engine, cells = anharmonic(start, source, settings, kept=kept, progress=progress)
     found = []
     for n, mesh in enumerate(settings.meshes):
         progress(0.5 + 0.5 * n / len(settings.meshes), f"mesh {mesh} x {mesh} x {mesh}")
-        found.append(solve(engine, mesh, settings))
+        found.append(_solved(engine, mesh, settings, kept))
         _require_stable(found[-1], settings)
+        _require_scattering(found[-1], settings)
     last = found[-1]
     quantities: dict[str, Quantity] = {}
     notes: list[str] = []
@@ -258,7 +316,9 @@ def _compute(
     return PropertyResult(
         name="conductivity-bte",
         quantities=quantities,
-        conditions=conditions | {"supercells_computed": cells} | settings.model_dump(mode="json"),
+        conditions=conditions
+        | {"supercells_computed": cells, "long_range": "no correction for long-range Coulomb forces"}
+        | settings.model_dump(mode="json"),
         curves=_curves(found, best, settings),
         tables={"tensor": Table(last.best, UNIT, ("temperature", "component", "component"))},
         warnings=tuple(notes),
@@ -273,6 +333,16 @@ def _require_stable(one: Solution, settings: BteSettings) -> None:
             f"{settings.imaginary_tolerance:g}); {cure}take a larger `harmonic_supercell` if it may be interpolation, and see "
             "`forgefield property phonons` for its wave vector"
         )
+
+
+def _require_scattering(one: Solution, settings: BteSettings) -> None:
+    """Raise where a conductivity is infinite, or as good as that."""
+    for temperature, value in zip(settings.temperatures, _mean(one.best), strict=True):
+        if not abs(value) < LARGEST:
+            raise ConfigError(
+                f"on the mesh {one.mesh} phonons find no others to scatter with: {value:.3g} W/(m K) at {temperature:g} K; begin "
+                "`meshes` with a finer one"
+            )
 
 
 def _curves(found: list[Solution], best: FloatArray, settings: BteSettings) -> dict[str, Curve]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from forgefield.errors import ConfigError, PredictionError, StructureError
+from forgefield.graph import neighbour_pairs
 from forgefield.properties.base import Progress, Property, PropertyResult, Quantity, Table, silent
 from forgefield.properties.phonons import supercell_for
 from forgefield.properties.relaxation import AtRest, at_rest, relax_cell
@@ -28,6 +30,8 @@ PULL = 0.2
 """Second try: the atoms around the defect are drawn to it by this part of their distance, so that they may bond."""
 SHAKE = 0.5
 """Further tries: they are displaced by up to so much in each direction [Å]."""
+MAX_ATOMS = 10_000
+"""Atoms of a supercell beyond which its relaxations would never end."""
 AROUND = 1.3
 """Atoms that are displaced: within this many nearest distances of the defect."""
 
@@ -105,32 +109,43 @@ def interstitials(atoms: Atoms, repeat: tuple[int, int, int], symbol: str | None
     Notes
     -----
     Voids are the vertices of the Voronoi cells, alike if a symmetry operation takes one into another. Dumbbells lie
-    along <100>, <110> and <111> of the Cartesian axes.
+    along <100>, <110> and <111> of the Cartesian axes, one on every kind of site of the element, or on every kind of site for
+    an element that is given.
     """
     symbols = [symbol] if symbol else sorted(set(atoms.get_chemical_symbols()))
     base, found = atoms.repeat(repeat), []
     nearest = _nearest(base)
+    sites = [int(k) for k in np.unique(_dataset(atoms).equivalent_atoms)]
     for element in symbols:
         for n, (place, radius) in enumerate(_voids(atoms)):
             cell = base.copy()
             cell.append(element)
             cell.positions[-1] = place
             found.append(Defect(f"{element} void {n + 1} ({radius:.2f} Å)", cell, {element: 1}, place))
-        site = next(int(k) for k in range(len(atoms)) if atoms.symbols[k] == element or symbol)
-        for direction in ((1, 0, 0), (1, 1, 0), (1, 1, 1)):
+        on = [k for k in sites if symbol or atoms.symbols[k] == element]
+        for site, direction in product(on, ((1, 0, 0), (1, 1, 0), (1, 1, 1))):
             cell = base.copy()
             arm = 0.3 * nearest * np.array(direction) / np.linalg.norm(direction)
             cell.append(element)
             cell.positions[-1] = cell.positions[site] + arm
             cell.positions[site] -= arm
-            name = "".join(map(str, direction))
-            found.append(Defect(f"{element} dumbbell <{name}>", cell, {element: 1}, base.positions[site]))
+            name = f"{element} dumbbell <{''.join(map(str, direction))}>"
+            if len(on) > 1:
+                name += f" on {atoms.symbols[site]}{site}"
+            found.append(Defect(name, cell, {element: 1}, base.positions[site]))
     return found
 
 
 def _nearest(atoms: Atoms) -> float:
-    distances = atoms.get_all_distances(mic=True)
-    return float(distances[distances > 1e-3].min())
+    """Return the shortest distance between two atoms, of which none are nearer than 0.001 Å."""
+    cutoff = 2.0
+    while True:
+        _, _, _, vectors = neighbour_pairs(atoms, cutoff)
+        distances = np.linalg.norm(vectors, axis=1)
+        distances = distances[distances > 1e-3]
+        if len(distances):
+            return float(distances.min())
+        cutoff *= 2.0
 
 
 def _voids(atoms: Atoms) -> list[tuple[FloatArray, float]]:
@@ -193,6 +208,11 @@ def _compute(
     energy = float(atoms.get_potential_energy())
     potentials = _potentials(atoms, energy, settings)
     repeat = supercell_for(atoms, settings.length)
+    n_atoms = len(atoms) * int(np.prod(repeat))
+    if n_atoms > MAX_ATOMS:
+        raise ConfigError(
+            f"a supercell of {repeat} has {n_atoms} atoms (allowed: {MAX_ATOMS}); lower `length` ({settings.length} Å)"
+        )
     defects = vacancies(atoms, repeat) if kind == "vacancy" else interstitials(atoms, repeat)
     rng = np.random.default_rng(settings.seed)
     quantities: dict[str, Quantity] = {}
@@ -223,7 +243,7 @@ def _compute(
         conditions={
             **conditions,
             "supercell": list(repeat),
-            "supercell_atoms": len(atoms) * int(np.prod(repeat)),
+            "supercell_atoms": n_atoms,
             "cell": "fixed at that of the crystal",
             **settings.model_dump(mode="json"),
             "chemical_potentials": potentials,

@@ -26,6 +26,9 @@ __all__ = ["RDF", "AngleDistribution", "RadialDistribution", "angle_distribution
 
 FloatArray = NDArray[np.float64]
 
+MAX_PAIRS = 10_000_000
+"""Pairs of neighbours, or of bonds at one atom, of a frame beyond which they do not fit into memory."""
+
 
 @dataclass(frozen=True)
 class RadialDistribution:
@@ -117,11 +120,12 @@ def radial_distribution(
     StructureError
         Not periodic in three directions.
     ConfigError
-        Bad range, or fewer frames than blocks.
+        Bad range, one that reaches too far, or fewer frames than blocks.
     """
     require_crystal(moving.frame(0), "a radial distribution function")
     if not (r_max > 0 and n_bins >= 2):
         raise ConfigError(f"`r_max` must be > 0 Å and `n_bins` >= 2, got {r_max} and {n_bins}")
+    _require_size(moving.frame(0), r_max, "r_max")
     blocks = _fitting(blocks, len(moving))
     elements = moving.elements
     kind = np.searchsorted(np.unique(moving.numbers), moving.numbers)
@@ -160,8 +164,9 @@ def angle_distribution(
     Raises
     ------
     ConfigError
-        No atom has two neighbours within the cutoff.
+        No atom has two neighbours within the cutoff; it reaches too far.
     """
+    _require_size(moving.frame(0), cutoff, "angle_cutoff", bonds=True)
     blocks = _fitting(blocks, len(moving))
     result = {}
     for element in moving.elements:
@@ -199,6 +204,21 @@ def _cosines(atoms: Atoms, centres: NDArray[np.bool_], cutoff: float) -> FloatAr
     real = (k[:, None] < k[None, :]) & (k[None, None, :] < counts[:, None, None]) & centres[:, None, None]
     found: FloatArray = product[real]
     return found
+
+
+def _require_size(atoms: Atoms, reach: float, name: str, *, bonds: bool = False) -> None:
+    """Raise where all pairs within reach [Å], or all pairs of bonds, would be too many."""
+    density = len(atoms) / abs(float(atoms.get_volume()))
+    around = density * 4.0 / 3.0 * np.pi * reach**3
+    n = len(atoms) * around**2 if bonds else len(atoms) * around
+    if n > MAX_PAIRS:
+        power = 6 if bonds else 3
+        fits = reach * (MAX_PAIRS / n) ** (1.0 / power)
+        what = "pairs of bonds" if bonds else "pairs"
+        raise ConfigError(
+            f"`{name}` = {reach:g} Å makes {n:.1e} {what} in every frame of {len(atoms)} atoms (allowed: {MAX_PAIRS:.0e}); "
+            f"take {fits:.2g} Å or less"
+        )
 
 
 def _fitting(blocks: int, n_frames: int) -> int:
@@ -257,6 +277,12 @@ def _compute(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
+    if settings.trajectory is None:
+        require_crystal(atoms, "a radial distribution function")
+        large = atoms * settings.supercell
+        _require_size(large, settings.r_max, "r_max")
+        if settings.angle_cutoff is not None:
+            _require_size(large, settings.angle_cutoff, "angle_cutoff", bonds=True)
     moving, done = trajectory_of(
         atoms,
         calculator,

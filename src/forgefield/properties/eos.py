@@ -285,6 +285,7 @@ def _compute(
             "structure": "cell and ions relaxed first" if settings.relax else "as given",
             "cell": "scaled, shape relaxed" if settings.ions == "shape" else "scaled, shape kept",
             "n_atoms": len(atoms),
+            "cell_A": np.round(atoms.cell.array, 8).tolist(),
             **settings.model_dump(mode="json"),
         },
         curves={

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forgefield.errors import ConfigError, StructureError
 from forgefield.properties.base import Progress, silent
+from forgefield.properties.structures import right_handed
 
 __all__ = ["Bands", "Lowest", "Phonons", "phonons", "supercell_for"]
 
@@ -243,6 +244,7 @@ def phonons(
         from phonopy.structure.atoms import PhonopyAtoms
     except ImportError:
         raise ConfigError("phonons need phonopy: pip install 'forgefield[md]'") from None
+    atoms = right_handed(atoms)
     counts = supercell_for(atoms, length) if supercell is None else supercell
     n_atoms = len(atoms) * int(np.prod(counts))
     if n_atoms > MAX_ATOMS:

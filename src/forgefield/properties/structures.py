@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from forgefield.errors import PredictionError, StructureError
 
-__all__ = ["MAX_STEPS", "relax_ions", "require_crystal", "strained"]
+__all__ = ["MAX_STEPS", "relax_ions", "require_crystal", "right_handed", "strained"]
 
 FloatArray = NDArray[np.float64]
 
@@ -32,6 +32,17 @@ def require_crystal(atoms: Atoms, purpose: str) -> None:
             f"{purpose} needs a cell periodic in three directions with a volume, got pbc={atoms.pbc.tolist()} and "
             f"cell lengths {np.round(atoms.cell.lengths(), 3).tolist()} Å; set pbc=True and a cell"
         )
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """Return a copy whose three cell vectors form a right-handed system: all are turned round where they do not.
+
+    The lattice and the positions stay.
+    """
+    copy = atoms.copy()
+    if np.linalg.det(copy.cell.array) < 0.0:
+        copy.set_cell(-copy.cell.array, scale_atoms=False)
+    return copy
 
 
 def strained(atoms: Atoms, deformation: FloatArray) -> Atoms:

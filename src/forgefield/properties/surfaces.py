@@ -23,6 +23,8 @@ Miller = tuple[int, int, int]
 
 J_PER_M2 = 16.02176634
 """One eV/Å^2 in J/m^2."""
+LARGEST = 20.0
+"""[J/m^2]; no cut of a crystal costs more: metals stay below 5, diamond, the dearest element, at about 10."""
 
 
 class SurfaceSettings(AtRest):
@@ -97,15 +99,14 @@ def slabs(crystal: Atoms, miller: Miller, layers: int, vacuum: float) -> list[Sl
         Repetitions of the shortest lattice translation across the plane.
     vacuum : float [Å]
     """
-    block = surface(
-        crystal, miller, layers + 1, periodic=True
-    )  # one more to cut from: it does not repeat along its normal
+    # The block does not repeat along its normal, and rounding may put atoms of its first plane on top: two layers more.
+    block = surface(crystal, miller, layers + 2, periodic=True)
     area = float(np.linalg.norm(np.cross(*block.cell.array[:2])))
     normal = np.cross(*block.cell.array[:2]) / area
+    height = abs(float(block.cell.array[2] @ normal)) / (layers + 2)
     z = block.positions @ normal
-    z -= z.min()
-    height = abs(float(block.cell.array[2] @ normal)) / (layers + 1)
-    planes = _planes(z[z < height - 1e-3])
+    z -= z.min() + height
+    planes = _planes(z[(z > -1e-3) & (z < height - 1e-3)])
     found: list[Slab] = []
     for k, plane in enumerate(planes):
         atoms = block[(z > plane - 1e-3) & (z < plane + layers * height - 1e-3)]
@@ -136,6 +137,24 @@ def _energies(slab: Slab, bulk: float, calculator: Any, tolerance: float | None)
     return excess / (2.0 * slab.area) * J_PER_M2
 
 
+def _doubts(name: str, plane: _Plane) -> list[str]:
+    """Return warnings of energies that no surface has."""
+    found = []
+    for gap, energy in plane.table.values:
+        if energy > LARGEST:
+            found.append(
+                f"({name}): the cut with a gap of {gap:.2f} Å costs {energy:.3g} J/m^2, more than any crystal's (below "
+                f"{LARGEST:g}): the potential extrapolates; add such slabs to its training set"
+            )
+    for what, q in plane.quantities.items():
+        if q.value <= 0:
+            found.append(
+                f"{what}: {q.value:.3g} J/m^2, the crystal would fall apart: the potential extrapolates, or the crystal is "
+                "unstable"
+            )
+    return found
+
+
 @dataclass(frozen=True)
 class _Plane:
     """What was computed of one plane."""
@@ -155,7 +174,11 @@ def _plane(crystal: Atoms, bulk: float, miller: Miller, calculator: Any, setting
     best = int(np.argmin(energies))
     thinner = slabs(crystal, miller, count - 1, settings.vacuum)[best]
     change = abs(_energies(thinner, bulk, calculator, None) - energies[best])
-    quantities = {f"({name}) unrelaxed": Quantity(energies[best], "J/m^2", change, f"{len(cuts)} cuts tried")}
+    quantities = {
+        f"({name}) unrelaxed": Quantity(
+            energies[best], "J/m^2", change, f"cheapest of {len(cuts)} cuts, gap {cuts[best].gap:.2f} Å"
+        )
+    }
     if settings.relaxed:
         relaxed = _energies(cuts[best], bulk, calculator, settings.force_tolerance)
         change = abs(_energies(thinner, bulk, calculator, settings.force_tolerance) - relaxed)
@@ -193,6 +216,7 @@ def _compute(
             **settings.model_dump(mode="json"),
         },
         tables={f"({name}) cuts": plane.table for name, plane in planes.items()},
+        warnings=tuple(text for name, plane in planes.items() for text in _doubts(name, plane)),
     )
 
 
