@@ -130,9 +130,10 @@ class FluidFluctuations:
         volume, thermal = float(records["volume"][0]), float(units.kB * self.temperature)
         independent = max(series_mean(p).n_independent, 2.0)
         spread = (p - p.mean()) ** 2 * volume / thermal * independent / (independent - 1.0)
-        soft, stiff = series_mean(spread), series_mean(curved)
-        value = len(self.atoms) * thermal / volume + stiff.value - soft.value
-        return {"bulk_modulus": [value, math.hypot(stiff.error, soft.error), soft.n_independent]}
+        soft, stiffness = series_mean(spread), float(curved.mean())
+        unsure = series_mean(curved).error if len(curved) > 1 else abs(stiffness)
+        value = len(self.atoms) * thermal / volume + stiffness - soft.value
+        return {"bulk_modulus": [value, math.hypot(unsure, soft.error), soft.n_independent]}
 
     def composition(self, waves: FloatArray) -> FloatArray:
         """Return the covariance (m - 1, m - 1) of numbers at infinite wavelength from those (2, m - 1, m - 1) of waves."""
