@@ -117,5 +117,5 @@ def test_page_runs_in_a_browser(tmp_path, monkeypatch):
     result = title.group(1).split("|")
     assert result[:2] == ["RESULT", "true"]
     assert "squaresn: 1n²: 1" in result[2]
-    assert result[3:] == ["true", "squares.csv,results.json", "0", "true"]
+    assert result[3:] == ["true", "all-squares.csv,results.json", "0", "true"]
     assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
