@@ -40,6 +40,7 @@ from forgefield.studies.complexity_shapes import (
 )
 from forgefield.studies.diamond import NUMBERS, properties_of_dft, property_errors
 from forgefield.studies.page import Page, Section, table
+from forgefield.studies.rounding import plain
 from forgefield.studies.summary import Groups, error, grouped, text
 from forgefield.studies.verdicts import Claim, asked
 
@@ -230,7 +231,7 @@ def _loop_section(found: Found) -> Section:
     keys = [key for key in LOOP_KEYS if key in (*TRANSPORT, PHONONS, "bulk_modulus", "c44")]
     paragraphs = [LOOP]
     if found.noise:
-        numbers = ", ".join(f"{TRANSPORT[k]} {found.noise[k]:.2g} %" for k in ("rdf", "diffusion"))
+        numbers = ", ".join(f"{TRANSPORT[k]} {plain(found.noise[k], 2)} %" for k in ("rdf", "diffusion"))
         paragraphs.append(
             f"How well the truth is known: {numbers} (g(r): two runs of the truth compared; diffusion: standard error of "
             "their mean). A single potential's diffusion is as uncertain as one run."

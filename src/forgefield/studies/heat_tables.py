@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from forgefield.evaluation.report.tables import TableView
 from forgefield.studies.charts import Chart, Series
 from forgefield.studies.page import table
+from forgefield.studies.rounding import plain
 from forgefield.studies.stress_training_numbers import REFERENCE, UNIT, Heat, known_mean, values_of
 from forgefield.studies.summary import text
 
@@ -61,7 +62,7 @@ def needed(heat: Heat) -> tuple[str, ...]:
     relative = 100.0 * spread / abs(heat.value)
     times = max(1.0, (relative / 2.5) ** 2)
     said = (
-        f"The mean of the EFP-fits and the reference together are known to {relative:.2g} % of κ; to see differences of "
-        f"5 % (two standard errors) all simulations must be {times:.2g} times as long."
+        f"The mean of the EFP-fits and the reference together are known to {plain(relative, 2)} % of κ; to see differences of "
+        f"5 % (two standard errors) all simulations must be {plain(times, 2)} times as long."
     )
     return (said,)
