@@ -80,6 +80,7 @@ def test_processor_time_does_not_run_while_nothing_is_done_and_goes_on_after_an_
     assert first >= 0.05
     assert second - first < 0.1
     again = Clock(tmp_path)
+    again.on_start(None, None, None)
     again.on_epoch({"epoch": 3})
     assert again.of([{"epoch": 3}])[0]["cpu_seconds"] >= second
 
