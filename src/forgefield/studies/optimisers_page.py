@@ -240,7 +240,7 @@ def _eos(name: str, methods: Groups) -> Section | None:
     what = f"{crystal['formula']}, {crystal['structure']}"
     titles = ("volume [Å³/atom]", "energy above the lowest [meV/atom]")
     chart = Chart(f"{name}: {what}", tuple(series), *titles, "One run of each method, see its label.")
-    columns = [aligned([row[k] for row in rows]) for k in (1, 2)]
+    columns = [aligned([row[1] for row in rows]), aligned([row[2] for row in rows])]
     cells = [[row[0], *(c[n] for c in columns), row[3]] for n, row in enumerate(rows)]
     view = table(
         f"Equation of state of {what}", ["by", "a [Å]", "bulk modulus [GPa]", "note"], cells, text_columns=1

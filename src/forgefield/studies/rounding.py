@@ -49,7 +49,7 @@ def aligned(values: Sequence[tuple[float, float]]) -> list[str]:
         places = min(
             max(_places(e, 2) for e in known), max((_places(m, 6) for m, _ in finite if m), default=0)
         )
-        return [rounded(m, e) if not _alone(m, e) else _fixed(m, places) for m, e in values]
+        return [rounded(m, e) if not _alone(m, e) else _fixed(m, places) if m else "0" for m, e in values]
     bare = sorted({m for m, _ in finite})
     gap = min((b - a for a, b in pairwise(bare)), default=math.inf)
     least = _places(gap, 1) if math.isfinite(gap) else -MOST
