@@ -269,6 +269,17 @@ def _too_short(quantities: Mapping[str, Quantity], wanted: float | None, length:
     return found
 
 
+def _require_settings(atoms: Atoms, settings: RdfSettings) -> None:
+    """Raise where the simulation to come could not be analysed; files are judged when they are read."""
+    if settings.trajectory is not None:
+        return
+    require_crystal(atoms, "a radial distribution function")
+    large = atoms * settings.supercell
+    _require_size(large, settings.r_max, "r_max")
+    if settings.angle_cutoff is not None:
+        _require_size(large, settings.angle_cutoff, "angle_cutoff", bonds=True)
+
+
 def _compute(
     atoms: Atoms,
     calculator: Any,
@@ -277,12 +288,7 @@ def _compute(
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> PropertyResult:
-    if settings.trajectory is None:
-        require_crystal(atoms, "a radial distribution function")
-        large = atoms * settings.supercell
-        _require_size(large, settings.r_max, "r_max")
-        if settings.angle_cutoff is not None:
-            _require_size(large, settings.angle_cutoff, "angle_cutoff", bonds=True)
+    _require_settings(atoms, settings)
     moving, done = trajectory_of(
         atoms,
         calculator,
