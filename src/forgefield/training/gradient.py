@@ -44,7 +44,10 @@ JUDGED = 256
 """Training structures at most that judge a potential where there are none for validation."""
 
 FEW = 10
-"""Fewer validation structures do not tell how much labels vary."""
+"""Fewer validation structures do not tell how much energies vary."""
+
+LEAST_SHARE = 0.1
+"""Labels of the validation structures are taken to vary by this share of those for training at least."""
 
 _log = logging.getLogger(__name__)
 
@@ -218,8 +221,9 @@ class GradientTrainer:
         p, labels = self.progress, dict(self.loss.labels)
         errors = {k: v for k, v in self._judge().roots().items() if k in self._used()}
         if len(self.valid):
-            share = 0.1 if len(self.valid) >= FEW else 1.0
-            labels = {k: max(v, share * labels.get(k, 0.0)) for k, v in self.valid.scales().items()}
+            shares = {"energy": 1.0 if len(self.valid) < FEW else LEAST_SHARE}
+            found = self.valid.scales().items()
+            labels = {k: max(v, shares.get(k, LEAST_SHARE) * labels.get(k, 0.0)) for k, v in found}
         kept = p.kept_epoch if math.isfinite(p.initial_score) else p.kept_epoch or None
         where = "validation" if len(self.valid) else "training"
         return shortcomings(kept, errors, labels, where, self.settings.schedule.start)
