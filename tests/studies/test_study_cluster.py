@@ -161,6 +161,11 @@ def test_jobs_can_only_be_sent_where_they_are_submitted(places, monkeypatch):
         run_study("own.py:Own", {"cluster": {"kind": "some_queue:Queue"}}, "study")
 
 
+def test_processes_or_a_cluster(places):
+    with pytest.raises(ConfigError, match=r"`workers` is 2.*give one of them"):
+        run_study("own.py:Own", {"cluster": "tcp://127.0.0.1:9"}, "study", workers=2)
+
+
 def test_a_plan_needs_no_cluster(places):
     cells = plan_study("own.py:Own", {"cluster": "tcp://127.0.0.1:9"}, small=True)
     assert [cell.name for cell in cells] == ["number 1"]

@@ -67,6 +67,9 @@ class Record:
                 ],
                 "conclusion": finite(page.conclusion),
             }
+        cpu = [r.cpu_seconds for r in self.results if r.cpu_seconds is not None]
+        if len(cpu) == len(self.results):
+            found["cpu_seconds"] = sum(cpu)
         return found | {
             "n_cells": self.n_cells,
             "n_done": len(self.results),

@@ -93,6 +93,11 @@ def run_study(
     if workers < 1:
         raise ConfigError(f"`workers` must be at least 1, got {workers}")
     cluster = cluster_of(named if scheduler is None else scheduler)
+    if cluster is not None and workers != 1:
+        raise ConfigError(
+            f"`workers` is {workers}, which counts processes of this machine, and there is a cluster ({cluster}): give one of "
+            "them (workers of a cluster: `cluster.workers`, or how many were started)"
+        )
     cells = _cells(study, parsed)
     place = make_folder(folder)
     store = Store(place.resolve(), study)

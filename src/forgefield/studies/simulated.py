@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ase.io
 from ase import Atoms
@@ -39,7 +39,7 @@ def kept(
     text = json.dumps(dict(settings), sort_keys=True)
     path = make_folder(folder) / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.extxyz"
     if not path.exists():
-        part = path.with_suffix(f".{os.getpid()}.part")  # two processes may do it at once
+        part = path.with_suffix(f".{uuid4().hex}.part")  # two processes may do it at once, on two machines
         ase.io.write(part, list(make()), format="extxyz")
         part.replace(path)
     return path
