@@ -88,7 +88,12 @@ class Page:
 
 
 def table(caption: str, heads: list[str], rows: list[list[str]], *, text_columns: int = 1) -> TableView:
-    """Return a table; the first `text_columns` columns and those headed ``note`` hold text, the others numbers."""
+    """Return a table; the first `text_columns` columns and one headed ``note`` hold text, the others numbers.
+
+    The last column is left out where it is a note and no row has one.
+    """
+    if heads[-1] == "note" and not any(row[-1] for row in rows):
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
     columns = tuple(
         Column(head, numeric=n >= text_columns and head != "note") for n, head in enumerate(heads)
     )
