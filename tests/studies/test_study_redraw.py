@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from forgefield.cli.app import app
-from forgefield.errors import ConfigError, DataError
-from forgefield.studies import STUDIES, StudyError, redraw_study, run_study
+from forgefield.errors import ConfigError, DataError, PotentialFileError
+from forgefield.studies import STUDIES, StudyError, find_study, redraw_study, run_study
+from forgefield.studies.record import read_record
 
 HERE = Path(__file__).parent
 COMMITTED = HERE.parents[1] / "studies" / "results"
@@ -141,3 +142,13 @@ def test_results_of_another_study_are_refused(tmp_path):
         redraw_study("complexity", tmp_path / "run" / "results.json", tmp_path / "out")
     with pytest.raises(ConfigError, match="unknown setting"):
         redraw_study(TOY, tmp_path / "run" / "results.json", tmp_path / "out", {"number": 1})
+
+
+def test_a_lost_potential_is_told_with_what_to_do(tmp_path):
+    study, record = find_study("complexity"), read_record(COMMITTED / "complexity.json")
+    settings = study.Settings.parse(record.settings)
+    page = study.page(settings, record.results)
+    with pytest.raises(
+        PotentialFileError, match=r"potential\.ff: .*; delete .*cells.*\.json and start again"
+    ):
+        study.conclude(settings, record.results, page, tmp_path)

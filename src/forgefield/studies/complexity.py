@@ -14,7 +14,7 @@ from pydantic import Field
 from forgefield import data as ff_data
 from forgefield.config import Schema
 from forgefield.descriptors import make_descriptor, parse_settings
-from forgefield.errors import ConfigError, did_you_mean
+from forgefield.errors import ConfigError, PotentialFileError, did_you_mean
 from forgefield.studies.base import Cell, CellResult, Study
 from forgefield.studies.complexity_choice import (
     NO_EXPORT,
@@ -258,9 +258,15 @@ class Complexity(Study[ComplexitySettings]):
             return replace(page, conclusion=recommendation(chosen, attempts, found.cases, limits))
         if chosen is not None:
             first = min(found.cases[chosen], key=lambda r: int(r.cell.parameters["split"]))
-            source = folder / "runs" / self.key(first.cell) / "run"
-            target = settings.export_to
-            attempts = export_chosen(source, target, folder / "recommended", chosen, found.cases)
+            key, target = self.key(first.cell), folder / "recommended"
+            source = folder / "runs" / key / "run"
+            try:
+                attempts = export_chosen(source, settings.export_to, target, chosen, found.cases)
+            except PotentialFileError as error:
+                kept = folder / "cells" / f"{key}.json"
+                raise PotentialFileError(
+                    f"{error}; delete {kept} and start again to train it anew"
+                ) from error
         elif (folder / "recommended").exists():
             shutil.rmtree(folder / "recommended")
         return replace(
