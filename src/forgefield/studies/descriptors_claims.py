@@ -104,7 +104,7 @@ def _alloy(
     for key, most in SECTION_5_2.items():
         i = known_of(_mae(key)(r) for r in runs).interval
         statement = f"{data}: SO3 and two times 20 neurons have a test MAE of {key} of {most:g} {UNITS[key]} at most (section 5.2)"
-        yield statement, _spread(i, UNITS[key]), i.below(most)
+        yield statement, i.said(".3g", UNITS[key]), i.below(most)
     elements = [e for e in runs[0].values["elastic"] if e in dft]
     if not elements:
         return
@@ -119,15 +119,11 @@ def _alloy(
     statement = (
         f"{data}: SO3's elastic constants are {TABLE_2_MEAN:g} GPa from DFT at most, on average (table 2)"
     )
-    yield statement, _spread(i, "GPa"), i.below(TABLE_2_MEAN)
+    yield statement, i.said(".3g", "GPa"), i.below(TABLE_2_MEAN)
     if "Nb" in elements:
         found = [r.values["elastic"]["Nb"] for r in runs]
         i = known_of(float(one["c44"]) for one in found if "failed" not in one).interval
-        yield f"{data}: C44 of niobium is negative with SO3 (table 2)", _spread(i, "GPa"), i.below(0.0)
-
-
-def _spread(i: Interval, unit: str) -> str:
-    return f"{i.value:.3g} {unit} (95 %: {i.low:.3g} to {i.high:.3g})"
+        yield f"{data}: C44 of niobium is negative with SO3 (table 2)", i.said(".3g", "GPa"), i.below(0.0)
 
 
 def own_claims(data: str, beside: str | None, cases: Groups) -> Iterator[Claim]:

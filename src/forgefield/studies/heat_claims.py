@@ -27,8 +27,7 @@ def _noise(heat: Heat) -> Known:
 
 
 def _said(known: Known) -> str:
-    i = known.interval
-    return f"{text((known.mean, known.error))} {UNIT} (95 %: {i.low:.3f} to {i.high:.3f})"
+    return known.interval.said(".3f", UNIT)
 
 
 def _changed(ones: Sequence[float], others: Sequence[float]) -> Known:
@@ -46,13 +45,13 @@ def heat_claims(heat: Heat, phase: str, kinds: Sequence[str]) -> Iterator[Claim]
     off = {k: known_of(abs(v - heat.value) for v in heat.of(k, "I")) - _noise(heat) for k in ("EFP", "EF")}
     i = (off["EFP"] - off["EF"]).interval
     found = f"|Δκ| {text((off['EFP'].mean, off['EFP'].error))} against {text((off['EF'].mean, off['EF'].error))} {UNIT}"
-    found += f"; difference {i.value:.3f} (95 %: {i.low:.3f} to {i.high:.3f})"
+    found += f"; difference {i.said('.3f')}"
     yield f"Stress labels lower the error of the conductivity of the {phase}", found, i.below()
     yield from _of_ef(heat, phase)
     right = known_of(heat.of("EFP", "I")) - _reference(heat)
     parts = [100.0 * v / heat.value for v in (right.mean, right.interval.low, right.interval.high)]
     relative = Interval(*parts)
-    found = f"{relative.value:+.1f} % (95 %: {relative.low:+.1f} to {relative.high:+.1f})"
+    found = relative.said("+.1f", "%")
     statement = f"EFP-fits with virial I have the conductivity of the {phase} right (within {NEAR:g} %)"
     yield statement, found, relative.inside(-NEAR, NEAR)
     for kind in kinds[1:]:
@@ -87,10 +86,7 @@ def _nearer(heat: Heat, kind: str, change: Known) -> tuple[str, str]:
     side = math.copysign(1.0, change.mean)
     low, high = sorted((side * i.low, side * i.high)) if math.isfinite(i.low) else (math.nan, math.nan)
     own = Interval(side * i.value, low, high)
-    found = (
-        f"the reference is {text((own.value, beyond.error))} {UNIT} (95 %: {own.low:.3f} to {own.high:.3f}) on virial I's side of "
-        "the middle of both"
-    )
+    found = f"the reference is {own.said('.3f', UNIT)} on virial I's side of the middle of both"
     return found, own.above() if _another(change) == "agrees" else "undecided"
 
 

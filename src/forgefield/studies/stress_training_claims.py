@@ -20,7 +20,7 @@ Off = Mapping[str, Sequence[Mapping[str, float]]]
 def _said(a: Known, b: Known, unit: str) -> str:
     i = (a - b).interval
     values = f"{text((a.mean, a.error))} against {text((b.mean, b.error))} {unit}"
-    return f"{values}; difference {i.value:.2g} (95 %: {i.low:.2g} to {i.high:.2g})"
+    return f"{values}; difference {i.said('.2g')}"
 
 
 def paper_claims(fits: Groups, off: Off, heats: Mapping[str, Heat], kinds: Sequence[str]) -> Iterator[Claim]:

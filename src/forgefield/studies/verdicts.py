@@ -50,11 +50,14 @@ class Interval:
 
     def __str__(self) -> str:
         """Return ``0.62 (95 %: 0.31 to 0.80)``."""
-        if not math.isfinite(self.value):
-            return "-"
+        return self.said(".2f") if math.isfinite(self.value) else "-"
+
+    def said(self, form: str, unit: str = "") -> str:
+        """Return the number in a format, its unit and its interval, in words."""
+        value = f"{self.value:{form}}{' ' if unit else ''}{unit}"
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{self.value:.2f} (no interval)"
-        return f"{self.value:.2f} (95 %: {self.low:.2f} to {self.high:.2f})"
+            return f"{value} (no interval)"
+        return f"{value} (95 %: {self.low:{form}} to {self.high:{form}})"
 
     def above(self, limit: float = 0.0) -> str:
         """Return whether the number is above a limit."""
