@@ -33,11 +33,32 @@ def test_the_file_keeps_the_posterior_bit_for_bit(trained):
     loaded = ff.load(trained.folder / "potential.ff")
     kept, own = loaded.last_layer, trained.potential.last_layer
     assert kept.covariance.numpy().tobytes() == own.covariance.numpy().tobytes()
-    assert (kept.noise, kept.prior) == (own.noise, own.prior)
+    assert (kept.noise, kept.prior, kept.scale) == (own.noise, own.prior, own.scale)
     training = [a for a in trained.evaluation.frames if a.info["split"] == "train"]
     anew = fit_last_layer(loaded, training)
     np.testing.assert_allclose(kept.covariance.numpy(), anew.covariance, rtol=1e-7, atol=1e-16)
-    assert set(kept.noise) == {"energy", "forces", "stress"}
+    assert set(kept.noise) == set(kept.scale) == {"energy", "forces", "stress"}
+    valid = [a for a in trained.evaluation.frames if a.info["split"] == "valid"]
+    errors = [np.linalg.norm(loaded.predict(a).forces - a.get_forces(), axis=1) for a in valid]
+    spreads = [stored_posterior(loaded).spread(a).forces for a in valid]
+    assert np.square(np.concatenate(spreads)).sum() == pytest.approx(
+        np.square(np.concatenate(errors)).sum(), rel=1e-3
+    )  # on the structures that the scale is from, spreads are as large as errors
+
+
+def test_files_without_a_scale_are_read_and_written_as_they_were(trained, tmp_path):
+    other = copy.deepcopy(trained.potential)
+    other.last_layer = LastLayer(other.last_layer.covariance, other.last_layer.noise, 0.5)
+    path = other.save(tmp_path / "plain.ff")
+    assert b'"scale"' not in path.read_bytes().partition(b'"last_layer":')[2][:300]
+    loaded = ff.load(path)
+    assert loaded.last_layer.scale == {}
+    atoms = trained.evaluation.frames[0]
+    expected = stored_posterior(trained.potential)
+    by = trained.potential.last_layer.scale["forces"]
+    np.testing.assert_allclose(
+        by * stored_posterior(loaded).spread(atoms).forces, expected.spread(atoms).forces, rtol=1e-9
+    )
 
 
 def test_the_calculator_gives_its_spreads(trained, alloy_frames):

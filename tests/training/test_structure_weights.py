@@ -91,15 +91,6 @@ def test_a_filter_takes_batches_without_weights(frames: list[Atoms]) -> None:
     assert trainer.progress.best_score < trainer.progress.initial_score
 
 
-def test_small_batches_of_weight_zero_do_no_harm(frames: list[Atoms]) -> None:
-    left_out = [absurd(a, weight=0.0) for a in frames[:3]]
-    trainer = make_trainer(frames[:6] + left_out, frames[6:], "adam", "balanced", batch_size=1, epochs=8)
-    run(trainer)
-    row = trainer.progress.history[-1]
-    assert all(0 < row[f"weight_{k}"] < 1e4 for k in NAMES)
-    assert row["forces_rmse_valid"] < trainer.progress.history[0]["forces_rmse_valid"]
-
-
 def test_a_term_of_which_nothing_is_left_is_refused(frames: list[Atoms]) -> None:
     for atoms in frames:
         atoms.info["stress_weight"] = 0.0
