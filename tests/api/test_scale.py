@@ -16,6 +16,7 @@ from forgefield.api import dry_run as dry
 from forgefield.api import learning_curve as curves
 from forgefield.api.dry_run import dry_run
 from forgefield.api.learning_curve import CurvePoint, LearningCurve, learning_curve
+from forgefield.api.run import RunFolder
 from forgefield.api.train import train
 from forgefield.cli.app import app
 from forgefield.cli.learning_curve import trend
@@ -127,20 +128,24 @@ def test_a_dry_run_counts_last_layer_and_extrapolation(alloy_file, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(dry, "clock", lambda: now[0])
 
-    def judge(settings, potential, data):
+    def judge(settings, potential, data, valid):
         assert settings.last_layer
-        potential.last_layer = "the real one stays as it is"
-        now[0] += 5.0 + 2.0 * data.n_atoms
+        assert len(valid) < len(data)
+        potential.last_layer = "of a copy"
+        now[0] += 5.0 + 2.0 * (data.n_atoms + valid.n_atoms)
 
     monkeypatch.setattr(dry, "store_judges", judge)
+    evaluated = []
+    monkeypatch.setattr(dry, "fastest", lambda potential: evaluated.append(potential.last_layer))
+    monkeypatch.setattr(RunFolder, "write_results", lambda *_, **__: None)
     assert dry_run(config(alloy_file, NETWORK)).finish == 0.0
-    n_train = len(
-        load(DataSettings(train=[str(alloy_file)])).split.train
-    )  # measured on 12 and on all, of 4 atoms
-    assert n_train > 12
+    assert set(evaluated) == {None}
+    # measured on 12 and on all of the training structures, with as large a share of the others
+    assert 12 < len(load(DataSettings(train=[str(alloy_file)])).split.train) < 24
     for values in (NETWORK, LINEAR):
         found = dry_run(config(alloy_file, values | {"last_layer": True}))
-        assert found.finish == pytest.approx(5.0 + 2.0 * 4 * n_train)
+        assert found.finish == pytest.approx(5.0 + 2.0 * 96)  # training and validation
+        assert evaluated[-1] == "of a copy"  # spreads take time in the evaluation
 
 
 def test_a_dry_run_says_what_a_step_takes_in_the_dtype_of_the_run(alloy_file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import resource
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from forgefield.engine.predictor import fastest
 from forgefield.errors import ConfigError
 from forgefield.evaluation import evaluate
 from forgefield.kernel_cache import seconds_building
+from forgefield.models.potential import Potential
 from forgefield.training.batches import LabelledSet
 from forgefield.training.checkpoint import write_checkpoint
 from forgefield.training.gradient import GradientSettings, GradientTrainer
@@ -163,8 +165,9 @@ def dry_run(
             ready = max(clock() - start - (seconds_building() - built), 0.0)
             epochs, epoch = how.epochs, _epoch_seconds(trainer, how, folder)
         n_atoms = sum(map(len, splits_of(prepared.dataset)))
-        finish, written = _finish_seconds(settings, prepared, folder, n_atoms)
-        finish += _judge_seconds(settings, prepared)
+        judges, potential = _judge_seconds(settings, prepared)
+        finish, written = _finish_seconds(settings, prepared, potential, folder, n_atoms)
+        finish += judges
     peak = _peak() + WRITTEN_BYTES * max(0, n_atoms - written)
     if settings.extrapolation:
         peak += FEATURE_BYTES * prepared.potential.descriptor.n_features * prepared.train.n_atoms
@@ -247,8 +250,7 @@ def _fit_seconds(settings: RunSettings, how: LeastSquaresSettings, prepared: Pre
     n = len(prepared.train)
     points = []
     for size in sorted({min(size, n) for size in (4, *FIT_SIZES)}):
-        index = np.unique(np.linspace(0, n - 1, size).astype(int)).tolist()
-        part = _part(settings, prepared, index)
+        part = _part(settings, prepared, _even(n, size))
         potential = copy.deepcopy(prepared.potential)
 
         def fit(potential: Any = potential, part: LabelledSet = part) -> None:
@@ -258,11 +260,13 @@ def _fit_seconds(settings: RunSettings, how: LeastSquaresSettings, prepared: Pre
     return _extrapolated(points[-2:], prepared.train.n_atoms)
 
 
-def _part(settings: RunSettings, prepared: Prepared, index: Sequence[int]) -> LabelledSet:
-    if isinstance(prepared.train, StreamedSet):
-        return prepared.train.pick(index)
-    frames = [prepared.train.frames[i] for i in index]
-    return LabelledSet(prepared.potential, frames, settings.group_weights)
+def _part(
+    settings: RunSettings, prepared: Prepared, index: Sequence[int], data: LabelledSet | None = None
+) -> LabelledSet:
+    data = prepared.train if data is None else data
+    if isinstance(data, StreamedSet):
+        return data.pick(index)
+    return LabelledSet(prepared.potential, [data.frames[i] for i in index], settings.group_weights)
 
 
 def _extrapolated(points: Sequence[tuple[int, float]], n_atoms: int) -> float:
@@ -274,28 +278,36 @@ def _extrapolated(points: Sequence[tuple[int, float]], n_atoms: int) -> float:
     return t2 + slope * (n_atoms - n2)
 
 
-def _judge_seconds(settings: RunSettings, prepared: Prepared) -> float:
-    """Return the time of what is stored with the potential, extrapolated in the number of atoms."""
+def _judge_seconds(settings: RunSettings, prepared: Prepared) -> tuple[float, Potential]:
+    """Return the time of what is stored with the potential, extrapolated in the number of atoms, and one that has it."""
+    potential = prepared.potential
     if not (settings.extrapolation or settings.last_layer):
-        return 0.0
-    n = len(prepared.train)
+        return 0.0, potential
+    n, n_valid = len(prepared.train), len(prepared.valid)
     points = []
     for size in sorted({min(size, n) for size in (2, *JUDGED)}):
-        index = np.unique(np.linspace(0, n - 1, size).astype(int)).tolist()
-        part, potential = _part(settings, prepared, index), copy.deepcopy(prepared.potential)
+        potential = copy.deepcopy(prepared.potential)
+        part = _part(settings, prepared, _even(n, size))
+        valid = _part(settings, prepared, _even(n_valid, math.ceil(size / n * n_valid)), prepared.valid)
 
-        def judge(potential: Any = potential, part: LabelledSet = part) -> None:
-            store_judges(settings, potential, part)
+        def judge(p: Potential = potential, part: LabelledSet = part, valid: LabelledSet = valid) -> None:
+            store_judges(settings, p, part, valid)
 
-        points.append((part.n_atoms, _seconds(judge)))
-    return _extrapolated(points[-2:], prepared.train.n_atoms)
+        points.append((part.n_atoms + valid.n_atoms, _seconds(judge)))
+    return _extrapolated(points[-2:], prepared.train.n_atoms + prepared.valid.n_atoms), potential
+
+
+def _even(n: int, size: int) -> list[int]:
+    """Return so many numbers below n, evenly spread."""
+    found: list[int] = np.unique(np.linspace(0, n - 1, size).astype(int)).tolist()
+    return found
 
 
 # ---- the end -------------------------------------------------------------------------------------------------
 
 
 def _finish_seconds(
-    settings: RunSettings, prepared: Prepared, folder: RunFolder, n_atoms: int
+    settings: RunSettings, prepared: Prepared, potential: Potential, folder: RunFolder, n_atoms: int
 ) -> tuple[float, int]:
     """Return the time of evaluation and report for all structures, and the atoms on which it was measured."""
     frames = splits_of(prepared.dataset)
@@ -303,11 +315,9 @@ def _finish_seconds(
         raise ConfigError("there is no structure to evaluate")
     points = []
     for size in (2, *EVALUATED):
-        index = np.unique(np.linspace(0, len(frames) - 1, min(size, len(frames))).astype(int))
-        some: list[Atoms] = [frames[int(i)] for i in index]
+        some: list[Atoms] = [frames[i] for i in _even(len(frames), min(size, len(frames)))]
 
         def finish(some: Sequence[Atoms] = some) -> None:
-            potential = prepared.potential
             found = evaluate(fastest(potential) or potential, some)
             folder.write_results(settings, prepared.dataset, potential, found, [])
 
