@@ -197,9 +197,12 @@ def rows_of(name: str, system: str) -> list[str]:
             "latent_heat": "latent heat, absolute free energies",
         }
         slab = {"melting_temperature at zero pressure": "two phases in one cell"}
-        return (
-            shift(system) + simulated(system, "absolute", absolute) + simulated(system, "coexistence", slab)
-        )
+        swept = load("free_energy", system).get("hysteresis", {}).get("truth", {}).get("quantities", {})
+        limits = {name: f"{name.replace('_', ' ')}, heating and cooling" for name in swept}
+        parts = {"absolute": absolute, "coexistence": slab, "hysteresis": limits}
+        return shift(system) + [
+            row for part, names in parts.items() for row in simulated(system, part, names)
+        ]
     raise ValueError(f"no such table: {name!r}")
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from closed_loop_phases import both, coexistence, expanded, scaling
+from closed_loop_phases import both, coexistence, expanded, hysteresis, scaling
 from closed_loop_system import ERRORS, RESULTS, System, checksum, find_system, system_names
 
 from forgefield.properties.dynamics_forces import ForceField
@@ -169,7 +169,13 @@ def absolute(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-PARTS = {"direct": direct, "coexistence": coexistence, "scaling": scaling, "absolute": absolute}
+PARTS = {
+    "direct": direct,
+    "coexistence": coexistence,
+    "scaling": scaling,
+    "hysteresis": hysteresis,
+    "absolute": absolute,
+}
 
 
 def direct_lines(d: dict[str, Any]) -> list[str]:
@@ -230,6 +236,7 @@ def table(content: dict[str, Any], system: System) -> str:
     for part, title in (
         ("absolute", "Absolute free energies"),
         ("coexistence", "Crystal and melt in one cell"),
+        ("hysteresis", "Heating and cooling"),
         ("scaling", "Free energy of the crystal by reversible scaling"),
     ):
         if part in content:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ase import Atoms
 from closed_loop_system import RESULTS, Coexisting, System, find_system
 
 import forgefield as ff
-from forgefield.properties.base import PropertyResult
+from forgefield.properties.base import PropertyResult, Quantity
 from forgefield.properties.coexistence import COEXISTENCE
 from forgefield.properties.dynamics_forces import ForceField, force_field
 from forgefield.properties.free_energy import FREE_ENERGY
@@ -30,6 +32,8 @@ __all__ = ["both", "coexistence", "expanded", "hysteresis", "scaling", "supercel
 
 HEATED = (0.6, 2.0, 0.1)
 """Lowest and highest temperature of heating and cooling, and between two, in melting points."""
+SEEDS = 3
+"""Of heating and cooling."""
 
 Numbers = dict[str, list[Any]]
 """Value, standard error and unit, by name."""
@@ -97,42 +101,56 @@ def coexistence(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def hysteresis(args: argparse.Namespace) -> dict[str, Any]:
-    """Return where both melt on heating and stop to flow on cooling, and how they are as hot melts and when cold again."""
+    """Return where both melt on heating and stop to flow on cooling, and how hot melts are."""
     system, atoms = find_system(args.system), supercell(args)
     low, high, interval = (round(factor * system.transition, -1) for factor in HEATED)
-    found: dict[str, Any] = {"n_atoms": len(atoms)}
+    found: dict[str, Any] = {"n_atoms": len(atoms), "seeds": SEEDS}
     for name, field in both(args, atoms):
         start = time.process_time()
-        result = MELTING(
-            atoms,
-            field,
-            low=low,
-            high=high,
-            interval=interval,
-            timestep=2.0,
-            steps=args.steps,
-            equilibration=args.steps // 2,
-            compressibility=system.coexisting.compressibility,
-            barostat="isotropic",
-        )
-        numbers: Numbers = {k: [q.value, q.error, q.unit] for k, q in result.quantities.items()}
-        for what, unit in (("enthalpy", "eV/atom"), ("volume", "Å^3/atom")):
-            hot = result.curves[f"{what}, heating"]
-            numbers[f"{what} of the melt at {high:g} K"] = [float(hot.y[-1]), float(hot.error[-1]), unit]
+        runs = [
+            MELTING(
+                atoms,
+                field,
+                folder=None if args.work is None else Path(args.work) / f"hysteresis_{name}_{seed}",
+                low=low,
+                high=high,
+                interval=interval,
+                timestep=2.0,
+                steps=args.steps,
+                equilibration=args.steps // 2,
+                compressibility=system.coexisting.compressibility,
+                barostat="isotropic",
+                seed=seed,
+            )
+            for seed in range(SEEDS)
+        ]
+        melts = {f"{what} of the melt at {high:g} K": what for what in ("enthalpy", "volume")}
+        numbers = averaged([hottest(run, melts) for run in runs], None)
+        for limit in ("superheating_limit", "undercooling_limit"):  # all seeds have the same temperatures
+            if limit in numbers:
+                numbers[limit][1] = max(numbers[limit][1], interval / math.sqrt(12.0))
         found[name] = {
-            "quantities": numbers,
-            "curves": {
-                key: [curve.x.tolist(), curve.y.tolist(), curve.error.tolist()]
-                for key, curve in result.curves.items()
-                if curve.error is not None
-            },
-            "warnings": list(result.warnings),
+            "quantities": {k: v for k, v in numbers.items() if k.endswith("_limit") or k in melts},
+            "runs": [{k: [q.value, q.error] for k, q in run.quantities.items()} for run in runs],
+            "warnings": [text for run in runs for text in run.warnings],
             "cpu_seconds": time.process_time() - start,
         }
-        print(name, json.dumps(numbers), *result.warnings, flush=True)
-    pace = interval / (1.5 * args.steps * 2e-3)
-    found["note"] = f"{low:g} to {high:g} K and back in steps of {interval:g} K, {pace:.3g} K/ps"
+        print(name, json.dumps(found[name]["quantities"]), *found[name]["warnings"], flush=True)
+    pace = interval / (args.steps + args.steps // 2) / 2e-3
+    found["note"] = (
+        f"{SEEDS} times {low:g} to {high:g} K and back in steps of {interval:g} K, {pace:.3g} K/ps"
+    )
     return found
+
+
+def hottest(run: PropertyResult, melts: dict[str, str]) -> PropertyResult:
+    """Return a result with what its melt was like at the highest temperature beside its own numbers."""
+    more = {}
+    for name, what in melts.items():
+        curve = run.curves[f"{what}, heating"]
+        error = None if curve.error is None else float(curve.error[-1])
+        more[name] = Quantity(float(curve.y[-1]), curve.y_label.split("[")[-1].rstrip("]"), error)
+    return replace(run, quantities=run.quantities | more)
 
 
 def notes(system: System, spec: Coexisting, slope: float | None, steps: int) -> str:
@@ -164,7 +182,8 @@ def averaged(runs: list[PropertyResult], slope: float | None) -> Numbers:
 
     The error of a mean is the larger of what the errors of the runs and what their spread say.
     """
-    wanted = {k: [(r[k], r.quantities[k].error or 0.0) for r in runs] for k in runs[0].quantities}
+    common = [k for k in runs[0].quantities if all(k in r.quantities for r in runs)]
+    wanted = {k: [(r[k], r.quantities[k].error or 0.0) for r in runs] for k in common}
     units = {k: q.unit for k, q in runs[0].quantities.items()}
     if slope is not None:
         # Temperature and pressure move together, so that the error is that of the series of what is wanted.

@@ -46,7 +46,7 @@ SYSTEM = System(
         "surfaces": {"miller": ((1, 0, 0), (1, 1, 0)), "thickness": 12.0},
         "vacancy": {"tries": 1},
     },
-    free_energies={"direct": 2000, "coexistence": 1500, "scaling": 500, "absolute": 3000},
+    free_energies={"direct": 2000, "coexistence": 1500, "scaling": 500, "hysteresis": 1000, "absolute": 3000},
     coexisting=Coexisting(seeds=2, melt_temperature=2900.0, melt_steps=2, strain=0.05, compressibility=0.15),
     liquid=Liquid(1300.0, 3000.0, 33.5, 4.1, timestep=2.0, length=60.0),
     vibrations=300.0,

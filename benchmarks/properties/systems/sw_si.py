@@ -37,7 +37,7 @@ SYSTEM = System(
         "interstitial": {},
     },
     coexisting=Coexisting(seeds=2, temperature=1670.0, strain=0.006),
-    free_energies={"direct": 500, "coexistence": 1500, "scaling": 500, "absolute": 4000},
+    free_energies={"direct": 500, "coexistence": 1500, "scaling": 500, "hysteresis": 1000, "absolute": 4000},
     # 2.48 g/cm^3
     liquid=Liquid(2500.0, 5000.0, 18.805, 3.1, length=32.0),
     # The melt: heat is lost within a fraction of a picosecond, so that short simulations of few atoms suffice.
