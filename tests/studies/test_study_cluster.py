@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from forgefield.cli.app import app
+from forgefield.config import load_yaml
 from forgefield.errors import ConfigError
+from forgefield.files import write_text
 from forgefield.studies import plan_study, run_study
 from forgefield.studies.cluster import ClusterSettings, cluster_of
 
@@ -169,3 +173,14 @@ def test_processes_or_a_cluster(places):
 def test_a_plan_needs_no_cluster(places):
     cells = plan_study("own.py:Own", {"cluster": "tcp://127.0.0.1:9"}, small=True)
     assert [cell.name for cell in cells] == ["number 1"]
+
+
+def test_the_recipe_of_the_documentation_is_a_configuration(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "studies" / "index.md").read_text(encoding="utf-8")
+    blocks = [textwrap.dedent(b.split("  ```")[0]) for b in text.split("  ```yaml\n")[1:]]
+    address, slurm = (load_yaml(write_text(tmp_path / f"{n}.yaml", b)) for n, b in enumerate(blocks))
+    assert cluster_of(address["cluster"]) == "tcp://10.0.0.1:8786"
+    made = cluster_of(slurm["cluster"])
+    assert isinstance(made, ClusterSettings)
+    assert (made.kind, made.workers, made.options["walltime"]) == ("SLURMCluster", 16, "04:00:00")
+    assert plan_study("complexity", slurm, small=True)
