@@ -30,6 +30,18 @@ CASES: dict[str, dict[str, Any]] = {
         "weights": {"kind": "softadapt"},
         "dtype": "float64",
     },
+    "Last layer, extrapolation, 40 neurons, 20 epochs": {
+        "descriptor": {"kind": "nep"},
+        "model": {"kind": "network", "hidden": [40]},
+        "training": {"kind": "adam", "epochs": 20},
+        "last_layer": True,
+        "extrapolation": True,
+    },
+    "Long, twentieth of the structures, 1000 epochs": {
+        **NETWORK,
+        "data": {"fraction": 0.05},
+        "training": {"kind": "adam", "epochs": 1000},
+    },
     "SGD, 40 epochs": {**NETWORK, "training": {"kind": "sgd", "epochs": 40}},
     "SNES, 15 epochs": {**NETWORK, "training": {"kind": "snes", "epochs": 15}},
     "L-BFGS, 40 epochs": {**NETWORK, "training": {"kind": "lbfgs", "epochs": 40}},
@@ -100,7 +112,8 @@ def main(path: str, wanted: list[str]) -> None:
         for case, values in CASES.items():
             if wanted and case.split(",")[0] not in wanted:
                 continue
-            config = {"data": {"train": [path]}, **suggested(path, values), "threads": 1}
+            given = suggested(path, values)
+            config = {**given, "data": {"train": [path], **given.get("data", {})}, "threads": 1}
             training = config["training"] | ({"epochs": 1} if "epochs" in config["training"] else {})
             warm = {**config, "training": training, "committee": None}
             measure("took", warm, Path(name) / "warm")  # builds the kernels
