@@ -17,6 +17,7 @@ import numpy as np
 
 __all__ = [
     "adidharma_tan",
+    "gas_structure",
     "harmonic_crystal",
     "johnson",
     "lattice_energy",
@@ -179,3 +180,29 @@ def harmonic_crystal(density: float, t: float, *, cutoff: float = 12.0, mesh: in
         logs.append(np.log(np.linalg.eigvalsh(matrices)).sum(axis=1))
     mean = 0.5 * float(np.mean(logs))
     return lattice_energy(density) + t * (mean - 1.5 * math.log(2.0 * math.pi * t))
+
+
+def gas_structure(density: float, t: float, cutoff: float, n_bins: int) -> np.ndarray:
+    """Return g(r) of a gas in shells up to the cutoff, shifted to zero there, to first order in the density.
+
+    ``g = exp(-u / kT) (1 + rho int f(s) f(|r - s|) d^3 s)``, ``f = exp(-u / kT) - 1``: exact to that order. In bipolar
+    coordinates the integral is ``2 pi / r int s f(s) int_|r-s|^(r+s) q f(q) dq ds``.
+    """
+
+    def exponent(r: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            energy = 4.0 * (r**-12 - r**-6) - 4.0 * (cutoff**-12 - cutoff**-6)
+        return np.where(r < cutoff, -np.minimum(energy, 1e3) / t, 0.0)
+
+    fine = np.linspace(1e-6, 3.0 * cutoff, 60_001)
+    weight = fine * np.expm1(exponent(fine))
+    inner = np.concatenate([[0.0], np.cumsum(0.5 * np.diff(fine) * (weight[1:] + weight[:-1]))])
+    edges = (np.arange(n_bins)[:, None] + (np.arange(9) + 0.5) / 9) * cutoff / n_bins  # means over shells
+    s, near = fine[fine < cutoff], weight[fine < cutoff]
+    both = [
+        np.trapezoid(near * (np.interp(r + s, fine, inner) - np.interp(np.abs(r - s), fine, inner)), s) / r
+        for r in edges.ravel()
+    ]
+    g = np.exp(exponent(edges)) * (1.0 + density * 2.0 * np.pi * np.reshape(both, edges.shape))
+    mean: np.ndarray = (g * edges**2).sum(axis=1) / (edges**2).sum(axis=1)
+    return mean

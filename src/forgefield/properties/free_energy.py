@@ -53,6 +53,8 @@ def planned_steps(settings: FreeEnergySettings) -> int:
         target += settings.target_steps + max(settings.equilibration, settings.target_steps // 2)
     if settings.phase == "liquid":
         target += settings.melt_steps
+        if settings.finite_size:  # at two volumes
+            target += settings.target_steps + 2 * max(settings.equilibration, settings.target_steps // 8)
         reference = (settings.reference_steps or settings.steps) + settings.equilibration
         path += ways * settings.reference_points * reference
     return path + target + (2 * settings.scaling_steps if settings.final_temperature else 0)

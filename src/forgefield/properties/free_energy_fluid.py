@@ -15,14 +15,27 @@ from forgefield.errors import ConfigError
 from forgefield.properties.dynamics import Observable, Records, State
 from forgefield.properties.dynamics_forces import ForceField, Forces
 from forgefield.properties.free_energy_estimators import Measured
+from forgefield.properties.free_energy_sampling import Walker
+from forgefield.properties.free_energy_settings import FreeEnergySettings
 from forgefield.properties.statistics import series_mean
+from forgefield.units import EV_PER_A3_TO_GPA
 
-__all__ = ["FluidFluctuations", "fluid_finite_size", "number_fluctuations"]
+__all__ = [
+    "FluidFluctuations",
+    "bulk_modulus",
+    "fluid_finite_size",
+    "liquid_correction",
+    "number_fluctuations",
+]
 
 FloatArray = NDArray[np.float64]
 
 STRAIN = 0.005
-"""Change of ln V, up and down, by which the curvature of the energy is found."""
+"""Change of ln V, up and down, by which the curvature of the energy of one configuration is found."""
+APART = 0.03
+"""Change of ln V, up and down, by which the bulk modulus is found from mean pressures."""
+RESOLVED = 2.0
+"""A bulk modulus of more standard errors than these is known well enough for its logarithm."""
 CURVED = 10
 """The curvature, which fluctuates little, is computed at every so many samples."""
 DISCRETE = 0.35
@@ -107,7 +120,7 @@ class FluidFluctuations:
 
     Notes
     -----
-    ``K = rho kT + <V d2U/dV2> - V/kT var(P)`` with P the pressure of the forces alone. Compositions are those of the
+    ``K = rho kT + <V d2U/dV2> - V/kT var(P)`` at the volume of the run, P being the pressure of the forces alone. Compositions are those of the
     longest waves that the cell holds, brought to wavelength infinity as ``ln det S`` is linear in k^2 over the two longest.
     """
 
@@ -124,7 +137,7 @@ class FluidFluctuations:
         return found
 
     def summarise(self, records: Records) -> dict[str, list[float]]:
-        """Return the bulk modulus [eV/Å^3] as value, error and independent samples."""
+        """Return bulk modulus and pressure of the forces [eV/Å^3] as value, error and independent samples."""
         p, curved = records["configurational"], records["curvature"]
         curved = curved[np.isfinite(curved)]
         volume, thermal = float(records["volume"][0]), float(units.kB * self.temperature)
@@ -133,7 +146,11 @@ class FluidFluctuations:
         soft, stiffness = series_mean(spread), float(curved.mean())
         unsure = series_mean(curved).error if len(curved) > 1 else abs(stiffness)
         value = len(self.atoms) * thermal / volume + stiffness - soft.value
-        return {"bulk_modulus": [value, math.hypot(unsure, soft.error), soft.n_independent]}
+        mean = series_mean(p)
+        return {
+            "bulk_modulus": [value, math.hypot(unsure, soft.error), soft.n_independent],
+            "configurational": [mean.value, mean.error, mean.n_independent],
+        }
 
     def composition(self, waves: FloatArray) -> FloatArray:
         """Return the covariance (m - 1, m - 1) of numbers at infinite wavelength from those (2, m - 1, m - 1) of waves."""
@@ -190,3 +207,68 @@ class FluidFluctuations:
 
 def _configurational(state: State, forces: Forces) -> float:
     return math.nan if forces.virial is None else float(np.trace(forces.virial)) / (3.0 * state.volume)
+
+
+def bulk_modulus(walker: Walker, settings: FreeEnergySettings, spread: FluidFluctuations) -> Measured | None:
+    """Return the bulk modulus of a liquid [eV/Å^3] after its stage ``potential``; the walker is left at the same volume.
+
+    By fluctuations at three volumes, which are sharp for soft fluids, and by the pressures at two of them, which are sharp for
+    stiff ones, weighted with their errors. None where a journal of old has gone on without these runs.
+    """
+    stages = walker.journal.stages
+    gone_on = any(stage.startswith(f"{walker.name}/repulsion") for stage in stages)
+    if f"{walker.name}/expanded" not in stages and gone_on:
+        return None
+    volume = float(spread.atoms.get_volume())
+    found = []
+    for stage, sign in (("compressed", -1.0), ("expanded", 1.0)):
+        walker.scale_to(volume * math.exp(sign * APART))
+        found.append(
+            walker.average(
+                stage,
+                spread.field,
+                {},
+                steps=max(settings.target_steps // 2, 20),
+                equilibration=max(settings.equilibration, settings.target_steps // 8),
+                fluctuations=spread,
+            )
+        )
+    walker.scale_to(volume)
+    here = Measured(*stages[f"{walker.name}/potential"]["bulk_modulus"][:2])
+    around = (found[0]["bulk_modulus"] + found[1]["bulk_modulus"]) * 0.5
+    ideal = len(spread.atoms) * units.kB * settings.temperature / volume
+    slope = (found[0]["configurational"] - found[1]["configurational"]) * (0.5 / APART)
+    return _weighted([here, around, slope + ideal * math.sinh(APART) / APART])
+
+
+def _weighted(values: list[Measured]) -> Measured:
+    weights = [1.0 / max(v.error, 1e-9 * abs(v.value), 1e-300) ** 2 for v in values]
+    mean = sum(w * v.value for w, v in zip(weights, values, strict=True)) / sum(weights)
+    return Measured(mean, 1.0 / math.sqrt(sum(weights)))
+
+
+def liquid_correction(
+    modulus: Measured | None, spread: FluidFluctuations, walker: Walker, settings: FreeEnergySettings
+) -> tuple[Measured | None, dict[str, float | str], tuple[str, ...]]:
+    """Return what a liquid's cell lacks [eV], the numbers it is made of, and a warning where it was left out."""
+    n, without = len(spread.atoms), "no correction for the finite size of the cell: "
+    if not settings.finite_size:
+        return None, {}, ()
+    if modulus is None:
+        return None, {}, (f"{without}the journal is of a version that had none",)
+    facts: dict[str, float | str] = {
+        "bulk_modulus_GPa": modulus.value * EV_PER_A3_TO_GPA,
+        "bulk_modulus_error_GPa": modulus.error * EV_PER_A3_TO_GPA,
+    }
+    if not modulus.value > RESOLVED * modulus.error:
+        text = (
+            f"{without}the bulk modulus of the liquid, {facts['bulk_modulus_GPa']:.3g} ± "
+            f"{facts['bulk_modulus_error_GPa']:.2g} GPa, is not resolved; raise `target_steps`"
+        )
+        return None, facts, (text,)
+    ideal = n * units.kB * settings.temperature / float(spread.atoms.get_volume())
+    chi = Measured(ideal / modulus.value, ideal * modulus.error / modulus.value**2)
+    _, counts = np.unique(spread.atoms.numbers, return_counts=True)
+    mixed = spread.composition(walker.profile("potential", "waves")) if len(counts) > 1 else None
+    size = fluid_finite_size(counts, chi, mixed, settings.temperature)
+    return size, facts | {"density_fluctuation": chi.value}, ()

@@ -22,7 +22,7 @@ from forgefield.properties.free_energy_checks import (
     square_displacement,
 )
 from forgefield.properties.free_energy_estimators import Measured, quadrature
-from forgefield.properties.free_energy_fluid import FluidFluctuations, fluid_finite_size
+from forgefield.properties.free_energy_fluid import FluidFluctuations, bulk_modulus, liquid_correction
 from forgefield.properties.free_energy_paths import Leg, path_warnings, walk
 from forgefield.properties.free_energy_potentials import (
     EinsteinSprings,
@@ -47,10 +47,6 @@ FloatArray = NDArray[np.float64]
 
 SHORTER = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04)
 """Of edges, in parts of them: crystals whose correction for the finite size may stand for that of an unstable one."""
-
-
-RESOLVED = 2.0
-"""A bulk modulus of more standard errors than these is known well enough for its logarithm."""
 
 
 @dataclass(frozen=True)
@@ -226,9 +222,11 @@ def liquid_free_energy(
     )
     time = settings.target_steps * settings.timestep / 1000.0
     check_liquid(averages["flow"].value, settings.temperature, time)
+    modulus = bulk_modulus(walker, settings, spread) if settings.finite_size else None
     legs, conditions = _liquid_legs(target, walker, settings, distance)
     reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume.value, settings.temperature)
-    size, facts, warnings = _finite_number(averages, spread, walker, settings)
+    size, facts, warnings = liquid_correction(modulus, spread, walker, settings)
+    facts |= _correction(size, len(atoms))
     return PhaseFreeEnergy(
         free_energy=legs["repulsion"].difference + legs["ideal_gas"].difference + reference + (size or 0.0),
         reference=reference,
@@ -269,35 +267,6 @@ def _liquid_legs(
 
 def _correction(size: Measured | None, n_atoms: int) -> dict[str, float | str]:
     return {"finite_size_correction_eV_per_atom": 0.0 if size is None else size.value / n_atoms}
-
-
-def _finite_number(
-    averages: dict[str, Measured], spread: FluidFluctuations, walker: Walker, settings: FreeEnergySettings
-) -> tuple[Measured | None, dict[str, float | str], tuple[str, ...]]:
-    """Return what the liquid's cell lacks [eV], the numbers it is made of, and why it was left out."""
-    n = len(spread.atoms)
-    if not settings.finite_size:
-        return None, _correction(None, n), ()
-    if "bulk_modulus" not in averages:
-        text = "no correction for the finite size of the cell: the journal is of a version that had none"
-        return None, _correction(None, n), (text,)
-    modulus, numbers = averages["bulk_modulus"], spread.atoms.numbers
-    facts: dict[str, float | str] = {
-        "bulk_modulus_GPa": modulus.value * EV_PER_A3_TO_GPA,
-        "bulk_modulus_error_GPa": modulus.error * EV_PER_A3_TO_GPA,
-    }
-    if not modulus.value > RESOLVED * modulus.error:
-        text = (
-            "no correction for the finite size of the cell: the bulk modulus of the liquid, "
-            f"{facts['bulk_modulus_GPa']:.3g} ± {facts['bulk_modulus_error_GPa']:.2g} GPa, is not resolved; raise `target_steps`"
-        )
-        return None, _correction(None, n) | facts, (text,)
-    ideal = n * units.kB * settings.temperature / float(spread.atoms.get_volume())
-    chi = Measured(ideal / modulus.value, ideal * modulus.error / modulus.value**2)
-    _, counts = np.unique(numbers, return_counts=True)
-    mixed = spread.composition(walker.profile("potential", "waves")) if len(counts) > 1 else None
-    size = fluid_finite_size(counts, chi, mixed, settings.temperature)
-    return size, _correction(size, n) | facts | {"density_fluctuation": chi.value}, ()
 
 
 def _facts(legs: dict[str, Leg]) -> dict[str, float | str]:
