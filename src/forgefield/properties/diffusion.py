@@ -298,10 +298,11 @@ def _unsettled(one: Diffusion, length: float) -> str:
     inside = abs(one.change) > SIGNIFICANT * one.change_error
     change, error = (one.change, one.change_error) if inside else (one.before, one.before_error)
     low, high = one.window
+    slope = max(abs(one.coefficient), 1e-300)
     where = "between the two halves of" if inside else "from the time before"
     return (
         f"the slope of the mean squared displacement {'falls' if change > 0 else 'rises'} by "
-        f"{abs(change / one.coefficient):.0%} ± {error / abs(one.coefficient):.0%} {where} the window ({low:.3g} to "
+        f"{abs(change) / slope:.0%} ± {error / slope:.0%} {where} the window ({low:.3g} to "
         f"{high:.3g} ps; power {one.exponent:.2f} of time, 1: diffusion): diffusion may not be reached; take "
         f"fit=[{LATER * low:.3g}, {LATER * high:.3g}] or later, for which {LATER * high / PART:.3g} ps is a good length (this: "
         f"{length:.3g})"
@@ -314,12 +315,12 @@ def _resting(one: Diffusion) -> str:
     inside = one.time >= low
     offset = float((one.msd[inside] - 6.0 * one.coefficient * one.time[inside]).mean())
     fastest = max(one.coefficient, 0.0) + SEEN * one.error
+    if not fastest > 0.0:
+        return "nothing moves"
     return (
         f"no diffusion seen in {high:.3g} ps (power {one.exponent:.2f} of time, 1: diffusion): a solid, or slower than "
         f"{fastest * A2_PER_PS_TO_M2_PER_S:.2g} m^2/s; at that pace atoms would move as far as they vibrate within "
         f"{max(offset, 0.0) / (6.0 * fastest):.3g} ps; simulate many times that"
-        if fastest > 0.0
-        else "nothing moves"
     )
 
 
