@@ -357,8 +357,7 @@ def test_melting_point_of_two_known_crystals_is_where_their_free_energies_cross(
     times = (result.quantities["melting_temperature"].error / 0.5) ** 2
     (text,) = result.warnings
     assert "asked for 0.5 K" in text
-    # Solid and liquid: 12 points there and back, 12 more of the liquid's reference, volume, energy, 3 enthalpies, the melt, its
-    # pressures at two volumes.
+    # Both: 12 points there and back, 12 more of the reference, volume, energy, 3 enthalpies; the melt, and at two volumes.
     both = (
         2 * (24 * 1000 + (4000 + 500) + (4000 + 2000) + 3 * (4000 + 1000))
         + 24 * 1000
