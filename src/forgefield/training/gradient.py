@@ -195,7 +195,7 @@ class GradientTrainer:
         return Errors(self.loss.precision)
 
     def _begin(self) -> None:
-        """Judge the potential before training: it is kept until an epoch is better."""
+        """Judge the potential before training: it is kept while the errors of all epochs have blown up from its own."""
         p, s = self.progress, self.settings
         warning = s.schedule.never_reached(s.epochs) if self.optimiser.follows_rate else ""
         if warning and self.processes.leads:
@@ -261,7 +261,7 @@ class GradientTrainer:
         except DivergedError as reason:
             kept = f"the best potential of epoch {p.kept_epoch} is kept"
             if not p.kept_epoch:
-                kept = "no epoch before was better than the potential before training, so that none is kept"
+                kept = "no epoch has left a potential worth keeping"
             raise TrainingError(
                 f"the loss became {reason.loss} (gradient norm {reason.norm}) in epoch {p.epoch + 1}; {kept}. Lower "
                 f"training.schedule.start (now {self.settings.schedule.start}), or look for structures with extreme forces "
@@ -298,10 +298,8 @@ class GradientTrainer:
             p.best_score, p.best_epoch = score, epoch
         elif not score <= p.best_score + self.settings.margin:
             return
-        # Errors of an epoch of training are older than its potential: only a collapse tells that it is the worse one.
-        slack = self.settings.margin if len(self.valid) else math.log(BLOWN_UP)
-        if score > p.initial_score + slack:
-            return
+        if score > p.initial_score + math.log(BLOWN_UP):
+            return  # training has gone astray so far
         p.kept_epoch = epoch
         self._keep()
 

@@ -35,7 +35,7 @@ def shortcomings(
     if kept_epoch != 0 and not useless:
         return ""
     if kept_epoch == 0:
-        said = "no epoch was better than the potential before training, which is kept"
+        said = "in all epochs errors were far above those of the potential before training, which is kept"
     else:
         said = f"the potential that is kept, of epoch {kept_epoch}, predicts {' and '.join(useless)} no better than a constant"
     numbers = ", ".join(

@@ -98,7 +98,7 @@ class Progress:
     """Everything beyond parameters and optimiser that a resumed run needs.
 
     The best epoch has the lowest validation score; the epoch kept may be a later one within the margin of it. Epoch 0 is
-    the potential before training, with the score `initial_score`: kept until an epoch is better.
+    the potential before training, with the score `initial_score`: kept while all epochs have errors blown up from its own.
     """
 
     epoch: int = 0
