@@ -21,10 +21,18 @@ from forgefield.studies.complexity_figures import (
 )
 from forgefield.studies.complexity_loop import TRANSPORT
 from forgefield.studies.complexity_shapes import derivative_intervals
+from forgefield.studies.diamond import NUMBERS
 from forgefield.studies.summary import Groups, Ratio, error, number, paired, ratio_of, text
 from forgefield.studies.verdicts import Claim, Ranks, not_run, permutation
 
-__all__ = ["cost_claims", "missing_claims", "property_claims", "saturation_claims", "shape_claims"]
+__all__ = [
+    "cost_claims",
+    "missing_claims",
+    "own_property_claims",
+    "property_claims",
+    "saturation_claims",
+    "shape_claims",
+]
 
 SMALL, LARGE = "SNAP 2J=6", "SNAP 2J=8"
 PAPERS = {("SNAP", "quadratic"), ("SNAP", "NN"), ("ACE", "NN")}
@@ -167,6 +175,20 @@ def property_claims(
             yield claim, said, r.above()
     if loop[1]:
         yield from _of_the_loop(*loop, noise)
+
+
+def own_property_claims(cases: Groups, errors: Errors) -> Iterator[Claim]:
+    """Yield whether properties that the paper does not look at follow the force error."""
+    for key, label in NUMBERS.items():
+        if sum(math.isfinite(e[key]) for e in errors.values()) > 3:
+            r, failed = force_correlation(cases, errors, key)
+            lost = f", {failed} that failed ranked as worst" if failed else ""
+            name = label.split(" [")[0]
+            yield (
+                f"Errors of the {name} follow the force error (DFT data)",
+                f"rank correlation {r}{lost}",
+                r.above(),
+            )
 
 
 def _of_the_loop(cases: Groups, errors: Errors, noise: Mapping[str, float]) -> Iterator[Claim]:

@@ -12,6 +12,7 @@ from forgefield.studies.complexity_choice import Attempt, cost, excesses, recomm
 from forgefield.studies.complexity_claims import (
     cost_claims,
     missing_claims,
+    own_property_claims,
     property_claims,
     saturation_claims,
     shape_claims,
@@ -284,7 +285,7 @@ def _claims(
     papers += property_claims(*noted, found.noise)
     of_shapes, more = shape_claims(results, shapes)
     papers += [*of_shapes, *cost_claims(results), *missing_claims(found.families)]
-    return papers, [*own, *more]
+    return papers, [*own, *own_property_claims(found.cases, found.errors), *more]
 
 
 def written(chosen: str | None, attempts: Sequence[Attempt]) -> Section:

@@ -13,6 +13,7 @@ from forgefield.studies.page import Page, Section, table
 from forgefield.studies.rounding import plain
 from forgefield.studies.stress_training_numbers import (
     LIQUID,
+    NO_TEST,
     REFERENCE,
     UNIT,
     Heat,
@@ -54,7 +55,7 @@ def heat_flux_page(results: Sequence[CellResult], *, method: str, kinds: Sequenc
     heat = Heat(fits, truths, LIQUID)
     complete = set(fits) >= {"EF", "EFP"} and bool(truths)
     sections = (
-        Section("Errors", (method,), tables=(error_table(fits, "RMSE", "fit", ("train", "valid")),)),
+        Section("Errors", (method, NO_TEST), tables=(error_table(fits, "RMSE", "fit", ("train", "valid")),)),
         Section(
             "Thermal conductivity of the melt",
             (FIGURE_3, NEARER, *_broken(heat), *_converged(heat), *needed(heat)),

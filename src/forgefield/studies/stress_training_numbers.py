@@ -14,6 +14,7 @@ from forgefield.studies.summary import Groups, number
 __all__ = [
     "CRYSTAL",
     "LIQUID",
+    "NO_TEST",
     "REFERENCE",
     "UNIT",
     "WAYS",
@@ -25,6 +26,10 @@ __all__ = [
 
 REFERENCE, UNIT = "reference", "W/(m K)"
 WAYS = ("heating", "cooling")
+NO_TEST = (
+    "There is no test set: errors are those of validation structures, which also say when a training is best. Everything else is "
+    "simulated afresh."
+)
 LIQUID, CRYSTAL = "conductivity", "conductivity_crystal"
 """Of the values of a cell: conductivities of both phases."""
 

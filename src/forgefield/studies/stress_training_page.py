@@ -16,6 +16,7 @@ from forgefield.studies.stress_training_claims import missing_claims, own_claims
 from forgefield.studies.stress_training_numbers import (
     CRYSTAL,
     LIQUID,
+    NO_TEST,
     REFERENCE,
     WAYS,
     Heat,
@@ -57,7 +58,9 @@ def stress_training_page(results: Sequence[CellResult], *, method: str, kinds: S
     truths = [r for r in results if r.cell.parameters["fit"] == REFERENCE]
     fits = grouped([r for r in results if r.cell.parameters["fit"] != REFERENCE], "fit")
     sections = [
-        Section("Stress", (method,), charts=_curves(fits, truths), tables=_stress_tables(fits, truths)),
+        Section(
+            "Stress", (method, NO_TEST), charts=_curves(fits, truths), tables=_stress_tables(fits, truths)
+        ),
         Section(
             "Melting and freezing",
             (FIGURE_1, _conditions(results)),
