@@ -257,7 +257,8 @@ class GradientTrainer:
         size = self.settings.structures_at_a_time
         step = Step(self.objective, self.flat, self.labels, index, current, size, self.weights, moment=moment)
         try:
-            result = self.optimiser.step(step, rate)
+            with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is checked
+                result = self.optimiser.step(step, rate)
         except DivergedError as reason:
             kept = f"the best potential of epoch {p.kept_epoch} is kept"
             if not p.kept_epoch:
