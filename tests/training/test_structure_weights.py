@@ -197,6 +197,7 @@ def test_the_last_layer_is_scaled_by_validation_errors(frames: list[Atoms]) -> N
     np.testing.assert_allclose(scaled.forces, found.scale["forces"] * plain.forces, rtol=1e-12)
     np.testing.assert_allclose(scaled.stress, found.scale["stress"] * plain.stress, rtol=1e-12)
     assert scaled.energy == pytest.approx(found.scale["energy"] * plain.energy)
+    valid[0].info["weight"] = 9.0
     odd = [*valid, absurd(frames[0], weight=0.0)]
     assert posterior.calibrated(odd).scale == pytest.approx(found.scale, rel=1e-12)
 

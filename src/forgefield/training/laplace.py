@@ -178,7 +178,8 @@ class LastLayerPosterior:
 
         The formula takes residuals for noise, which averages out over many labels; they are mostly what the network cannot
         represent, which does not. So the root mean square error over the root mean square spread is measured for energies
-        per atom, force components and stress components; fewer than 10 numbers take the factor of the forces.
+        per atom, force components and stress components; fewer than 10 numbers take the factor of the forces. What has no
+        weight is left out; other weights say what training is to learn first, not how wrong it is, and make no difference.
 
         Parameters
         ----------
@@ -189,11 +190,9 @@ class LastLayerPosterior:
         """
         weights = Columns.of(self.potential).read(self.potential.model)
         errors, variances, counts = (dict.fromkeys(PROPERTIES, 0.0) for _ in range(3))
-        for k, rows, target, weight in _labelled(
-            self.potential, _set_of(self.potential, frames, group_weights)
-        ):
-            errors[k] += weight * float(np.square(target - rows @ weights).sum())
-            variances[k] += weight * float(self._variance(rows).sum())
+        for k, rows, target, _ in _labelled(self.potential, _set_of(self.potential, frames, group_weights)):
+            errors[k] += float(np.square(target - rows @ weights).sum())
+            variances[k] += float(self._variance(rows).sum())
             counts[k] += len(target)
         scale = {
             k: float(np.sqrt(errors[k] / variances[k]))
