@@ -183,22 +183,14 @@ def green_kubo(
     DataError
         The parts are shorter than twice the correlation asked for, or there are too few lags.
     """
-    x = np.asarray(replicas, dtype=np.float64)
-    _, n_frames, n_components = x.shape
-    size = n_frames // blocks
-    if size < 2 * n_lags:
-        need = 2 * n_lags * blocks / n_frames
-        raise DataError(
-            f"correlations over {n_lags * interval:.4g} need parts of twice that length, got {size * interval:.4g}; "
-            f"make the simulation {need:.2g} times as long, or the correlation time shorter, or have fewer blocks"
-        )
+    parts = _parts(replicas, interval, n_lags, blocks)
+    _, size, n_components = parts.shape
     last = n_lags - 1 if read_at is None else min(n_lags - 1, round(read_at / interval))
     if last < FEWEST_LAGS:
         raise DataError(
             f"an integral over {last} intervals of {interval:.4g} is none; sample {FEWEST_LAGS} times as often as the lag it "
             "is read at, or read it later"
         )
-    parts = x[:, : size * blocks].reshape(-1, size, n_components)
     each = np.stack([correlation(part, n_lags) for part in parts])  # (n_parts, n_lags, n_components)
     each = np.moveaxis(each, 1, 2)
     if equivalent:
@@ -252,6 +244,21 @@ def doubts(found: GreenKubo, more: str) -> list[str]:
             f"{found.read_at:.4g} ps; take a longer `correlation_time`"
         )
     return said
+
+
+def _parts(replicas: ArrayLike, interval: float, n_lags: int, blocks: int) -> FloatArray:
+    """Return parts (n_parts, size, n_components) of simulations, each long enough for so many lags."""
+    x = np.asarray(replicas, dtype=np.float64)
+    _, n_frames, n_components = x.shape
+    size = n_frames // blocks
+    if size < 2 * n_lags:
+        need = 2 * n_lags * blocks / n_frames
+        raise DataError(
+            f"correlations over {n_lags * interval:.4g} need parts of twice that length, got {size * interval:.4g}; "
+            f"make the simulation {need:.2g} times as long, or the correlation time shorter, or have fewer blocks"
+        )
+    parts: FloatArray = x[:, : size * blocks].reshape(-1, size, n_components)
+    return parts
 
 
 def _window(n_lags: int, last: int) -> FloatArray:
