@@ -12,7 +12,7 @@ temperature, by integrating the anharmonic energy over the temperature. The seco
 
 Ten minutes of one core; with `--only` the other rows of the table are kept. The committed solid took `--steps 2000 --points 6`,
 the committed liquid `--steps 1500 --points 12 --reference-steps 9000`, with `adaptive` the one whose points of lambda are
-chosen on the way to an error of `--error` `--steps 400 --error 0.015`.
+chosen on the way to an error of `--error` `--steps 1200 --error 0.01`.
 """
 
 from __future__ import annotations
