@@ -324,3 +324,44 @@ def test_atoms_of_an_ideal_gas_on_top_of_each_other_are_parted_first() -> None:
     still = Walker("w", walker.atoms, settings.dynamics(), Journal(None, ""))
     still._part(field)
     assert np.array_equal(still.atoms.positions, walker.atoms.positions)
+
+
+class Stops:
+    """A force field that breaks off after so many evaluations."""
+
+    left = 10**9
+
+    def __init__(self, field) -> None:
+        self.field = field
+
+    def reset(self) -> None:
+        self.field.reset()
+
+    def evaluate(self, positions, cell, **wanted) -> Forces:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.field.evaluate(positions, cell, **wanted)
+
+
+def test_a_liquid_interrupted_anywhere_ends_the_same_to_the_bit(tmp_path) -> None:
+    length = 2.0
+    atoms = bulk("Ar", "fcc", a=4.1, cubic=True)
+    settings = {
+        "phase": "liquid", "temperature": 300.0, "pressure": 0.15, "timestep": 15.0, "friction": 0.004, "points": 2,
+        "reference_points": 2, "reference_strength": 2.0, "reference_length": length, "steps": 20,
+        "equilibration": 10, "target_steps": 100, "melt_steps": 20, "compressibility": 5.0,
+    }  # fmt: skip
+    field = Stops(uhlenbeck_ford(atoms, 1.0, length, KT))
+    whole = FREE_ENERGY(atoms, field, **settings)
+    taken = 10**9 - field.left
+    assert whole.quantities["volume"].error > 0.0
+    for part in (0.35, 0.48, 0.6, 0.85):  # in the runs at three volumes, and on the path
+        field.left = int(part * taken)
+        folder = tmp_path / f"{part:.3f}"
+        with pytest.raises(KeyboardInterrupt):
+            FREE_ENERGY(atoms, field, folder=folder, **settings)
+        field.left = 10**9
+        resumed = FREE_ENERGY(atoms, field, folder=folder, **settings)
+        assert resumed.quantities == whole.quantities
+        assert resumed.conditions == whole.conditions
