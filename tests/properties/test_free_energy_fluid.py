@@ -350,7 +350,7 @@ def test_a_liquid_interrupted_anywhere_ends_the_same_to_the_bit(tmp_path) -> Non
     settings = {
         "phase": "liquid", "temperature": 300.0, "pressure": 0.15, "timestep": 15.0, "friction": 0.004, "points": 2,
         "reference_points": 2, "reference_strength": 2.0, "reference_length": length, "steps": 20,
-        "equilibration": 10, "target_steps": 100, "melt_steps": 20, "compressibility": 5.0,
+        "equilibration": 10, "target_steps": 240, "melt_steps": 20, "compressibility": 5.0,
     }  # fmt: skip
     field = Stops(uhlenbeck_ford(atoms, 1.0, length, KT))
     whole = FREE_ENERGY(atoms, field, **settings)

@@ -209,8 +209,10 @@ def _configurational(state: State, forces: Forces) -> float:
     return math.nan if forces.virial is None else float(np.trace(forces.virial)) / (3.0 * state.volume)
 
 
-def bulk_modulus(walker: Walker, settings: FreeEnergySettings, spread: FluidFluctuations) -> Measured | None:
-    """Return the bulk modulus of a liquid [eV/Å^3] after its stage ``potential``; the walker is left at the same volume.
+def bulk_modulus(
+    walker: Walker, settings: FreeEnergySettings, spread: FluidFluctuations, volume: float
+) -> Measured | None:
+    """Return the bulk modulus [eV/Å^3] of a liquid at a volume [Å^3] after its stage ``potential``; the walker is left there.
 
     By fluctuations at three volumes, which are sharp for soft fluids, and by the pressures at two of them, which are sharp for
     stiff ones, weighted with their errors. None where a journal of old has gone on without these runs.
@@ -219,7 +221,6 @@ def bulk_modulus(walker: Walker, settings: FreeEnergySettings, spread: FluidFluc
     gone_on = any(stage.startswith(f"{walker.name}/repulsion") for stage in stages)
     if f"{walker.name}/expanded" not in stages and gone_on:
         return None
-    volume = float(spread.atoms.get_volume())
     found = []
     for stage, sign in (("compressed", -1.0), ("expanded", 1.0)):
         walker.scale_to(volume * math.exp(sign * APART))

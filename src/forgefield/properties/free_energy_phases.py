@@ -211,7 +211,9 @@ def liquid_free_energy(
         )
     volume = _equilibrium_volume(target, walker, settings)
     distance = (volume.value / len(atoms)) ** (1.0 / 3.0)
-    spread = FluidFluctuations(walker.atoms.copy(), target, settings.temperature)
+    fluid = atoms.copy()  # made of what the journal has, so that a resumed run has the same bits
+    fluid.set_cell(atoms.cell.array * (volume.value / atoms.get_volume()) ** (1.0 / 3.0), scale_atoms=True)
+    spread = FluidFluctuations(fluid, target, settings.temperature)
     averages = walker.average(
         "potential",
         target,
@@ -222,7 +224,7 @@ def liquid_free_energy(
     )
     time = settings.target_steps * settings.timestep / 1000.0
     check_liquid(averages["flow"].value, settings.temperature, time)
-    modulus = bulk_modulus(walker, settings, spread) if settings.finite_size else None
+    modulus = bulk_modulus(walker, settings, spread, volume.value) if settings.finite_size else None
     legs, conditions = _liquid_legs(target, walker, settings, distance)
     reference = ideal_gas_free_energy(atoms.numbers, atoms.get_masses(), volume.value, settings.temperature)
     size, facts, warnings = liquid_correction(modulus, spread, walker, settings)
@@ -235,7 +237,7 @@ def liquid_free_energy(
         volume=volume.value,
         temperature=settings.temperature,
         n_atoms=len(atoms),
-        cell=spread.atoms.cell.array.copy(),
+        cell=fluid.cell.array.copy(),
         conditions=conditions | _facts(legs) | facts | {"flow": averages["flow"].value},
         warnings=path_warnings(legs, len(atoms)) + warnings,
         finite_size=size,
