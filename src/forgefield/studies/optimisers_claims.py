@@ -219,7 +219,8 @@ def own_claims(data: str, methods: Groups) -> Iterator[Claim]:
 def missing_claims() -> Iterator[Claim]:
     """Yield what the paper states of data and lengths that were not tried."""
     yield not_run(
-        "SNES needs thousands of generations, and ends near Adam then (figure 1b)", "300 generations at most here"
+        "SNES needs thousands of generations, and ends near Adam then (figure 1b)",
+        "300 generations at most here",
     )
     yield not_run(
         "the same on Sb-Te, SiO2, GeTe/Sb2Te3, PdCuNiP and ICOF (figures 1 and S2 to S5)",
