@@ -22,6 +22,8 @@ PANEL = (5.0, 3.6)
 """Width and height of a panel [inch]."""
 BAR = 0.28
 """Height of a bar with its name [inch]."""
+SEEN = 1e-4
+"""Relative errors below this are not written at bars."""
 
 
 def picture(result: PropertyResult) -> bytes:
@@ -78,11 +80,19 @@ def _draw_quantities(figure: Figure, result: PropertyResult) -> None:
         values = [quantity.value for _, quantity in rows]
         errors = [quantity.error or 0.0 for _, quantity in rows]
         bars = axis.barh(names, values, xerr=errors, color=colour, alpha=0.8)
-        axis.bar_label(bars, [str(quantity) for _, quantity in rows], padding=4, fontsize="small")
+        axis.bar_label(bars, [_label(quantity) for _, quantity in rows], padding=4, fontsize="small")
         axis.margins(x=0.5)
         axis.invert_yaxis()
         axis.axvline(0.0, color="black", linewidth=0.8)
         axis.set_xlabel(unit or "number")
+
+
+def _label(quantity: Quantity) -> str:
+    """Return what stands at a bar, whose unit is that of the axis: errors too small to be seen are left out."""
+    error = quantity.error
+    if error is not None and error < SEEN * abs(quantity.value):
+        return f"{quantity.value:.5g}"
+    return str(Quantity(quantity.value, "", error))
 
 
 def _draw_curve(axes: Axes, name: str, curve: Curve, colour: str) -> None:
