@@ -36,7 +36,7 @@ SYSTEM = System(
         "surfaces": {},
         "vacancy": {},
     },
-    free_energies={"direct": 500, "coexistence": 2000, "scaling": 500, "hysteresis": 1000, "absolute": 1200},
+    free_energies={"direct": 500, "coexistence": 2000, "scaling": 500, "hysteresis": 1000, "absolute": 3000},
     coexisting=Coexisting((5, 5, 14), seeds=2, temperature=1340.0, strain=0.0257),
     liquid=Liquid(1600.0, 3500.0, 13.5, 3.4, cells=3, timestep=2.0, length=40.0),
     boltzmann={"supercell": (3, 3, 3), "pair_cutoff": 4.0, "meshes": (9, 11, 13), "temperatures": (300.0,)},
