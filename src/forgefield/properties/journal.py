@@ -18,7 +18,7 @@ from ase import Atoms
 from forgefield.errors import CheckpointError
 from forgefield.files import read_text, write_json
 
-__all__ = ["Journal", "fingerprint"]
+__all__ = ["Journal", "fingerprint", "refuse_other"]
 
 OWN = "own"
 """The engine of journals that name none."""
@@ -32,6 +32,15 @@ def fingerprint(atoms: Atoms, settings: Mapping[str, Any]) -> str:
         digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
     digest.update(json.dumps(dict(settings), sort_keys=True, default=str).encode())
     return digest.hexdigest()[:16]
+
+
+def refuse_other(path: Path, found: str, digest: str) -> None:
+    """Raise CheckpointError where a file is of another run than this one, by their fingerprints."""
+    if found != digest:
+        raise CheckpointError(
+            f"{path} belongs to a run with another structure or other settings ({found}, this one is {digest}); "
+            "choose another folder with -o, or remove the file to begin anew"
+        )
 
 
 class Journal:
@@ -72,11 +81,7 @@ class Journal:
             raise CheckpointError(
                 f"{path} is not a journal of this computation; remove it to begin anew"
             ) from None
-        if found != digest:
-            raise CheckpointError(
-                f"{path} belongs to a run with another structure or other settings ({found}, this one is {digest}); "
-                "choose another folder with -o, or remove the file to begin anew"
-            )
+        refuse_other(path, found, digest)
 
     def runs_with(self, engine: str) -> None:
         """Say which engine takes the steps.

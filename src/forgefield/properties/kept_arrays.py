@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from forgefield.errors import CheckpointError
 from forgefield.files import write_bytes
+from forgefield.properties.journal import refuse_other
 
 __all__ = ["KeptArrays"]
 
@@ -52,11 +53,7 @@ class KeptArrays:
             raise CheckpointError(
                 f"{path} is damaged or not of this computation ({error}); remove it to begin anew"
             ) from None
-        if of != digest:
-            raise CheckpointError(
-                f"{path} belongs to a run with another structure or other settings ({of}, this one is {digest}); choose "
-                "another folder with -o, or remove the file to begin anew"
-            )
+        refuse_other(path, of, digest)
         self.arrays = found
 
     def get(self, name: str) -> FloatArray | None:

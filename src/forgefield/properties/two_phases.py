@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from ase import Atoms, units
@@ -166,20 +166,19 @@ class TwoPhases:
             f"{self.settings.temperature:.0f} K), or take a longer cell"
         )
 
+    def _run(self, walker: Walker, stage: str, steps: int, **equations: Any) -> dict[str, Measured]:
+        """Return averages of a short run that goes on where the one before ended."""
+        every = max(1, min(self.settings.every, steps // 8))
+        return walker.average(
+            stage, self.field, {"solid": self.solid}, steps=steps, equilibration=0, every=every, **equations
+        )
+
     def at_constant_energy(self) -> tuple[dict[str, Measured], FloatArray]:
         """Return averages of the second half of a run at constant energy; temperature, crystal and pressure of its 20 parts."""
         s = self.settings
         series = []
         for part in range(PARTS):
-            found = self.walker.average(
-                f"constant energy {part + 1}",
-                self.field,
-                {"solid": self.solid},
-                steps=s.steps // PARTS,
-                equilibration=0,
-                every=max(1, min(s.every, s.steps // PARTS // 8)),
-                ensemble="nve",
-            )
+            found = self._run(self.walker, f"constant energy {part + 1}", s.steps // PARTS, ensemble="nve")
             self._check(
                 found["solid"].value, f"within {(part + 1) * s.steps // PARTS} steps at constant energy"
             )
@@ -202,17 +201,8 @@ class TwoPhases:
         walker.planned, walker.done = own.planned, own.done
         parts = []
         for chunk in range(CHUNKS):
-            found = walker.average(
-                f"part {chunk + 1}",
-                self.field,
-                {"solid": self.solid},
-                steps=s.steps // CHUNKS,
-                equilibration=0,
-                every=max(1, min(s.every, s.steps // CHUNKS // 8)),
-                ensemble="npt",
-                temperature=temperature,
-                barostat=self.mixed,
-            )
+            bath = {"ensemble": "npt", "temperature": temperature, "barostat": self.mixed}
+            found = self._run(walker, f"part {chunk + 1}", s.steps // CHUNKS, **bath)
             parts.append(found["solid"].value)
             if not 0.15 < parts[-1] < 0.85:
                 break
